@@ -1,0 +1,165 @@
+"""Declared ranges beside the fields, and the one place that checks them and words the errors."""
+
+import difflib
+import importlib
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+__all__ = ["Range", "check_arguments", "checked", "nearest", "require"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Range:
+    """An interval of numbers, written beside the field that must lie in it.
+
+    >>> str(Range(0, 1, open_low=True))
+    'in (0, 1]'
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return above and below and math.isfinite(value)
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return "finite" if self.low == -math.inf else f"{'>' if self.open_low else '>='} {self.low:g}"
+        left, right = "(" if self.open_low else "[", ")" if self.open_high else "]"
+        return f"in {left}{self.low:g}, {self.high:g}{right}"
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """Whatever gives a number for an epoch: see `samplewise.schedules`."""
+
+    def at(self, epoch: int, epochs: int) -> float: ...
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """The sentence that suggests the closest choice, or nothing.
+
+    >>> nearest("infobach", ["infobatch", "ucb"])
+    " Did you mean 'infobatch'?"
+    """
+    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def require(module: str, extra: str) -> Any:
+    """Import an optional module, or name the extra that brings it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+            raise
+        raise ImportError(
+            f"{module} is not installed. It comes with: pip install 'samplewise[{extra}]'"
+        ) from error
+
+
+def checked(cls: type[T]) -> type[T]:
+    """Check every annotated field of a dataclass when it is built.
+
+    >>> @checked
+    ... @dataclass(frozen=True)
+    ... class Share:
+    ...     keep: typing.Annotated[float, Range(0, 1, open_low=True)]
+    >>> Share(keep=70)
+    Traceback (most recent call last):
+    ValueError: Share.keep must be in (0, 1], got 70. Did you mean 0.7?
+    """
+    build: Callable[..., None] = cls.__init__
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it replaces the class's own
+        build(self, *args, **kwargs)
+        values = {name: getattr(self, name) for name in cls.__dataclass_fields__}  # type: ignore[attr-defined]
+        check_arguments(cls.__name__, cls, values)
+
+    __init__.__wrapped__ = build  # type: ignore[attr-defined]
+    __init__.__signature__ = inspect.signature(build)  # type: ignore[attr-defined]
+    cls.__init__ = __init__  # type: ignore[method-assign]
+    return cls
+
+
+def check_arguments(owner: str, annotated: Any, values: dict[str, Any]) -> None:
+    """Hold `values` against the annotations of a class or function; the error names `owner.field`."""
+    for name, hint in _hints(annotated).items():
+        if name in values:
+            _check(f"{owner}.{name}", hint, values[name])
+
+
+_cache: dict[Any, dict[str, Any]] = {}
+
+
+def _hints(annotated: Any) -> dict[str, Any]:
+    if annotated not in _cache:
+        hints = typing.get_type_hints(annotated, include_extras=True)
+        hints.pop("return", None)
+        _cache[annotated] = hints
+    return _cache[annotated]
+
+
+def _check(where: str, hint: Any, value: Any) -> None:
+    limits: list[Range] = []
+    if typing.get_origin(hint) is typing.Annotated:
+        limits = [part for part in hint.__metadata__ if isinstance(part, Range)]
+        hint = hint.__origin__
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    options = typing.get_args(hint) if union else (hint,)
+    names = [n for option in options for n in _words(option)]
+    if isinstance(value, str) and names:
+        if value not in names:
+            said = ", ".join(map(repr, names))
+            raise ValueError(f"{where} must be one of {said}, got {value!r}.{nearest(value, names)}")
+        return
+    if value is None and type(None) in options:
+        return
+    if bool in options and isinstance(value, bool):
+        return
+    if int in options or float in options:
+        for number in _numbers(where, options, value):
+            for limit in limits:
+                _within(where, limit, number, value)
+
+
+def _words(option: Any) -> tuple[Any, ...]:
+    return typing.get_args(option) if typing.get_origin(option) is typing.Literal else ()
+
+
+def _numbers(where: str, options: tuple[Any, ...], value: Any) -> list[float]:
+    """The numbers to hold against the range: the value, or both ends of a schedule."""
+    scheduled = any(option is not int and option is not float and _is_schedule(option) for option in options)
+    if scheduled and isinstance(value, Scheduled):
+        return [value.at(0, 1), value.at(1, 1)]
+    number = isinstance(value, int) or (float in options and isinstance(value, float))
+    if number and not isinstance(value, bool):
+        return [value]
+    kind = "a number" if float in options else "a whole number"
+    kind += " or a schedule" if scheduled else ""
+    raise ValueError(f"{where} must be {kind}, got {value!r}.")
+
+
+def _is_schedule(option: Any) -> bool:
+    return isinstance(option, type) and hasattr(option, "at")
+
+
+def _within(where: str, limit: Range, number: float, value: Any) -> None:
+    if number in limit:
+        return
+    hint = ""
+    if limit.low >= 0 and limit.high == 1 and 1 < number <= 100:
+        hint = f" Did you mean {number / 100:g}?"
+    got = f"{number!r}" if number is value else f"{number!r} from {value!r}"
+    raise ValueError(f"{where} must be {limit}, got {got}.{hint}")

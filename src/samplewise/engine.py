@@ -1,0 +1,397 @@
+"""The engine: runs one policy over n samples - observe, plan, choose - without a model or a loader."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from samplewise import dist
+from samplewise.checks import nearest
+from samplewise.outputs import Outputs
+from samplewise.pickers import Picker, Pool
+from samplewise.policy import Policy
+from samplewise.rng import generator
+from samplewise.scores import Subset
+from samplewise.signals import measure
+
+__all__ = ["Engine"]
+
+Ids = Int[Tensor, " b"]
+
+
+class Engine:
+    """The memory of one training: what was seen of every sample, and what was chosen.
+
+    Epochs go forward: `plan(e)` closes the epoch before and opens e. Everything drawn is keyed by
+    (seed, epoch, purpose), inside a batch also by step and rank.
+    """
+
+    def __init__(self, policy: Policy, n: int, epochs: int, seed: int, labels: Tensor | None = None) -> None:
+        policy.check(epochs)
+        self._sources = policy.source.split("+")
+        self.policy, self.n, self.epochs, self.seed, self.labels = policy, n, epochs, seed, labels
+        self.rank = dist.rank()
+        self.epoch, self.step, self.opened = 0, 0, False
+        self.memory: dict[str, Tensor] = {}
+        self.times_selected = torch.zeros(n, dtype=torch.int32)
+        self._plan: Subset | None = None
+        self._planned_in = self._selected_in = -1
+        self._passed: Tensor | None = None
+        self._failed: Tensor | None = None
+        self._device = torch.device("cpu")
+        self._touched: list[Tensor] | None = [] if dist.world() > 1 else None
+        self._counted = self.times_selected.clone() if self._touched is not None else None
+        self._numbers_of(0)
+
+    def _numbers_of(self, epoch: int) -> None:
+        now = self.policy.at(min(epoch, self.epochs - 1), self.epochs)
+        self._tracker = now.tracker
+        self._batch = None if now.batch_picker is None else now.batch_picker.settle(self.memory)
+        self._numbers_epoch = epoch
+
+    # ------------------------------------------------------------------------------- observing
+
+    def observe(self, ids: Ids, outputs: Outputs, source: str) -> bool:
+        """Remember what a forward pass showed of `ids`; False if the policy does not use the source.
+
+        Losses and ids are checked either way: a loss that is not finite never passes in silence.
+        """
+        loss = outputs.loss.detach()
+        if loss.shape != ids.shape or ids.dtype != torch.int64:
+            raise ValueError(
+                f"observe needs int64 ids and one loss for each, got ids {ids.dtype} of shape "
+                f"{tuple(ids.shape)} and losses of shape {tuple(loss.shape)}."
+            )
+        waits = loss.device.type == "cpu"
+        if waits:
+            self._refuse(ids, loss)
+        if source == "training" and not self.opened:
+            raise ValueError(f"no epoch is open: call plan({self.epoch}) before observing training.")
+        if source not in self._sources:
+            return False
+        if source == "pass" and self._numbers_epoch != (upcoming := self.epoch + self.opened):
+            self._numbers_of(upcoming)
+        self.remember(ids, outputs, source, None if waits else self._flag(loss))
+        if source == "pass":
+            if self._passed is None:
+                self._passed = torch.zeros(self.n, dtype=torch.bool, device=loss.device)
+            self._passed[ids] = True
+        if self._touched is not None:
+            self._touched.append(ids)
+        return True
+
+    def remember(self, ids: Ids, outputs: Outputs, source: str, good: Tensor | None) -> None:
+        """Signals to the tracker's columns, where the losses are; rows that are not `good` stay."""
+        if self._tracker is None:
+            return
+        values = measure(self.policy.signals, outputs, self.policy.name)
+        if self._device != outputs.loss.device:
+            self._move(outputs.loss.device)
+        if not self.memory:
+            self.memory = self._tracker.start(self.n, values)
+        if good is None:
+            self._tracker.observe(self.memory, ids, values)
+            return
+        columns = [column for column in self.memory.values() if column.ndim]
+        before = [column.index_select(0, ids) for column in columns]
+        self._tracker.observe(self.memory, ids, values)
+        for column, old in zip(columns, before, strict=True):
+            column.index_copy_(0, ids, torch.where(good, column.index_select(0, ids), old))
+
+    def _flag(self, loss: Float[Tensor, " b"]) -> Bool[Tensor, " b"]:
+        """On an accelerator nothing waits for a check: which losses are good, the others counted."""
+        good = torch.isfinite(loss)
+        if self.policy.nonnegative:
+            good &= loss >= 0
+        count = (~good).sum()
+        self._failed = count if self._failed is None else self._failed + count
+        return good
+
+    def _move(self, device: torch.device) -> None:
+        """Memory lives where the losses are."""
+        self._device = device
+        self.memory = {name: column.to(device) for name, column in self.memory.items()}
+        self.times_selected = self.times_selected.to(device)
+
+    def _refuse(self, ids: Ids, loss: Float[Tensor, " b"]) -> None:
+        """Raise for ids outside the data set and for losses that cannot be meant."""
+        if not len(ids):
+            return
+        first, last = ids.aminmax()
+        if first.item() < 0 or last.item() >= self.n:
+            outside = ids[(ids < 0) | (ids >= self.n)]
+            raise ValueError(
+                f"ids {_few(outside)} are outside the data set of {self.n} samples. "
+                "Ids are positions in the full data set, never positions in a batch."
+            )
+        low, high = loss.aminmax()
+        lowest, highest = low.item(), high.item()
+        # One comparison catches NaN and both infinities.
+        if not (highest - lowest < float("inf")) and len(bad := ids[~torch.isfinite(loss)]):
+            raise ValueError(f"loss is not finite for ids {_few(bad)} in epoch {self.epoch}")
+        if lowest < 0 and self.policy.nonnegative:
+            raise ValueError(
+                f"{self.policy.name} needs losses >= 0, but the loss is negative for ids "
+                f"{_few(ids[loss < 0])} in epoch {self.epoch}"
+            )
+
+    def raise_if_failed(self) -> None:
+        """Raise for what an accelerator recorded; waits for it, so only at the end of an epoch."""
+        if self._failed is not None and (count := int(self._failed)):
+            self._failed = None
+            wanted = "finite and >= 0" if self.policy.nonnegative else "finite"
+            raise ValueError(f"loss was not {wanted} for {count} samples in epoch {self.epoch}")
+
+    # -------------------------------------------------------------------------------- planning
+
+    def pass_ids(self, epoch: int) -> Ids:
+        """The samples to be seen in a pass before `epoch` is planned."""
+        if self.policy.source == "pass" and self._selects_in(epoch) and not self._keeps_all(epoch):
+            return torch.arange(self.n)
+        if self.policy.source == "training+pass" and self._planned_in == epoch - 1 >= 0:
+            left_out = torch.ones(self.n, dtype=torch.bool)
+            left_out[self.last_plan.ids] = False
+            return left_out.nonzero().squeeze(1)
+        return torch.empty(0, dtype=torch.int64)
+
+    def pass_due(self, epoch: int) -> bool:
+        """Whether a pass is still wanted before `epoch`."""
+        return epoch < self.epochs and len(self._missing(epoch)) > 0
+
+    def _missing(self, epoch: int) -> Ids:
+        wanted = self.pass_ids(epoch)
+        return wanted if self._passed is None else wanted[~self._passed.cpu()[wanted]]
+
+    def _begin(self, epoch: int) -> int:
+        """The epoch in which the period of `epoch` began."""
+        return epoch - epoch % self.policy.every
+
+    def _selects_in(self, epoch: int) -> bool:
+        return self.policy.picker is not None and self._selected_in != self._begin(epoch)
+
+    def _picker_of(self, epoch: int) -> Picker | None:
+        return self.policy.at(self._begin(epoch), self.epochs).picker
+
+    def _keeps_all(self, epoch: int) -> bool:
+        picker = self._picker_of(epoch)
+        return picker is None or picker.everything
+
+    @property
+    def last_plan(self) -> Subset:
+        """The plan of the epoch that is open, or of the last one that was."""
+        if self._plan is None:
+            raise ValueError("no epoch was planned yet: call plan(epoch).")
+        return self._plan
+
+    def plan(self, epoch: int) -> Subset:
+        """Open `epoch` and give its samples; the same again while it is open."""
+        if epoch >= self.epochs:
+            raise ValueError(f"epoch {epoch} is beyond the {self.epochs} epochs this selector was built for.")
+        if epoch < self.epoch:
+            raise ValueError(f"epoch {epoch} is over: the selector is in epoch {self.epoch}.")
+        if self.opened and epoch == self.epoch:
+            return self.last_plan
+        if len(missing := self._missing(epoch)):
+            raise ValueError(
+                f"{self.policy.name} needs a pass before epoch {epoch}: {len(missing)} samples, first ids "
+                f"{_few(missing)}, were not observed with source='pass'. See pass_ids({epoch})."
+            )
+        self.close()
+        self.epoch = epoch
+        self._select(epoch)
+        self._numbers_of(epoch)
+        self._planned_in, self.opened, self.step, self._passed = epoch, True, 0, None
+        return self.last_plan
+
+    def preview(self, epoch: int) -> tuple[int, bool]:
+        """How many samples `epoch` will have, and whether that is certain or an upper bound."""
+        if self.opened and epoch == self.epoch:
+            return len(self.last_plan), True
+        if not self._selects_in(epoch) and self._plan is not None and self.policy.picker is not None:
+            return len(self.last_plan), True
+        picker = self._picker_of(epoch)
+        if picker is None:
+            return self.n, True
+        size, exact = picker.size(self.n)
+        if not exact and epoch == self.epoch and not self.opened and not self.pass_due(epoch):
+            rows = picker.pick(self._pool(epoch)).rows
+            return self.n if rows is None else len(rows), True
+        return size, exact
+
+    def _pool(self, epoch: int) -> Pool:
+        values = {}
+        if self.memory and self._tracker is not None:
+            values = {name: c.cpu() for name, c in self._tracker.read(self.memory).items()}
+        rng = generator(self.seed, self._begin(epoch), "plan")
+        return Pool(self.n, rng, values, self._ranks(), labels=self.labels)
+
+    def _ranks(self) -> str | None:
+        tracked = None if self.policy.tracker is None else self.policy.tracker.ranks
+        return tracked or (self.policy.signals[0].__name__ if self.policy.signals else None)
+
+    def _select(self, epoch: int) -> None:
+        picker = self._picker_of(epoch)
+        if picker is None:
+            if self._plan is None:
+                self._plan = Subset(torch.arange(self.n))
+        elif self._selects_in(epoch):
+            picked = picker.pick(self._pool(epoch))
+            rows = torch.arange(self.n) if picked.rows is None else picked.rows
+            self._plan = Subset(rows, picked.weights)
+            self._selected_in = self._begin(epoch)
+        else:
+            return
+        if self.policy.batch_picker is None:
+            self.times_selected[self.last_plan.ids.to(self.times_selected.device)] += 1
+
+    def order(self) -> Int[Tensor, " k"]:
+        """The open epoch's samples in the order of training: shuffled by (seed, epoch) alone."""
+        ids = self.last_plan.ids
+        rng = generator(self.seed, self.epoch, "order")
+        return ids[torch.randperm(len(ids), generator=rng)]
+
+    def close(self) -> None:
+        """End the open epoch; later `epoch` is the next."""
+        if self.opened:
+            self.raise_if_failed()
+            self.merge()
+            if self.memory and self._tracker is not None:
+                self._tracker.close(self.memory)
+            self.epoch, self.opened, self.step = self.epoch + 1, False, 0
+
+    def restart(self) -> None:
+        """Begin the open epoch again: its draws repeat, what was observed stays."""
+        self.step = 0
+
+    def merge(self) -> None:
+        """With several processes: take over what the others observed since the last call."""
+        if self._touched is None:
+            return
+        none = torch.empty(0, dtype=torch.int64, device=self._device)
+        ids = torch.unique(torch.cat([*self._touched, none]))
+        self._touched = []
+        names = [name for name, column in self.memory.items() if column.ndim]
+        ids, columns = dist.gather(ids, [self.memory[name][ids] for name in names])
+        for name, column in zip(names, columns, strict=True):
+            self.memory[name].index_copy_(0, ids, column)
+        if self._passed is not None:
+            self._passed[ids] = True
+        if self._batch is not None and self._counted is not None:
+            new = dist.add_up(self.times_selected - self._counted)
+            self.times_selected = self._counted + new
+            self._counted = self.times_selected.clone()
+
+    # -------------------------------------------------------------------------------- choosing
+
+    @property
+    def narrows(self) -> bool:
+        """Whether batches of the open epoch are narrowed; False in annealing and where keep is 1."""
+        return self._batch is not None and not self._batch.everything
+
+    def narrowed(self, m: int) -> int:
+        """How many of m rows of a meta-batch are kept in the open epoch."""
+        return self._batch.size(m, least=2)[0] if self._batch is not None else m
+
+    def choose(self, ids: Ids) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
+        """The rows of a batch to train on, ascending, and their weights (None: all 1)."""
+        if not self.opened:
+            raise ValueError(f"no epoch is open: call plan({self.epoch}) before choosing.")
+        if self._batch is None or self._batch.everything:
+            return torch.arange(len(ids), device=ids.device), self.weights(ids)
+        values: dict[str, Tensor] = {}
+        if self._tracker is not None:
+            if not self.memory:
+                raise ValueError(
+                    f"{self.policy.name} chooses by scores: call observe(ids, ...) before choose(ids)."
+                )
+            values = self._tracker.read(self.memory, ids)
+        rng = generator(self.seed, self.epoch, "choose", self.step, self.rank)
+        labels = None if self.labels is None else self.labels[ids.cpu()]
+        picked = self._batch.pick(Pool(len(ids), rng, values, self._ranks(), ids, labels, least=2))
+        self.step += 1
+        rows = torch.arange(len(ids), device=ids.device) if picked.rows is None else picked.rows
+        chosen = ids[rows]
+        counts = self.times_selected
+        counts.index_copy_(0, chosen, counts.index_select(0, chosen) + 1)
+        weights = self.weights(chosen)
+        if picked.weights is not None:
+            weights = picked.weights if weights is None else weights * picked.weights
+        return rows, weights
+
+    def weights(self, ids: Ids) -> Float[Tensor, " b"] | None:
+        """The plan's weights of some of its samples; None if all are 1."""
+        plan = self.last_plan
+        if plan.weights is None:
+            return None
+        at = torch.searchsorted(plan.ids, ids.cpu())
+        return plan.weights[at].to(ids.device)
+
+    # --------------------------------------------------------------------------------- reading
+
+    def score(self, column: str | None = None) -> Shaped[Tensor, " n"]:
+        """A column of the memory; without a name, what the finest picker ranks by."""
+        columns = self.columns()
+        name = column or self.policy.ranks
+        if name is None:
+            raise ValueError(f"{self.policy.name} keeps no scores.")
+        if name not in columns:
+            if column is None:
+                return torch.full((self.n,), float("nan"))
+            has = ", ".join(columns) or "none yet"
+            raise ValueError(f"unknown score column {name!r}.{nearest(name, columns)} Columns: {has}.")
+        return columns[name]
+
+    def columns(self) -> dict[str, Shaped[Tensor, " n"]]:
+        """Every score column, NaN where never observed; empty before the first observation."""
+        tracker = self.policy.at(min(self.epoch, self.epochs - 1), self.epochs).tracker
+        return tracker.read(self.memory) if self.memory and tracker is not None else {}
+
+    def lr_factor(self, epoch: int) -> float:
+        """1 / share that trains, for policies that ask for it."""
+        if self.policy.lr is None:
+            return 1.0
+        if self.policy.lr == "actual":
+            return self.n / len(self.plan(epoch))
+        picker = self._picker_of(epoch)
+        return 1.0 / float(getattr(picker, "keep", 1.0))
+
+    # ----------------------------------------------------------------------------------- state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that later choices depend on: tensors and plain values only."""
+        self.raise_if_failed()
+        plan = self._plan
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "opened": self.opened,
+            "planned_in": self._planned_in,
+            "selected_in": self._selected_in,
+            "ids": None if plan is None else plan.ids.clone(),
+            "weights": None if plan is None or plan.weights is None else plan.weights.clone(),
+            "passed": None if self._passed is None else self._passed.clone(),
+            "times_selected": self.times_selected.clone(),
+            "memory": {name: column.clone() for name, column in self.memory.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state of the same policy over the same data set."""
+        self.epoch, self.step, self.opened = state["epoch"], state["step"], state["opened"]
+        self._planned_in, self._selected_in = state["planned_in"], state["selected_in"]
+        self._plan = None if state["ids"] is None else Subset(state["ids"].clone(), _clone(state["weights"]))
+        self._passed, self._failed = _clone(state["passed"]), None
+        self.times_selected = state["times_selected"].clone()
+        self.memory = {name: column.clone() for name, column in state["memory"].items()}
+        self._counted = self.times_selected.clone() if self._touched is not None else None
+        self._device = self.times_selected.device
+        self._numbers_of(self.epoch)
+
+
+def _clone(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.clone()
+
+
+def _few(ids: Tensor, most: int = 5) -> str:
+    shown = ", ".join(map(str, ids[:most].tolist()))
+    return f"[{shown}, ... {len(ids) - most} more]" if len(ids) > most else f"[{shown}]"

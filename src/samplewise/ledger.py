@@ -1,0 +1,106 @@
+"""What a training spent and what selection saved: samples, forwards, seconds, forward units."""
+
+from typing import Any, Literal
+
+__all__ = ["BACKWARD", "FORWARD", "STAGES", "Ledger"]
+
+STAGES = ("data", "scoring", "selecting", "training")
+FORWARD, BACKWARD = 1, 2
+"""Cost of a sample's forward and backward pass in units of one forward."""
+
+
+class Ledger:
+    """The account of one run on one rank.
+
+    Counts are samples, not batches. `ordinary_samples` is what training on everything would have
+    back-propagated up to the same point. Seconds are this process's clock; on an accelerator a
+    stage that only queues work is cheap and the time shows where the queue is waited for.
+    """
+
+    def __init__(self) -> None:
+        self.samples_backpropagated = 0
+        self.training_forwards = 0
+        self.scoring_forwards = 0
+        self.ignored_observations = 0
+        self.ordinary_samples = 0.0
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+        self.plain_seconds, self.plain_samples = 0.0, 0
+        self.baseline_seconds: float | None = None
+
+    def trained(self, samples: int) -> None:
+        """Count samples that went forward with a graph and backward."""
+        self.training_forwards += samples
+        self.samples_backpropagated += samples
+
+    @property
+    def wall(self) -> float:
+        """Seconds in all stages."""
+        return sum(self.seconds.values())
+
+    @property
+    def cost(self) -> float:
+        """Forward units spent: 1 a forward, 2 a backward."""
+        forwards = self.training_forwards + self.scoring_forwards
+        return FORWARD * forwards + BACKWARD * self.samples_backpropagated
+
+    @property
+    def ordinary_cost(self) -> float:
+        """Forward units that ordinary training would have spent up to here."""
+        return (FORWARD + BACKWARD) * self.ordinary_samples
+
+    @property
+    def cost_share(self) -> float:
+        """Cost in shares of ordinary training's."""
+        return self.cost / self.ordinary_cost if self.ordinary_cost else 1.0
+
+    @property
+    def promised(self) -> float:
+        """The share saved by cost."""
+        return 1 - self.cost_share
+
+    @property
+    def overhead(self) -> float:
+        """The share of the wall clock that went into scoring and selecting."""
+        return (self.seconds["scoring"] + self.seconds["selecting"]) / self.wall if self.wall else 0.0
+
+    @property
+    def baseline(self) -> Literal["given", "estimated", "not measured"]:
+        """Where the time of ordinary training comes from."""
+        if self.baseline_seconds is not None:
+            return "given"
+        return "estimated" if self.plain_samples and self.plain_seconds else "not measured"
+
+    @property
+    def realised(self) -> float | None:
+        """The share saved by wall clock, or None where ordinary training's time is not known.
+
+        Without `baseline_seconds` it is estimated from this run's un-narrowed steps.
+        """
+        ordinary = self.baseline_seconds
+        if ordinary is None and self.baseline == "estimated":
+            ordinary = self.plain_seconds / self.plain_samples * self.ordinary_samples
+        return 1 - self.wall / ordinary if ordinary else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return {**vars(self), "seconds": dict(self.seconds)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue an account."""
+        vars(self).update(state, seconds=dict(state["seconds"]))
+
+    def __str__(self) -> str:
+        realised = "not measured"
+        if self.realised is not None:
+            realised = f"{self.realised:.1%} ({self.baseline})"
+        rows = [
+            ("samples back-propagated", f"{self.samples_backpropagated:,}"),
+            ("training forwards", f"{self.training_forwards:,}"),
+            ("scoring forwards", f"{self.scoring_forwards:,}"),
+            *((f"seconds {stage}", f"{seconds:.2f}") for stage, seconds in self.seconds.items()),
+            ("cost in forwards", f"{self.cost:,.0f}"),
+            ("saved by cost", f"{self.promised:.1%}"),
+            ("saved by wall clock", realised),
+        ]
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:<{width}}  {value:>14}" for name, value in rows)

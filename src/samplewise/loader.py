@@ -1,0 +1,118 @@
+"""The loader: a torch DataLoader whose batches carry ids, and the one sampler that knows the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from samplewise.checks import nearest
+from samplewise.outputs import Batch
+
+if TYPE_CHECKING:
+    from samplewise.selector import Selector
+
+__all__ = ["IdCollate", "IdDataset", "Loader", "PlanSampler", "in_order"]
+
+_CHUNK = 1 << 14
+_OWN = {
+    "sampler": "the selector's sampler carries the plan",
+    "shuffle": "the selector shuffles by (seed, epoch)",
+    "batch_size": "it belongs to Selector(batch_size=...)",
+    "batch_sampler": "the selector's sampler carries the plan",
+    "generator": "the selector's loader has its own, so that the global one is left as found",
+}
+_USERS = (
+    "num_workers", "collate_fn", "pin_memory", "drop_last", "timeout", "worker_init_fn",
+    "multiprocessing_context", "prefetch_factor", "persistent_workers", "pin_memory_device", "in_order",
+)  # fmt: skip
+
+
+class IdDataset(Dataset[tuple[int, Any]]):
+    """A data set whose samples come as (id, sample). Forwards `__getitems__`, pickles, no more."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[int, Any]:
+        return index, self.dataset[index]
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[int, Any]]:
+        """A whole batch in one call, by the data set's own `__getitems__` where it has one."""
+        fetch = getattr(self.dataset, "__getitems__", None)
+        samples = fetch(indices) if callable(fetch) else [self.dataset[index] for index in indices]
+        return list(zip(indices, samples, strict=True))
+
+
+class IdCollate:
+    """The user's collate on the bare samples, with the ids beside its result."""
+
+    def __init__(self, collate: Callable[[list[Any]], Any] | None) -> None:
+        self.collate = default_collate if collate is None else collate
+
+    def __call__(self, samples: list[tuple[int, Any]]) -> Batch:
+        ids, bare = zip(*samples, strict=True)
+        return Batch(torch.tensor(ids, dtype=torch.int64), self.collate(list(bare)))
+
+
+def in_order(ids: Int[Tensor, " k"]) -> Iterator[int]:
+    """The ids as Python ints, converted in chunks: never a list of all of them."""
+    for chunk in torch.split(ids, _CHUNK):
+        yield from chunk.tolist()
+
+
+class PlanSampler(Sampler[int]):
+    """The order of the open epoch. `sharded` gives each rank its own equal share, `global` all of it."""
+
+    def __init__(self, selector: Selector, sharded: bool, resumes: bool = False) -> None:
+        self.selector, self.sharded, self.resumes = selector, sharded, resumes
+
+    def set_epoch(self, epoch: int) -> None:
+        """Close the epoch before and open this one; calling it again changes nothing."""
+        self.selector.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return self.selector.samples_of(self.selector.open_or_next, self.sharded)[0]
+
+    def __iter__(self) -> Iterator[int]:
+        return in_order(self.selector.draw(self.sharded, self.resumes))
+
+
+class Loader(DataLoader[Any]):
+    """Yields `Batch(ids, data)`; the epoch ends when a batch is asked for after the last."""
+
+    def __init__(self, selector: Selector, dataset: Any, batch_size: int, arguments: dict[str, Any]) -> None:
+        self._selector = selector
+        collate = IdCollate(arguments.pop("collate_fn", None))
+        super().__init__(
+            IdDataset(dataset),
+            batch_size=batch_size,
+            sampler=PlanSampler(selector, sharded=True, resumes=True),
+            collate_fn=collate,
+            generator=torch.Generator(),
+            **arguments,
+        )
+
+    def __iter__(self) -> Any:
+        seed = self._selector.start_iteration()
+        self.generator.manual_seed(seed)
+        return self._selector.meter(super().__iter__())
+
+    def __len__(self) -> int:
+        return self._selector.epoch_steps(self._selector.open_or_next)
+
+
+def refuse_foreign(arguments: dict[str, Any]) -> None:
+    """Refuse the DataLoader arguments that are the selector's, and words DataLoader does not know."""
+    for word in arguments:
+        if word in _OWN:
+            raise ValueError(f"loader({word}=...) is not yours to give: {_OWN[word]}.")
+        if word not in _USERS:
+            raise ValueError(f"loader has no argument {word!r}.{nearest(word, _USERS)}")

@@ -1,0 +1,143 @@
+"""What a forward pass returns, what a batch is, and how rows are picked out of any batch."""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+__all__ = ["Batch", "Outputs", "as_outputs", "take"]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a forward pass tells about its batch of b samples; only what the recipe needs must be given.
+
+    Args:
+        loss: per-sample losses (b,), with graph where the batch is to be trained on.
+        logits: (b, c), before the softmax.
+        targets: (b,), class numbers.
+        features: (b, d), the input of the last layer.
+        head: the last layer's weight (c, d) and bias (c,) or None.
+    """
+
+    loss: Tensor
+    logits: Tensor | None = None
+    targets: Tensor | None = None
+    features: Tensor | None = None
+    head: tuple[Tensor, Tensor | None] | None = None
+
+
+class Batch(NamedTuple):
+    """A batch and the positions of its samples in the full data set.
+
+    `data` is exactly what the user's collate returned. A NamedTuple, so that pinning and the
+    transfers of frameworks work on it as on any tuple.
+    """
+
+    ids: Int[Tensor, " b"]
+    data: Any
+
+    def to(self, device: torch.device | str | int, non_blocking: bool = False) -> "Batch":
+        """The same batch with every tensor in it on `device`."""
+
+        def move(leaf: Any, path: str) -> Any:
+            if not hasattr(leaf, "to"):
+                return leaf
+            return leaf.to(device, non_blocking=non_blocking)
+
+        return Batch(self.ids.to(device, non_blocking=non_blocking), walk(self.data, move))
+
+
+Leaf = Callable[[Any, str], Any]
+
+
+def take(data: Any, rows: Int[Tensor, " k"], b: int) -> Any:
+    """The given rows of a batch of `b` samples, with the batch's own types.
+
+    A tensor or array whose first axis is b is indexed; a list or tuple of exactly b items that are
+    not all such tensors is picked by item; mappings, tuples, named tuples and dataclasses are
+    walked; numbers, strings, 0-d tensors and None pass.
+
+    >>> take({"x": torch.arange(4), "names": list("abcd"), "scale": 2.0}, torch.tensor([1, 3]), 4)
+    {'x': tensor([1, 3]), 'names': ['b', 'd'], 'scale': 2.0}
+    """
+    kept: list[int] = []
+
+    def is_column(item: Any) -> bool:
+        return isinstance(item, Tensor | np.ndarray) and item.ndim > 0 and item.shape[0] == b
+
+    def is_list_of_samples(item: Any) -> bool:
+        sequence = isinstance(item, list | tuple) and not hasattr(item, "_fields")
+        return sequence and len(item) == b and not all(map(is_column, item))
+
+    def pick(leaf: Any, path: str) -> Any:
+        if is_column(leaf):
+            if isinstance(leaf, Tensor):
+                return leaf.index_select(0, rows.to(leaf.device))
+            return leaf[rows.cpu().numpy()]
+        if is_list_of_samples(leaf):
+            kept.extend(() if kept else rows.tolist())
+            return type(leaf)([leaf[row] for row in kept])
+        if leaf is None or isinstance(leaf, int | float | complex | str | bytes | np.generic):
+            return leaf
+        if isinstance(leaf, Tensor | np.ndarray):
+            if leaf.ndim == 0:
+                return leaf
+            raise ValueError(
+                f"{path} has shape {tuple(leaf.shape)}: its first axis must be the batch's {b} samples."
+            )
+        raise TypeError(
+            f"{path} is a {type(leaf).__name__}, from which rows cannot be picked. A batch may hold "
+            "tensors, arrays, lists of b items, mappings, tuples, dataclasses, numbers and None."
+        )
+
+    return walk(data, pick, stop=is_list_of_samples)
+
+
+def walk(data: Any, leaf: Leaf, path: str = "batch", stop: Callable[[Any], bool] | None = None) -> Any:
+    """Rebuild a nested batch with `leaf(value, path)` in place of everything that is no container."""
+    if isinstance(data, Tensor) or (stop is not None and stop(data)):
+        return leaf(data, path)
+    if isinstance(data, Mapping):
+        new = {key: walk(value, leaf, f"{path}[{key!r}]", stop) for key, value in data.items()}
+        if not isinstance(data, MutableMapping):
+            return type(data)(new)  # type: ignore[call-arg]
+        same = copy.copy(data)  # keeps what a BatchEncoding or a defaultdict carries beside its items
+        same.update(new)
+        return same
+    if isinstance(data, list | tuple):
+        items = [walk(item, leaf, f"{path}[{i}]", stop) for i, item in enumerate(data)]
+        return type(data)(*items) if hasattr(data, "_fields") else type(data)(items)
+    if dataclasses.is_dataclass(data) and not isinstance(data, type):
+        new_object = copy.copy(data)
+        for field in dataclasses.fields(data):
+            value = walk(getattr(data, field.name), leaf, f"{path}.{field.name}", stop)
+            object.__setattr__(new_object, field.name, value)
+        return new_object
+    return leaf(data, path)
+
+
+def as_outputs(returned: Any, b: int) -> Outputs:
+    """What the user's forward returned, checked: one loss for each of b samples."""
+    outputs = Outputs(loss=returned) if isinstance(returned, Tensor) else returned
+    if not isinstance(outputs, Outputs):
+        raise TypeError(
+            "forward must return per-sample losses (b,) or sw.Outputs(loss=...), "
+            f"got {type(returned).__name__}."
+        )
+    shape = tuple(outputs.loss.shape)
+    if shape == ():
+        raise ValueError(
+            "forward returned one loss for the whole batch, but selection needs one for each sample: "
+            'use reduction="none".'
+        )
+    if shape != (b,):
+        fix = " Did you mean loss.squeeze(1)?" if shape == (b, 1) else ""
+        raise ValueError(f"forward must return losses of shape ({b},), got {shape}.{fix}")
+    return outputs

@@ -1,0 +1,79 @@
+"""A pass: forward some samples with frozen weights and observe them, leaving no trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from samplewise import dist
+from samplewise.engine import Engine
+from samplewise.loader import IdCollate, IdDataset, in_order
+from samplewise.outputs import as_outputs
+from samplewise.scoring import device_of, host_rng_kept, without_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from samplewise.selector import Selector
+
+__all__ = ["quietly", "run"]
+
+T = TypeVar("T")
+
+
+class _Given(Sampler[int]):
+    """Some ids in the order given."""
+
+    def __init__(self, ids: torch.Tensor) -> None:
+        self.ids = ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[int]:
+        return in_order(self.ids)
+
+
+def run(selector: Selector, engine: Engine, epoch: int) -> int:
+    """Observe what `epoch` wants seen; returns how many samples this process forwarded.
+
+    Several processes share the work in equal parts, padded by repeating ids, so that a wrapped model
+    is called equally often everywhere; each then takes over what the others saw.
+    """
+    if selector.dataset is None or selector.forward is None or selector.model is None:
+        raise ValueError(
+            f"{selector.policy.name} needs a pass before epoch {epoch}: give Selector a data set, "
+            "forward and model, or observe pass_ids(epoch) with source='pass' yourself."
+        )
+    ids, world = engine.pass_ids(epoch), dist.world()
+    if world > 1:
+        padded = -(-len(ids) // world) * world
+        ids = ids.repeat(-(-padded // len(ids)))[:padded][dist.rank() :: world]
+    scoring, device = selector.scoring, device_of(selector.model)
+    loader = DataLoader(
+        IdDataset(selector.dataset if scoring.dataset is None else scoring.dataset),
+        batch_size=scoring.batch_size or selector.batch_size,
+        sampler=_Given(ids),
+        num_workers=scoring.num_workers,
+        collate_fn=IdCollate(selector.collate),
+        generator=torch.Generator().manual_seed(0),
+    )
+    with host_rng_kept(), without_trace(selector.model, scoring):
+        for batch in loader:
+            seen, data = batch.to(device)
+            engine.observe(seen, as_outputs(selector.forward(data), len(seen)), "pass")
+    engine.merge()
+    return len(ids)
+
+
+def quietly(read: Callable[..., T], *arguments: Any) -> T:
+    """Call something that loads samples, with every global random state put back."""
+    state = torch.get_rng_state()
+    try:
+        with host_rng_kept():
+            return read(*arguments)
+    finally:
+        torch.set_rng_state(state)

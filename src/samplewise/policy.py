@@ -1,0 +1,237 @@
+"""`Policy`, the parts of one method, and `@recipe`, which registers a function that builds one."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from samplewise.checks import Range, check_arguments, checked, nearest
+from samplewise.pickers import PerClass, Picker
+from samplewise.schedules import Annealed, Schedule, resolve
+from samplewise.signals import Signal, needs
+from samplewise.trackers import Tracker
+
+__all__ = ["REGISTRY", "Level", "Policy", "Recipe", "Source", "recipe"]
+
+Level = Literal["static", "epoch", "batch", "epoch+batch"]
+Source = Literal["none", "training", "pass", "training+pass"]
+
+
+@checked
+@dataclass(frozen=True)
+class Policy:
+    """One method: what is measured, remembered and chosen, and when. Frozen; it remembers nothing.
+
+    Args:
+        signal: one function of `samplewise.signals`, or several.
+        tracker: the memory they are written to.
+        picker: runs over all samples, every `every` epochs.
+        batch_picker: runs inside every meta-batch.
+        every: the period of `picker` in epochs.
+        source: where observations come from: `training` (the ordinary forward pass, and the scoring
+            forward of the batch level), `pass` (a pass in eval mode over all samples before a
+            selection), `training+pass` (a pass over the samples left out of the epoch before), `none`.
+        lr: whether `Selector.lr_factor` follows the kept share: by its `nominal` value, by the share
+            `actual`ly planned, or not at all (None).
+    """
+
+    signal: Signal | tuple[Signal, ...] = ()
+    tracker: Tracker | None = None
+    picker: Picker | None = None
+    batch_picker: Picker | None = None
+    every: Annotated[int, Range(1)] = 1
+    source: Source = "none"
+    lr: Literal["nominal", "actual"] | None = None
+    name: str = field(default="policy", compare=False)
+    params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if (self.source == "none") != (not self.signals):
+            raise ValueError("Policy.source must be 'none' exactly when there is no signal.")
+        if self.signals and self.tracker is None:
+            raise ValueError("Policy.tracker must be given when there is a signal: trackers.Last().")
+
+    @property
+    def signals(self) -> tuple[Signal, ...]:
+        """The signals as a tuple."""
+        return self.signal if isinstance(self.signal, tuple) else (self.signal,)
+
+    @property
+    def level(self) -> Level:
+        """When it chooses: once an epoch, in every batch, or both."""
+        if self.batch_picker is None:
+            return "epoch"
+        return "batch" if self.picker is None else "epoch+batch"
+
+    @property
+    def pickers(self) -> tuple[Picker, ...]:
+        """The pickers it has, the finest last."""
+        return tuple(p for p in (self.picker, self.batch_picker) if p is not None)
+
+    @property
+    def ranks(self) -> str | None:
+        """The column that the finest picker ranks by."""
+        by = [getattr(picker, "by", None) for picker in self.pickers]
+        named = by[-1] if by else None
+        tracked = None if self.tracker is None else self.tracker.ranks
+        return named or tracked or (self.signals[0].__name__ if self.signals else None)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What forward must return: the names of the fields of `Outputs` that the signals read."""
+        names = [name for signal in self.signals for name in needs(signal)]
+        names = ["head" if name in ("weight", "bias") else name for name in names]
+        return tuple(dict.fromkeys(["loss", *names]))
+
+    @property
+    def nonnegative(self) -> bool:
+        """Whether a negative loss is an error."""
+        return any(picker.nonnegative for picker in self.pickers)
+
+    @property
+    def scores(self) -> bool:
+        """Whether it runs forwards beyond training's."""
+        return "pass" in self.source or (self.batch_picker is not None and bool(self.signals))
+
+    @property
+    def by_class(self) -> bool:
+        """Whether a picker needs labels."""
+        return any(isinstance(part, PerClass) for part in _parts(self))
+
+    def at(self, epoch: int, epochs: int) -> "Policy":
+        """The policy with every schedule replaced by its number in this epoch."""
+        parts = {
+            name: resolve(part, epoch, epochs)
+            for name in ("tracker", "picker", "batch_picker")
+            if (part := getattr(self, name)) is not None
+        }
+        return replace(self, **parts)
+
+    def check(self, epochs: int) -> None:
+        """Refuse at the start what could only fail later: every epoch's numbers, and room to select."""
+        for annealed in filter(lambda part: isinstance(part, Annealed), _parts(self)):
+            ends = annealed.ends(epochs)
+            if epochs <= 2 * ends and annealed.inside != annealed.outside:
+                raise ValueError(
+                    f"epochs must be more than 2 x {ends} annealing epochs for {self.name}, got {epochs}. "
+                    "Train longer, or give anneal=0."
+                )
+        if any(isinstance(part, Schedule) for part in _parts(self)):
+            for epoch in range(epochs):
+                self.at(epoch, epochs)
+
+    def __repr__(self) -> str:
+        if self.params or self.name in REGISTRY:
+            said = ", ".join(f"{name}={value!r}" for name, value in self.params.items())
+            return f"recipes.{self.name}({said})"
+        shown = [f for f in fields(self) if f.repr and f.name != "name"]
+        said = ", ".join(f"{f.name}={_show(getattr(self, f.name))}" for f in shown)
+        return f"Policy({said})"
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_show, value))}{',' if len(value) == 1 else ''})"
+    return f"signals.{value.__name__}" if inspect.isfunction(value) else repr(value)
+
+
+def _parts(part: Any) -> Iterator[Any]:
+    """Everything inside a tree of frozen dataclasses."""
+    yield part
+    if is_dataclass(part) and not isinstance(part, type):
+        for f in fields(part):
+            yield from _parts(getattr(part, f.name))
+    elif isinstance(part, tuple):
+        for item in part:
+            yield from _parts(item)
+
+
+REGISTRY: dict[str, "Recipe"] = {}
+
+
+class Recipe:
+    """A registered method: a function of its parameters that returns a `Policy`.
+
+    A function may instead return any object with `observe / plan / choose / state_dict` (see
+    `samplewise.engine.Method`).
+    """
+
+    def __init__(
+        self,
+        build: Callable[..., Any],
+        paper: str,
+        level: Level,
+        source: Source,
+        exempt: Mapping[str, str],
+        toy: Callable[[int], Any] | None,
+    ) -> None:
+        functools.update_wrapper(self, build)
+        self._build = build
+        self.name = build.__name__
+        self.paper = paper
+        self.level = level
+        self.source = source
+        self.exempt = dict(exempt)
+        self.toy = toy
+        self.signature = inspect.signature(build)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        for word in kwargs:
+            if word not in self.signature.parameters:
+                known = list(self.signature.parameters)
+                has = (
+                    f"has no parameter {word!r}, only {', '.join(known)}" if known else "takes no parameters"
+                )
+                raise ValueError(f"{self.name} {has}.{nearest(word, known)}")
+        bound = self.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        check_arguments(self.name, self._build, bound.arguments)
+        built = self._build(*bound.args, **bound.kwargs)
+        if not isinstance(built, Policy):
+            return built
+        if (built.level, built.source) != (self.level, self.source):
+            raise ValueError(
+                f"{self.name} is registered as {self.level} from {self.source}, "
+                f"but builds a policy {built.level} from {built.source}"
+            )
+        return replace(built, name=self.name, params=MappingProxyType(dict(bound.arguments)))
+
+    def __repr__(self) -> str:
+        return f"recipes.{self.name}"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return (_registered, (self.name,))
+
+
+def _registered(name: str) -> Recipe:
+    return REGISTRY[name]
+
+
+def recipe(
+    *,
+    paper: str,
+    level: Level,
+    source: Source,
+    exempt: Mapping[str, str] = MappingProxyType({}),
+    toy: Callable[[int], Any] | None = None,
+) -> Callable[[Callable[..., Any]], Recipe]:
+    """Register the decorated function as a method under its own name.
+
+    Args:
+        paper: where the method was published: an arXiv number or a venue.
+        level: when it chooses.
+        source: where its observations come from.
+        exempt: laws that cannot hold for it, each with the reason.
+        toy: builds an instance for n samples, for recipes that need an object.
+    """
+
+    def register(build: Callable[..., Any]) -> Recipe:
+        if build.__name__ in REGISTRY and REGISTRY[build.__name__].__module__ != build.__module__:
+            raise ValueError(f"a recipe named {build.__name__!r} is registered already")
+        made = Recipe(build, paper, level, source, exempt, toy)
+        REGISTRY[made.name] = made
+        return made
+
+    return register

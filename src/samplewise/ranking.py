@@ -1,0 +1,122 @@
+"""Exact budgets, the top k with ties by index, and the exponential race: what every picker is made of."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+__all__ = ["budget", "largest_remainder", "race", "top", "uniform"]
+
+_CHUNK = 1 << 22
+
+
+def budget(m: int, keep: float, least: int = 0) -> int:
+    """How many of `m` samples the share `keep` is: m - floor((1 - keep) m), never below `least` of m.
+
+    >>> budget(10, 0.25), budget(7, 0.25), budget(5, 0.25, least=2), budget(1, 0.25, least=2)
+    (3, 2, 2, 1)
+    """
+    return min(m, max(least, m - math.floor((1 - keep) * m + 1e-9)))
+
+
+def top(scores: Shaped[Tensor, " m"], k: int, ids: Int[Tensor, " m"] | None = None) -> Int[Tensor, " k"]:
+    """Rows of the k highest scores, ascending; never-observed (NaN) first, equal scores by id.
+
+    `ids` order ties; without them the position does. Takes a threshold, not a sort.
+
+    >>> top(torch.tensor([1.0, float("nan"), 3.0, 3.0]), 2)
+    tensor([1, 2])
+    """
+    m = scores.shape[0]
+    if k >= m:
+        return torch.arange(m, device=scores.device)
+    if scores.device.type != "cpu":
+        return _top_without_sync(scores, k, ids)
+    keys = _sortable(scores)
+    threshold = np.partition(keys, m - k)[m - k]
+    chosen = keys > threshold
+    tied = np.flatnonzero(keys == threshold)
+    missing = k - int(np.count_nonzero(chosen))
+    if missing < len(tied) and ids is not None:
+        tied = tied[np.argsort(ids.numpy()[tied], kind="stable")]
+    chosen[tied[:missing]] = True
+    return torch.from_numpy(np.flatnonzero(chosen))
+
+
+def _sortable(scores: Tensor) -> Any:
+    """Integers in the order of the scores, NaN above +inf, so that thresholds compare exactly."""
+    if scores.dtype in (torch.float16, torch.bfloat16):
+        scores = scores.float()
+    elif not scores.is_floating_point():
+        scores = scores.double()
+    floats = scores.numpy() + 0.0  # a copy, in which -0.0 equals 0.0
+    kind = np.int32 if floats.dtype == np.float32 else np.int64
+    keys: Any = floats.view(kind)
+    keys ^= (keys >> (keys.itemsize * 8 - 1)) & np.iinfo(kind).max
+    unseen = np.isnan(scores.numpy())
+    if unseen.any():
+        keys[unseen] = np.iinfo(kind).max
+    return keys
+
+
+def _top_without_sync(scores: Tensor, k: int, ids: Tensor | None) -> Tensor:
+    """`top` for an accelerator, where reading a threshold back would stall the step."""
+    order = torch.arange(len(scores), device=scores.device) if ids is None else ids.argsort(stable=True)
+    ranked = scores.double()[order]
+    best = ranked.sort(descending=True, stable=True).indices  # torch sorts NaN above +inf
+    return order[best[:k]].sort().values
+
+
+def uniform(m: int, k: int, rng: torch.Generator) -> Int[Tensor, " k"]:
+    """K of m rows, each set equally likely, ascending."""
+    if k >= m:
+        return torch.arange(m)
+    chosen = np.zeros(m, dtype=bool)
+    # Marking the smaller side costs less and draws the same law.
+    small = min(k, m - k)
+    chosen[torch.randperm(m, generator=rng)[:small].numpy()] = True
+    return torch.from_numpy(np.flatnonzero(chosen if small == k else ~chosen))
+
+
+def race(weights: Float[Tensor, " m"], k: int, rng: torch.Generator) -> Int[Tensor, " k"]:
+    """K rows drawn one after the other without replacement, P ~ weight among those left; ascending.
+
+    Every row runs an exponential time of rate `weight` and the first k win: exact in law, in chunks,
+    for any number of rows (`torch.multinomial` ends at 2**24). Rows of weight 0 win only when the
+    positive ones are used up, then uniformly; NaN (never observed) and infinite weights win first.
+    """
+    m = weights.shape[0]
+    if k >= m:
+        return torch.arange(m, device=weights.device)
+    times = torch.empty(m, dtype=torch.float64)
+    for start in range(0, m, _CHUNK):
+        part = times[start : start + _CHUNK]
+        # The inverse transform vectorises; `exponential_` is four times slower.
+        torch.rand(part.shape, dtype=torch.float64, generator=rng, out=part)
+        part.neg_().log1p_().neg_()
+    if weights.device.type != "cpu":
+        times = times.to(weights.device, non_blocking=True)
+    speed = weights.double()
+    finish = times / speed
+    special = (speed == 0) | ~torch.isfinite(speed)
+    if special.device.type != "cpu" or special.any():
+        last = torch.where(speed == 0, times * 1e300, times * 1e-300)
+        finish = torch.where(special, last, finish)
+    return top(finish.neg_(), k)
+
+
+def largest_remainder(total: int, sizes: Int[Tensor, " c"]) -> Int[Tensor, " c"]:
+    """Divide `total` in proportion to `sizes`, exactly; the largest remainders get what is left over.
+
+    >>> largest_remainder(5, torch.tensor([3, 3, 4]))
+    tensor([2, 1, 2])
+    """
+    n = int(sizes.sum())
+    shares = sizes * total
+    quotas = shares // n
+    left = total - int(quotas.sum())
+    quotas[top(shares % n, left)] += 1
+    return quotas

@@ -1,0 +1,85 @@
+"""The registered methods. Each is a function that returns a `Policy`; one paper, one file."""
+
+import ast
+
+from samplewise.checks import nearest
+from samplewise.policy import REGISTRY, Policy, Recipe
+from samplewise.recipes.epsilon_greedy import epsilon_greedy
+from samplewise.recipes.evolved_sampling import eswp, evolved_sampling
+from samplewise.recipes.full import full
+from samplewise.recipes.infobatch import infobatch
+from samplewise.recipes.kakurenbo import kakurenbo
+from samplewise.recipes.loss_sampling import loss_sampling
+from samplewise.recipes.ordered_sgd import ordered_sgd
+from samplewise.recipes.random_batch import random_batch
+from samplewise.recipes.random_dynamic import random_dynamic
+from samplewise.recipes.ucb import ucb
+from samplewise.recipes.uncertainty import uncertainty, uncertainty_ema
+
+__all__ = [
+    "all",
+    "epsilon_greedy",
+    "eswp",
+    "evolved_sampling",
+    "full",
+    "get",
+    "infobatch",
+    "kakurenbo",
+    "loss_sampling",
+    "ordered_sgd",
+    "parse",
+    "random_batch",
+    "random_dynamic",
+    "ucb",
+    "uncertainty",
+    "uncertainty_ema",
+]
+
+
+def all() -> dict[str, Recipe]:
+    """Every registered recipe by name, others' included once their module is imported."""
+    return dict(REGISTRY)
+
+
+def get(name: str) -> Recipe:
+    """The recipe of that name; an unknown one is an error that suggests the nearest."""
+    if name not in REGISTRY:
+        if ":" in name:
+            start = name.split(":")[0]
+            raise ValueError(f"parameters go into a policy: sw.recipes.{start}(...), not into {name!r}.")
+        known = ", ".join(sorted(REGISTRY))
+        raise ValueError(f"unknown method {name!r}.{nearest(name, REGISTRY)} Known: {known}.")
+    return REGISTRY[name]
+
+
+def parse(spec: str) -> Policy:
+    """A policy from its command-line form.
+
+    >>> parse("ucb:keep=0.3,period=5")
+    recipes.ucb(keep=0.3, period=5, alpha=0.8, c=1.0)
+    """
+    name, _, said = spec.partition(":")
+    made = get(name)
+    params = {}
+    for item in _split(said):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise ValueError(f"{spec!r}: parameters are written NAME:key=value,key=value, got {item!r}.")
+        try:
+            params[key.strip()] = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            params[key.strip()] = value.strip()
+    policy: Policy = made(**params)
+    return policy
+
+
+def _split(said: str) -> list[str]:
+    """Split at commas outside brackets, so that milestones=(0.3,0.6) stays whole."""
+    items, depth = [""], 0
+    for letter in said:
+        depth += (letter in "([") - (letter in ")]")
+        if letter == "," and not depth:
+            items.append("")
+        else:
+            items[-1] += letter
+    return [item for item in items if item.strip()]

@@ -1,0 +1,35 @@
+"""Average loss with random exploration (arXiv:2111.12621)."""
+
+from typing import Annotated
+
+from samplewise import pickers, signals, trackers
+from samplewise.checks import Range
+from samplewise.pickers import Keep
+from samplewise.policy import Policy, recipe
+from samplewise.schedules import Schedule
+from samplewise.trackers import Rate
+
+__all__ = ["epsilon_greedy"]
+
+
+@recipe(paper="arXiv:2111.12621", level="epoch", source="pass")
+def epsilon_greedy(
+    keep: Keep = 0.5,
+    period: Annotated[int, Range(1)] = 10,
+    alpha: Rate = 0.8,
+    eps: Annotated[float | Schedule, Range(0, 1)] = 0.1,
+) -> Policy:
+    """As `uncertainty_ema`, with floor(eps * k) of the k drawn uniformly from ALL the others.
+
+    The paper publishes no `eps`; its sweep shows little effect.
+
+    Signal: loss. Memory: 4 bytes a sample. Choice: top-k and a uniform draw.
+    Cost: one forward over all n samples at every checkpoint.
+    """
+    return Policy(
+        signal=signals.loss,
+        tracker=trackers.Ema(rate=alpha),
+        picker=pickers.EpsilonGreedy(keep, eps=eps),
+        every=period,
+        source="pass",
+    )

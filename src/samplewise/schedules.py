@@ -1,0 +1,178 @@
+"""Numbers that change over training: any number a part reads while training may be one of these."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from samplewise.checks import Range, checked
+
+__all__ = [
+    "Annealed",
+    "Between",
+    "Complement",
+    "Constant",
+    "Every",
+    "Linear",
+    "Power",
+    "Schedule",
+    "complement",
+    "number",
+    "resolve",
+]
+
+Share = Annotated[float, Range(0, 1)]
+P = TypeVar("P")
+
+
+class Schedule:
+    """A number for every epoch. Subclass it as a frozen dataclass and write `at`."""
+
+    def at(self, epoch: int, epochs: int) -> float:
+        """The number in force in `epoch` (0-based) of a training of `epochs`."""
+        raise TypeError(f"{type(self).__name__} must define at(epoch, epochs)")
+
+
+def _at(number: "float | Schedule", epoch: int, epochs: int) -> float:
+    return number.at(epoch, epochs) if isinstance(number, Schedule) else number
+
+
+def number(value: "float | Schedule") -> float:
+    """A part's number after `resolve`; a schedule that is still there is an error of the caller."""
+    if isinstance(value, Schedule):
+        raise TypeError(f"{value!r} must be resolved for an epoch before a part that reads it runs")
+    return value
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The same number in every epoch."""
+
+    value: float
+
+    def at(self, epoch: int, epochs: int) -> float:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """From `start` in the first epoch straight to `stop` at the end of training.
+
+    >>> [Linear(1.0, 0.5).at(e, 4) for e in range(5)]
+    [1.0, 0.875, 0.75, 0.625, 0.5]
+    """
+
+    start: float
+    stop: float
+
+    def at(self, epoch: int, epochs: int) -> float:
+        return self.start + (self.stop - self.start) * epoch / epochs
+
+
+@checked
+@dataclass(frozen=True)
+class Power(Schedule):
+    """From `start` to `stop` along `(epoch / epochs) ** exponent`: below 1 moves early, above 1 late.
+
+    >>> Power(1.0, 0.5, exponent=0.5).at(1, 4)
+    0.75
+    """
+
+    start: float
+    stop: float
+    exponent: Annotated[float, Range(0, open_low=True)] = 0.5
+
+    def at(self, epoch: int, epochs: int) -> float:
+        return self.start + (self.stop - self.start) * math.pow(epoch / epochs, self.exponent)
+
+
+@checked
+@dataclass(frozen=True)
+class Between(Schedule):
+    """`inside` while start * epochs <= epoch < stop * epochs, `outside` before and after.
+
+    >>> [Between(0.5, outside=1.0, stop=0.875).at(e, 4) for e in range(4)]
+    [0.5, 0.5, 0.5, 0.5]
+    >>> [Between(0.5, outside=1.0, start=0.25, stop=0.75).at(e, 4) for e in range(4)]
+    [1.0, 0.5, 0.5, 1.0]
+    """
+
+    inside: float | Schedule
+    outside: float | Schedule
+    start: Share = 0.0
+    stop: Share = 1.0
+
+    def at(self, epoch: int, epochs: int) -> float:
+        # The tolerance keeps 0.1 * 30 = 3.0000000000000004 from moving a boundary by an epoch.
+        begins = epoch >= self.start * epochs - 1e-9
+        ends = epoch >= self.stop * epochs - 1e-9
+        return _at(self.inside if begins and not ends else self.outside, epoch, epochs)
+
+
+@checked
+@dataclass(frozen=True)
+class Annealed(Schedule):
+    """`inside`, with the `share` of the epochs at either end at `outside`: whole epochs, at least one.
+
+    >>> [Annealed(0.25, share=0.05).at(e, 4) for e in range(4)]
+    [1.0, 0.25, 0.25, 1.0]
+    """
+
+    inside: float | Schedule
+    outside: float | Schedule = 1.0
+    share: Annotated[float, Range(0, 0.5, open_high=True)] = 0.05
+
+    def ends(self, epochs: int) -> int:
+        """How many epochs are annealed at each end."""
+        return max(1, math.floor(self.share * epochs + 0.5 + 1e-9)) if self.share else 0
+
+    def at(self, epoch: int, epochs: int) -> float:
+        ends = self.ends(epochs)
+        return _at(self.inside if ends <= epoch < epochs - ends else self.outside, epoch, epochs)
+
+
+@checked
+@dataclass(frozen=True)
+class Every(Schedule):
+    """`value` in epochs divisible by `period`, `otherwise` in the rest.
+
+    >>> [Every(2, value=1.0, otherwise=0.3).at(e, 5) for e in range(5)]
+    [1.0, 0.3, 1.0, 0.3, 1.0]
+    """
+
+    period: Annotated[int, Range(1)]
+    value: float | Schedule
+    otherwise: float | Schedule
+
+    def at(self, epoch: int, epochs: int) -> float:
+        return _at(self.otherwise if epoch % self.period else self.value, epoch, epochs)
+
+
+@dataclass(frozen=True)
+class Complement(Schedule):
+    """One minus another schedule."""
+
+    of: Schedule
+
+    def at(self, epoch: int, epochs: int) -> float:
+        return 1.0 - self.of.at(epoch, epochs)
+
+
+def complement(number: float | Schedule) -> float | Schedule:
+    """1 - number: turns a paper's weight of the old value into our `rate` of the newest."""
+    return Complement(number) if isinstance(number, Schedule) else 1.0 - number
+
+
+def resolve(part: P, epoch: int, epochs: int) -> P:
+    """The same part with every schedule replaced by its number in `epoch`; ranges are checked again."""
+    if isinstance(part, tuple):
+        return tuple(resolve(item, epoch, epochs) for item in part)  # type: ignore[return-value]
+    if isinstance(part, Schedule) or not dataclasses.is_dataclass(part) or isinstance(part, type):
+        return part
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(part):
+        old = getattr(part, field.name)
+        new = _at(old, epoch, epochs) if isinstance(old, Schedule) else resolve(old, epoch, epochs)
+        if new is not old:
+            changes[field.name] = new
+    return dataclasses.replace(part, **changes) if changes else part

@@ -1,0 +1,97 @@
+"""Scoring forwards: a look at the losses that leaves no trace in the model or the random state."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import chain
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from samplewise.checks import Range, checked
+
+__all__ = ["Scoring", "device_of", "host_rng_kept", "without_trace"]
+
+
+@checked
+@dataclass(frozen=True)
+class Scoring:
+    """How scores are computed.
+
+    Args:
+        mode: `eval` or `train` for the model while it scores; in `train` buffers are put back after.
+        dtype: autocast to it while scoring, as `torch.bfloat16`; None: as training does.
+        every: at batch level, the scoring forward runs in every k-th active epoch; between them
+            remembered scores choose and only the chosen rows are observed.
+        dataset: the same samples in the same order without augmentation, for passes.
+        batch_size: of passes; None: the training batch size.
+        num_workers: of passes.
+    """
+
+    mode: Literal["eval", "train"] = "eval"
+    dtype: torch.dtype | None = None
+    every: Annotated[int, Range(1)] = 1
+    dataset: Any = None
+    batch_size: Annotated[int | None, Range(1)] = None
+    num_workers: Annotated[int, Range(0)] = 0
+
+    def __post_init__(self) -> None:
+        if self.dtype is not None and self.dtype not in (torch.bfloat16, torch.float16):
+            raise ValueError(f"Scoring.dtype must be torch.bfloat16 or torch.float16, got {self.dtype}.")
+
+
+def device_of(model: nn.Module | None) -> torch.device:
+    """Where the model's first parameter or buffer is; the CPU if it has none."""
+    if model is None:
+        return torch.device("cpu")
+    first = next(chain(model.parameters(), model.buffers()), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+@contextmanager
+def without_trace(model: nn.Module, scoring: Scoring) -> Iterator[None]:
+    """No gradient, the scoring mode and dtype; flags, buffers and torch's random state as found after.
+
+    `no_grad`, not inference mode: sharded modules and reused weights refuse inference tensors.
+    """
+    device = device_of(model)
+    flags = [(module, module.training) for module in model.modules()]
+    training = scoring.mode == "train"
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if training else []
+    backend = None if device.type in ("cpu", "meta") else torch.get_device_module(device)
+    host, there = torch.get_rng_state(), None if backend is None else backend.get_rng_state(device)
+    cast: Any = nullcontext()
+    if scoring.dtype is not None:
+        cast = torch.autocast(device.type, dtype=scoring.dtype)
+    try:
+        if model.training != training or scoring.mode == "eval":
+            model.train(training)
+        with torch.no_grad(), cast:
+            yield
+    finally:
+        if model.training != flags[0][1]:
+            model.train(flags[0][1])
+        for module, flag in flags:
+            # Frozen batch norms and the like: put back what `train()` of the whole set otherwise.
+            if module.training != flag:
+                module.training = flag
+        with torch.no_grad():
+            for buffer, kept in buffers:
+                buffer.copy_(kept)
+        torch.set_rng_state(host)
+        if backend is not None and there is not None:
+            backend.set_rng_state(there, device)
+
+
+@contextmanager
+def host_rng_kept() -> Iterator[None]:
+    """Put numpy's and Python's global random states back, which a data set's transforms may draw from."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 - saved, not drawn from
+    try:
+        yield
+    finally:
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)

@@ -1,0 +1,408 @@
+"""`Selector`: the front door, and the only thing that remembers."""
+
+import platform
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+
+from samplewise import dist, passes, recipes
+from samplewise.checks import Range, check_arguments
+from samplewise.dataset import fingerprint, labels_of, length_of
+from samplewise.ledger import Ledger
+from samplewise.loader import Loader, PlanSampler, refuse_foreign
+from samplewise.method import adopt
+from samplewise.outputs import Batch, Outputs, as_outputs
+from samplewise.policy import Policy
+from samplewise.rng import seed_of
+from samplewise.scores import ScoreTable, Subset
+from samplewise.scoring import Scoring
+from samplewise.step import Step, reduce
+
+__all__ = ["Selector"]
+
+Ids = Int[Tensor, " b"]
+
+
+class Selector:
+    """Decides for every sample whether it is worth training on, and keeps the account.
+
+    Args:
+        policy: a recipe's name or a `Policy` such as `sw.recipes.ucb(keep=0.3)`.
+        dataset: anything map-style with a length, or n for the engine alone.
+        forward: batch data -> per-sample losses (b,) or `sw.Outputs`; the user's model and loss.
+        model: the module that forward runs; needed as soon as the method scores.
+        epochs: the length of the training, which schedules and annealing refer to.
+        batch_size: of one process; needed for the loader.
+        seed: of every draw.
+        labels: class numbers (n,), where the data set does not carry them as `targets`.
+        scoring: how scores are computed.
+
+    >>> selector = Selector("infobatch", 4, epochs=2)
+    >>> selector.plan(0).ids
+    tensor([0, 1, 2, 3])
+    >>> selector.observe(torch.arange(4), torch.tensor([0.1, 0.1, 5.0, 5.0]))
+    >>> len(selector.plan(1)), selector.plan(1).weights
+    (3, tensor([2., 1., 1.]))
+    """
+
+    def __init__(
+        self,
+        policy: Any,
+        dataset: Any,
+        forward: Callable[[Any], Any] | None = None,
+        *,
+        model: nn.Module | None = None,
+        epochs: Annotated[int, Range(1)],
+        batch_size: Annotated[int | None, Range(1)] = None,
+        seed: Annotated[int, Range(0)] = 0,
+        labels: Any = None,
+        scoring: Scoring | None = None,
+    ) -> None:
+        given = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+        check_arguments("Selector", Selector.__init__, given)
+        policy = recipes.get(policy)() if isinstance(policy, str) else policy
+        self.dataset = None if isinstance(dataset, int) else dataset
+        self.n = dataset if isinstance(dataset, int) else length_of(dataset)
+        if self.n < 1:
+            raise ValueError(f"the data set must have at least 1 sample, got {self.n}.")
+        self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
+        self.forward, self.model = forward, model
+        self.scoring = Scoring() if scoring is None else scoring
+        if self.scoring.dataset is not None and len(self.scoring.dataset) != self.n:
+            raise ValueError(
+                f"Scoring.dataset must hold the same {self.n} samples, got {len(self.scoring.dataset)}."
+            )
+        self.labels = labels_of(labels, self.dataset, self.n)
+        self._engine = adopt(policy, self.n, epochs, seed, self.labels)
+        self.policy = self._engine.policy
+        if isinstance(policy, Policy):
+            self._check(policy)
+        self._ledger = Ledger()
+        self._step = Step(self.policy, forward, model, self.scoring)
+        self._drop_last = False
+        self.collate: Callable[[list[Any]], Any] | None = None
+        self._batches = self._samples = self._counted = self._skip = 0
+        self._started = self._resumed = self._warned = False
+        self._first_narrowed: int | None = None
+
+    def _check(self, policy: Policy) -> None:
+        """What a policy needs of the other arguments, said before the first epoch."""
+        if policy.by_class and self.labels is None:
+            raise ValueError(
+                f"{policy.name} chooses by class: give Selector(labels=...), {self.n} class numbers."
+            )
+        if self.dataset is not None and self.model is None and policy.scores:
+            raise ValueError(
+                f"{policy.name} scores samples with an extra forward: give Selector(model=...), "
+                "so that it can be put into eval mode and back."
+            )
+        if self.batch_size == 1 and policy.batch_picker is not None:
+            raise ValueError(f"batch_size=1 cannot keep 2 rows of a batch, which {policy.name} needs.")
+
+    # ------------------------------------------------------------------------------ front door
+
+    def loader(self, **arguments: Any) -> Loader:
+        """A torch DataLoader over the plan of each epoch, yielding `Batch(ids, data)`.
+
+        Takes DataLoader's own arguments: `num_workers`, `pin_memory`, `collate_fn`, `drop_last`,
+        `persistent_workers`, ... With a process group up each rank gets an equal share.
+        """
+        refuse_foreign(arguments)
+        if self.dataset is None:
+            raise ValueError("this Selector was built with n, not with a data set: nothing to load.")
+        if self.batch_size is None:
+            raise ValueError("the loader needs a batch size: Selector(..., batch_size=128).")
+        self._drop_last = bool(arguments.get("drop_last", False))
+        self.collate = arguments.get("collate_fn")
+        return Loader(self, self.dataset, self.batch_size, arguments)
+
+    def sampler(self, mode: Literal["global", "sharded"] = "global") -> PlanSampler:
+        """The plan as a torch Sampler: `global` for frameworks that shard it, `sharded` for those that do not."""
+        if mode not in ("global", "sharded"):
+            raise ValueError(f"mode must be one of 'global', 'sharded', got {mode!r}.")
+        return PlanSampler(self, sharded=mode == "sharded")
+
+    def loss(self, batch: Batch, return_outputs: bool = False) -> Any:
+        """The loss to back-propagate: scores, narrows, observes and weights as the method says.
+
+        It is `(weights * losses).mean()` over the rows that are trained, in float32.
+
+        Args:
+            batch: as the loader yields it, moved to where the model is.
+            return_outputs: also return the training forward's `Outputs`.
+        """
+        engine = self._engine
+        if not engine.opened:
+            raise ValueError("no epoch is open: take batches from selector.loader(), or call plan(epoch).")
+        if not (isinstance(batch, tuple) and len(batch) == 2 and isinstance(batch[0], Tensor)):
+            raise TypeError(
+                f"loss takes the Batch(ids, data) of selector.loader(), got {type(batch).__name__}."
+            )
+        batch = Batch(*batch)
+        if engine.narrows:
+            scored = bool(self.policy.signals) and self._scores_in(engine.epoch)
+            outputs, weights = self._step.narrowed(engine, self._ledger, batch, scored)
+        else:
+            outputs, weights = self._step.whole(engine, self._ledger, batch)
+        self._batches += 1
+        self._samples += len(batch.ids)
+        loss = reduce(outputs.loss, weights)
+        return (loss, outputs) if return_outputs else loss
+
+    def _scores_in(self, epoch: int) -> bool:
+        first = epoch if self._first_narrowed is None else self._first_narrowed
+        return (epoch - first) % self.scoring.every == 0
+
+    # ---------------------------------------------------------------------------------- engine
+
+    def pass_due(self, epoch: int) -> bool:
+        """Whether a pass is wanted before `epoch`: see `pass_ids`."""
+        return self._engine.pass_due(epoch)
+
+    def pass_ids(self, epoch: int) -> Ids:
+        """The ids to be observed with source="pass" before `plan(epoch)`."""
+        return self._engine.pass_ids(epoch)
+
+    def observe(
+        self, ids: Ids, outputs: Outputs | Tensor, source: Literal["training", "pass"] = "training"
+    ) -> None:
+        """Remember what a forward pass showed: `outputs` (or losses) of the samples `ids`.
+
+        An id twice in one call counts once. Sources that the method does not use are counted in the
+        ledger and otherwise ignored.
+        """
+        if source not in ("training", "pass"):
+            raise ValueError(f"source must be one of 'training', 'pass', got {source!r}.")
+        seen = as_outputs(outputs, len(ids))
+        used = self._engine.observe(ids, seen, source)
+        if not used and self.policy.signals:
+            self._ledger.ignored_observations += len(ids)
+        if source == "pass" or (self.dataset is None and self._engine.narrows and used):
+            self._ledger.scoring_forwards += len(ids)
+
+    def choose(self, ids: Ids) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
+        """The rows of this batch to train on, ascending, and their weights (None: all 1).
+
+        Call it after `observe` of the same ids. All rows outside the method's active window.
+        """
+        rows, weights = self._engine.choose(ids)
+        if self._engine.narrows:
+            self._ledger.trained(len(rows))
+        return rows, weights
+
+    def plan(self, epoch: int) -> Subset:
+        """Open `epoch`: its samples, equal on every rank, and their weights (None: all 1)."""
+        engine = self._engine
+        if not (engine.opened and epoch == engine.epoch):
+            if engine.opened and epoch > engine.epoch:
+                self._close()
+            engine.plan(epoch)
+            self._batches = self._samples = self._counted = self._skip = 0
+            self._started = self._resumed = False
+            if engine.narrows and self._first_narrowed is None:
+                self._first_narrowed = epoch
+        return engine.last_plan
+
+    def score(self, column: str | None = None) -> Shaped[Tensor, " n"]:
+        """What the finest picker ranks by, or another column by name; NaN where never observed."""
+        return self._engine.score(column)
+
+    def lr_factor(self, epoch: int) -> float:
+        """Multiply your learning rate by this: KAKURENBO's 1 / share that trains; 1 for other methods."""
+        if self.policy.lr == "actual":
+            self._open(epoch)
+        return self._engine.lr_factor(epoch)
+
+    # ---------------------------------------------------------------------------------- epochs
+
+    @property
+    def epoch(self) -> int:
+        """The epoch being trained, or the next to be."""
+        return self._engine.epoch
+
+    @property
+    def open_or_next(self) -> int:
+        """`epoch`, but the last one when training is over: what lengths refer to."""
+        return min(self._engine.epoch, self.epochs - 1)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Close the epoch before and open this one; again the same changes nothing."""
+        self._open(epoch)
+
+    def _open(self, epoch: int) -> None:
+        """The due pass first, then the plan."""
+        if self._engine.opened and epoch == self.epoch:
+            return
+        if self._engine.opened and epoch > self.epoch:
+            self._close()
+        if self.pass_due(epoch):
+            begun = time.perf_counter()
+            self._ledger.scoring_forwards += passes.run(self, self._engine, epoch)
+            self._ledger.seconds["scoring"] += time.perf_counter() - begun
+        begun = time.perf_counter()
+        self.plan(epoch)
+        self._ledger.seconds["selecting"] += time.perf_counter() - begun
+
+    def _close(self) -> None:
+        self._settle(closing=True)
+        self._engine.close()
+
+    def start_iteration(self) -> int:
+        """Called by the loader's `iter`: open the epoch that is next; returns the seed of its workers."""
+        if self.epoch >= self.epochs:
+            raise ValueError(f"training is over: this Selector was built for epochs={self.epochs}.")
+        self._open(self.epoch)
+        if self._resumed:
+            self._skip, self._resumed = self._samples, False
+        elif self._started:
+            if not self._warned:
+                warnings.warn(
+                    f"the loop over the loader ended early, so epoch {self.epoch} starts again. If the "
+                    f"epoch was meant to end there, call selector.set_epoch({self.epoch + 1}).",
+                    stacklevel=3,
+                )
+                self._warned = True
+            self._settle()
+            self._batches = self._samples = self._counted = self._skip = 0
+            self._engine.restart()
+        if not self.epoch_steps(self.epoch):
+            raise ValueError(
+                f"epoch {self.epoch} has no batch: {self.samples_of(self.epoch)[0]} samples, batch_size="
+                f"{self.batch_size}, drop_last={self._drop_last}."
+            )
+        return seed_of(self.seed, self.epoch, "workers", dist.rank())
+
+    def meter(self, batches: Iterator[Any]) -> Iterator[Batch]:
+        """Pass batches through, timing the wait and the work, and close the epoch after the last."""
+        clock, ledger, seconds = time.perf_counter, self._ledger, self._ledger.seconds
+        epoch = self.epoch
+        asked = clock()
+        for batch in batches:
+            got = clock()
+            self._started = True
+            seconds["data"] += got - asked
+            before = seconds["scoring"] + seconds["selecting"]
+            samples, narrowed = self._samples, self._engine.narrows
+            yield batch
+            asked = clock()
+            work = asked - got - (seconds["scoring"] + seconds["selecting"] - before)
+            seconds["training"] += work
+            if not narrowed:
+                ledger.plain_seconds += asked - got
+                ledger.plain_samples += self._samples - samples
+        if self._engine.opened and self.epoch == epoch:
+            self._close()
+
+    def draw(self, sharded: bool, resumes: bool = False) -> Int[Tensor, " k"]:
+        """The open epoch's ids in training order: all of them, or this rank's equal share."""
+        self._open(self.open_or_next)
+        order = self._engine.order()
+        if sharded and (world := dist.world()) > 1:
+            order = order[: len(order) // world * world][dist.rank() :: world]
+        return order[self._skip :] if resumes else order
+
+    def samples_of(self, epoch: int, sharded: bool = True) -> tuple[int, bool]:
+        """How many samples this rank trains on in `epoch`, and whether that is certain."""
+        size, exact = self._engine.preview(epoch)
+        return (size // dist.world() if sharded else size), exact
+
+    def epoch_steps(self, epoch: int) -> int:
+        """Batches in `epoch`: exact where budget or scores fix it, else an upper bound until it begins."""
+        if self.batch_size is None:
+            raise ValueError("epoch_steps needs Selector(batch_size=...).")
+        size, _ = self.samples_of(epoch)
+        return size // self.batch_size if self._drop_last else -(-size // self.batch_size)
+
+    @property
+    def progress(self) -> float:
+        """The share of the training done, in [0, 1], whatever the subset does: for LR schedules."""
+        done = 0.0
+        if self._engine.opened and self._batches and self.batch_size is not None:
+            done = min(1.0, self._batches / max(1, self.epoch_steps(self.epoch)))
+        return (self.epoch + done) / self.epochs
+
+    # ------------------------------------------------------------------------ account and state
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was spent and saved so far."""
+        self._settle()
+        return self._ledger
+
+    def _settle(self, closing: bool = False) -> None:
+        """Enter the open epoch's samples: from the plan, never step by step."""
+        ledger, engine = self._ledger, self._engine
+        whole = self.n // dist.world()
+        ledger.ordinary_samples = float(whole * min(self.epoch + closing, self.epochs))
+        if not engine.opened:
+            return
+        if not closing:
+            ledger.ordinary_samples = whole * self.progress * self.epochs
+        if not engine.narrows:
+            by_engine_alone = closing and self.dataset is None and not self._samples
+            rows = len(engine.last_plan) if by_engine_alone else self._samples
+            ledger.trained(rows - self._counted)
+            self._counted = rows
+
+    def table(self) -> ScoreTable:
+        """One row a sample: every score, how often it was selected, its label, and where they come from."""
+        columns = {name: column.cpu() for name, column in self._engine.columns().items()}
+        times = self._engine.times_selected.cpu()
+        return ScoreTable(torch.arange(self.n), columns, times, self.labels, self.provenance())
+
+    def provenance(self) -> dict[str, Any]:
+        """What produced a table or a subset."""
+        from samplewise import __version__
+
+        data = self.dataset if self.scoring.dataset is None else self.scoring.dataset
+        return {
+            "recipe": self.policy.name,
+            "policy": repr(self.policy),
+            "n": self.n,
+            "fingerprint": None if data is None else passes.quietly(fingerprint, data, self.labels),
+            "model": None if self.model is None else type(self.model).__name__,
+            "epoch": self.epoch,
+            "epochs": self.epochs,
+            "seed": self.seed,
+            "scored_without_augmentation": self.scoring.dataset is not None,
+            "versions": {
+                "samplewise": __version__,
+                "torch": str(torch.__version__),
+                "python": platform.python_version(),
+            },
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Memory, plan and position at any step, as `torch.load(weights_only=True)` reads it."""
+        return {
+            "policy": repr(self.policy),
+            "n": self.n,
+            "seed": self.seed,
+            "batches": self._batches,
+            "samples": self._samples,
+            "counted": self._counted,
+            "first_narrowed": self._first_narrowed,
+            "engine": self._engine.state_dict(),
+            "ledger": self._ledger.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken; the next iteration yields the remaining batches."""
+        mine = {"policy": repr(self.policy), "n": self.n, "seed": self.seed}
+        for name, value in mine.items():
+            if name not in state:
+                raise ValueError(f"this is not a Selector's state: it has no {name!r}.")
+            if state[name] != value:
+                raise ValueError(
+                    f"the state is of {name}={state[name]}, but this Selector has {name}={value}."
+                )
+        self._engine.load_state_dict(state["engine"])
+        self._ledger.load_state_dict(state["ledger"])
+        self._batches, self._samples = state["batches"], state["samples"]
+        self._counted, self._first_narrowed = state["counted"], state["first_narrowed"]
+        self._started, self._resumed, self._skip = False, self._engine.opened, 0
