@@ -128,10 +128,24 @@ def _check(where: str, hint: Any, value: Any) -> None:
         return
     if bool in options and isinstance(value, bool):
         return
+    if options == (bool,):
+        raise ValueError(f"{where} must be True or False, got {value!r}.")
+    if typing.get_origin(hint) is tuple:
+        _each(where, typing.get_args(hint), value)
     if int in options or float in options:
         for number in _numbers(where, options, value):
             for limit in limits:
                 _within(where, limit, number, value)
+
+
+def _each(where: str, hints: tuple[Any, ...], value: Any) -> None:
+    """Hold each item of a tuple against its own hint."""
+    if Ellipsis in hints:
+        hints = hints[:1] * (len(value) if isinstance(value, tuple) else 1)
+    if not isinstance(value, tuple) or len(value) != len(hints):
+        raise ValueError(f"{where} must be a tuple of {len(hints)}, got {value!r}.")
+    for i, (hint, item) in enumerate(zip(hints, value, strict=True)):
+        _check(f"{where}[{i}]", hint, item)
 
 
 def _words(option: Any) -> tuple[Any, ...]:

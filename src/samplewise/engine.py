@@ -3,25 +3,24 @@
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from samplewise import dist
 from samplewise.checks import nearest
-from samplewise.outputs import Outputs
+from samplewise.memory import Memory, few
 from samplewise.pickers import Picker, Pool
 from samplewise.policy import Policy
-from samplewise.rng import generator
+from samplewise.rng import generator, seed_of
 from samplewise.scores import Subset
-from samplewise.signals import measure
 
 __all__ = ["Engine"]
 
 Ids = Int[Tensor, " b"]
 
 
-class Engine:
-    """The memory of one training: what was seen of every sample, and what was chosen.
+class Engine(Memory):
+    """One policy at work: what was seen of every sample, and what is chosen from it.
 
     Epochs go forward: `plan(e)` closes the epoch before and opens e. Everything drawn is keyed by
     (seed, epoch, purpose), inside a batch also by step and rank.
@@ -29,119 +28,19 @@ class Engine:
 
     def __init__(self, policy: Policy, n: int, epochs: int, seed: int, labels: Tensor | None = None) -> None:
         policy.check(epochs)
-        self._sources = policy.source.split("+")
-        self.policy, self.n, self.epochs, self.seed, self.labels = policy, n, epochs, seed, labels
-        self.rank = dist.rank()
-        self.epoch, self.step, self.opened = 0, 0, False
-        self.memory: dict[str, Tensor] = {}
-        self.times_selected = torch.zeros(n, dtype=torch.int32)
+        super().__init__(policy, n, epochs)
+        self.seed, self.labels, self.rank = seed, labels, dist.rank()
+        self.step = 0
         self._plan: Subset | None = None
         self._planned_in = self._selected_in = -1
-        self._passed: Tensor | None = None
-        self._failed: Tensor | None = None
-        self._device = torch.device("cpu")
-        self._touched: list[Tensor] | None = [] if dist.world() > 1 else None
-        self._counted = self.times_selected.clone() if self._touched is not None else None
-        self._numbers_of(0)
+        self._weight_of: Tensor | None = None
+        self._rng = torch.Generator()
+        self._settle_batch()
 
-    def _numbers_of(self, epoch: int) -> None:
-        now = self.policy.at(min(epoch, self.epochs - 1), self.epochs)
-        self._tracker = now.tracker
-        self._batch = None if now.batch_picker is None else now.batch_picker.settle(self.memory)
-        self._numbers_epoch = epoch
-
-    # ------------------------------------------------------------------------------- observing
-
-    def observe(self, ids: Ids, outputs: Outputs, source: str) -> bool:
-        """Remember what a forward pass showed of `ids`; False if the policy does not use the source.
-
-        Losses and ids are checked either way: a loss that is not finite never passes in silence.
-        """
-        loss = outputs.loss.detach()
-        if loss.shape != ids.shape or ids.dtype != torch.int64:
-            raise ValueError(
-                f"observe needs int64 ids and one loss for each, got ids {ids.dtype} of shape "
-                f"{tuple(ids.shape)} and losses of shape {tuple(loss.shape)}."
-            )
-        waits = loss.device.type == "cpu"
-        if waits:
-            self._refuse(ids, loss)
-        if source == "training" and not self.opened:
-            raise ValueError(f"no epoch is open: call plan({self.epoch}) before observing training.")
-        if source not in self._sources:
-            return False
-        if source == "pass" and self._numbers_epoch != (upcoming := self.epoch + self.opened):
-            self._numbers_of(upcoming)
-        self.remember(ids, outputs, source, None if waits else self._flag(loss))
-        if source == "pass":
-            if self._passed is None:
-                self._passed = torch.zeros(self.n, dtype=torch.bool, device=loss.device)
-            self._passed[ids] = True
-        if self._touched is not None:
-            self._touched.append(ids)
-        return True
-
-    def remember(self, ids: Ids, outputs: Outputs, source: str, good: Tensor | None) -> None:
-        """Signals to the tracker's columns, where the losses are; rows that are not `good` stay."""
-        if self._tracker is None:
-            return
-        values = measure(self.policy.signals, outputs, self.policy.name)
-        if self._device != outputs.loss.device:
-            self._move(outputs.loss.device)
-        if not self.memory:
-            self.memory = self._tracker.start(self.n, values)
-        if good is None:
-            self._tracker.observe(self.memory, ids, values)
-            return
-        columns = [column for column in self.memory.values() if column.ndim]
-        before = [column.index_select(0, ids) for column in columns]
-        self._tracker.observe(self.memory, ids, values)
-        for column, old in zip(columns, before, strict=True):
-            column.index_copy_(0, ids, torch.where(good, column.index_select(0, ids), old))
-
-    def _flag(self, loss: Float[Tensor, " b"]) -> Bool[Tensor, " b"]:
-        """On an accelerator nothing waits for a check: which losses are good, the others counted."""
-        good = torch.isfinite(loss)
-        if self.policy.nonnegative:
-            good &= loss >= 0
-        count = (~good).sum()
-        self._failed = count if self._failed is None else self._failed + count
-        return good
-
-    def _move(self, device: torch.device) -> None:
-        """Memory lives where the losses are."""
-        self._device = device
-        self.memory = {name: column.to(device) for name, column in self.memory.items()}
-        self.times_selected = self.times_selected.to(device)
-
-    def _refuse(self, ids: Ids, loss: Float[Tensor, " b"]) -> None:
-        """Raise for ids outside the data set and for losses that cannot be meant."""
-        if not len(ids):
-            return
-        first, last = ids.aminmax()
-        if first.item() < 0 or last.item() >= self.n:
-            outside = ids[(ids < 0) | (ids >= self.n)]
-            raise ValueError(
-                f"ids {_few(outside)} are outside the data set of {self.n} samples. "
-                "Ids are positions in the full data set, never positions in a batch."
-            )
-        low, high = loss.aminmax()
-        lowest, highest = low.item(), high.item()
-        # One comparison catches NaN and both infinities.
-        if not (highest - lowest < float("inf")) and len(bad := ids[~torch.isfinite(loss)]):
-            raise ValueError(f"loss is not finite for ids {_few(bad)} in epoch {self.epoch}")
-        if lowest < 0 and self.policy.nonnegative:
-            raise ValueError(
-                f"{self.policy.name} needs losses >= 0, but the loss is negative for ids "
-                f"{_few(ids[loss < 0])} in epoch {self.epoch}"
-            )
-
-    def raise_if_failed(self) -> None:
-        """Raise for what an accelerator recorded; waits for it, so only at the end of an epoch."""
-        if self._failed is not None and (count := int(self._failed)):
-            self._failed = None
-            wanted = "finite and >= 0" if self.policy.nonnegative else "finite"
-            raise ValueError(f"loss was not {wanted} for {count} samples in epoch {self.epoch}")
+    def _settle_batch(self) -> None:
+        """The batch picker with its numbers of the epoch, and what it learns from the memory then."""
+        picker = self.policy.at(min(self.epoch, self.epochs - 1), self.epochs).batch_picker
+        self._batch = None if picker is None else picker.settle(self.memory)
 
     # -------------------------------------------------------------------------------- planning
 
@@ -195,13 +94,14 @@ class Engine:
         if len(missing := self._missing(epoch)):
             raise ValueError(
                 f"{self.policy.name} needs a pass before epoch {epoch}: {len(missing)} samples, first ids "
-                f"{_few(missing)}, were not observed with source='pass'. See pass_ids({epoch})."
+                f"{few(missing)}, were not observed with source='pass'. See pass_ids({epoch})."
             )
         self.close()
         self.epoch = epoch
         self._select(epoch)
-        self._numbers_of(epoch)
-        self._planned_in, self.opened, self.step, self._passed = epoch, True, 0, None
+        self._settle_batch()
+        self._planned_in, self.opened, self.step = epoch, True, 0
+        self._passed = self._weight_of = None
         return self.last_plan
 
     def preview(self, epoch: int) -> tuple[int, bool]:
@@ -221,8 +121,9 @@ class Engine:
 
     def _pool(self, epoch: int) -> Pool:
         values = {}
-        if self.memory and self._tracker is not None:
-            values = {name: c.cpu() for name, c in self._tracker.read(self.memory).items()}
+        tracker = self.tracker(epoch)
+        if self.memory and tracker is not None:
+            values = {name: c.cpu() for name, c in tracker.read(self.memory).items()}
         rng = generator(self.seed, self._begin(epoch), "plan")
         return Pool(self.n, rng, values, self._ranks(), labels=self.labels)
 
@@ -243,7 +144,7 @@ class Engine:
         else:
             return
         if self.policy.batch_picker is None:
-            self.times_selected[self.last_plan.ids.to(self.times_selected.device)] += 1
+            self._count(self.last_plan.ids)
 
     def order(self) -> Int[Tensor, " k"]:
         """The open epoch's samples in the order of training: shuffled by (seed, epoch) alone."""
@@ -256,31 +157,13 @@ class Engine:
         if self.opened:
             self.raise_if_failed()
             self.merge()
-            if self.memory and self._tracker is not None:
-                self._tracker.close(self.memory)
+            if self.memory and (tracker := self.tracker(self.epoch)) is not None:
+                tracker.close(self.memory)
             self.epoch, self.opened, self.step = self.epoch + 1, False, 0
 
     def restart(self) -> None:
         """Begin the open epoch again: its draws repeat, what was observed stays."""
         self.step = 0
-
-    def merge(self) -> None:
-        """With several processes: take over what the others observed since the last call."""
-        if self._touched is None:
-            return
-        none = torch.empty(0, dtype=torch.int64, device=self._device)
-        ids = torch.unique(torch.cat([*self._touched, none]))
-        self._touched = []
-        names = [name for name, column in self.memory.items() if column.ndim]
-        ids, columns = dist.gather(ids, [self.memory[name][ids] for name in names])
-        for name, column in zip(names, columns, strict=True):
-            self.memory[name].index_copy_(0, ids, column)
-        if self._passed is not None:
-            self._passed[ids] = True
-        if self._batch is not None and self._counted is not None:
-            new = dist.add_up(self.times_selected - self._counted)
-            self.times_selected = self._counted + new
-            self._counted = self.times_selected.clone()
 
     # -------------------------------------------------------------------------------- choosing
 
@@ -300,20 +183,23 @@ class Engine:
         if self._batch is None or self._batch.everything:
             return torch.arange(len(ids), device=ids.device), self.weights(ids)
         values: dict[str, Tensor] = {}
-        if self._tracker is not None:
+        if (tracker := self.tracker(self.epoch)) is not None:
             if not self.memory:
                 raise ValueError(
                     f"{self.policy.name} chooses by scores: call observe(ids, ...) before choose(ids)."
                 )
-            values = self._tracker.read(self.memory, ids)
-        rng = generator(self.seed, self.epoch, "choose", self.step, self.rank)
-        labels = None if self.labels is None else self.labels[ids.cpu()]
-        picked = self._batch.pick(Pool(len(ids), rng, values, self._ranks(), ids, labels, least=2))
+            ranks = self.policy.ranks
+            if ranks in self.memory:
+                values = {ranks: self.memory[ranks].index_select(0, ids)}
+            else:
+                values = tracker.read(self.memory, ids)
+        rng = self._rng.manual_seed(seed_of(self.seed, self.epoch, "choose", self.step, self.rank))
+        labels = self.labels[ids.cpu()] if self.labels is not None and self.policy.by_class else None
+        picked = self._batch.pick(Pool(len(ids), rng, values, self._ranks(), ids, labels, 2))
         self.step += 1
         rows = torch.arange(len(ids), device=ids.device) if picked.rows is None else picked.rows
-        chosen = ids[rows]
-        counts = self.times_selected
-        counts.index_copy_(0, chosen, counts.index_select(0, chosen) + 1)
+        chosen = ids.index_select(0, rows)
+        self._count(chosen)
         weights = self.weights(chosen)
         if picked.weights is not None:
             weights = picked.weights if weights is None else weights * picked.weights
@@ -321,11 +207,13 @@ class Engine:
 
     def weights(self, ids: Ids) -> Float[Tensor, " b"] | None:
         """The plan's weights of some of its samples; None if all are 1."""
-        plan = self.last_plan
-        if plan.weights is None:
+        if self.last_plan.weights is None:
             return None
-        at = torch.searchsorted(plan.ids, ids.cpu())
-        return plan.weights[at].to(ids.device)
+        if self._weight_of is None or self._weight_of.device != ids.device:
+            table = torch.ones(self.n)
+            table[self.last_plan.ids] = self.last_plan.weights
+            self._weight_of = table.to(ids.device)
+        return self._weight_of.index_select(0, ids)
 
     # --------------------------------------------------------------------------------- reading
 
@@ -344,7 +232,7 @@ class Engine:
 
     def columns(self) -> dict[str, Shaped[Tensor, " n"]]:
         """Every score column, NaN where never observed; empty before the first observation."""
-        tracker = self.policy.at(min(self.epoch, self.epochs - 1), self.epochs).tracker
+        tracker = self.tracker(self.epoch)
         return tracker.read(self.memory) if self.memory and tracker is not None else {}
 
     def lr_factor(self, epoch: int) -> float:
@@ -380,18 +268,13 @@ class Engine:
         self.epoch, self.step, self.opened = state["epoch"], state["step"], state["opened"]
         self._planned_in, self._selected_in = state["planned_in"], state["selected_in"]
         self._plan = None if state["ids"] is None else Subset(state["ids"].clone(), _clone(state["weights"]))
-        self._passed, self._failed = _clone(state["passed"]), None
+        self._passed, self._failed, self._weight_of = _clone(state["passed"]), None, None
         self.times_selected = state["times_selected"].clone()
         self.memory = {name: column.clone() for name, column in state["memory"].items()}
         self._counted = self.times_selected.clone() if self._touched is not None else None
-        self._device = self.times_selected.device
-        self._numbers_of(self.epoch)
+        self._move(self.times_selected.device)
+        self._settle_batch()
 
 
 def _clone(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.clone()
-
-
-def _few(ids: Tensor, most: int = 5) -> str:
-    shown = ", ".join(map(str, ids[:most].tolist()))
-    return f"[{shown}, ... {len(ids) - most} more]" if len(ids) > most else f"[{shown}]"

@@ -52,9 +52,6 @@ class Adopted(Engine):
             self.method.start(n=n, epochs=epochs, seed=seed, labels=labels)
         self._sources = getattr(method, "source", "training").split("+")
 
-    def _numbers_of(self, epoch: int) -> None:
-        self._tracker, self._batch, self._numbers_epoch = None, None, epoch
-
     def remember(self, ids: Int[Tensor, " b"], outputs: Outputs, source: str, good: Tensor | None) -> None:
         self.method.observe(ids, outputs, source)
 

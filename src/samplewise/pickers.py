@@ -5,9 +5,12 @@ A picker sees a `Pool` of m candidates and returns a `Picked`. `keep` is always 
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -35,8 +38,7 @@ Keep = Annotated[float | Schedule, Range(0, 1, open_low=True)]
 Rows = Int[Tensor, " k"]
 
 
-@dataclass(frozen=True)
-class Pool:
+class Pool(NamedTuple):
     """The candidates: m of them, what is remembered of each, and a private generator.
 
     `ids` order equal scores inside a batch (without them the position does); `least` rows are kept
@@ -45,7 +47,7 @@ class Pool:
 
     m: int
     rng: torch.Generator
-    values: dict[str, Tensor] = field(default_factory=dict)
+    values: Mapping[str, Tensor] = MappingProxyType({})
     ranks: str | None = None
     ids: Tensor | None = None
     labels: Tensor | None = None
@@ -56,13 +58,12 @@ class Pool:
         name = by or self.ranks
         if not self.values:
             return torch.full((self.m,), float("nan"))
-        if name not in self.values:
+        if name is None or name not in self.values:
             raise ValueError(f"a picker ranks by {name!r}, but the memory holds {sorted(self.values)}")
         return self.values[name]
 
 
-@dataclass(frozen=True)
-class Picked:
+class Picked(NamedTuple):
     """Rows of the pool, ascending, and a weight for each; None stands for all, and for all 1."""
 
     rows: Rows | None = None
@@ -161,12 +162,11 @@ class EpsilonGreedy(Budgeted):
 
     def take(self, pool: Pool, k: int) -> Rows:
         explored = math.floor(number(self.eps) * k + 1e-9)
-        greedy = ranking.top(pool.scores(self.by), k - explored, pool.ids)
-        rest = torch.ones(pool.m, dtype=torch.bool)
-        rest[greedy] = False
-        others = rest.nonzero().squeeze(1)
-        drawn = others[ranking.uniform(len(others), explored, pool.rng)]
-        return torch.cat([greedy, drawn]).sort().values
+        chosen = np.zeros(pool.m, dtype=bool)
+        chosen[ranking.top(pool.scores(self.by), k - explored, pool.ids).numpy()] = True
+        others = np.flatnonzero(~chosen)
+        chosen[others[ranking.uniform(len(others), explored, pool.rng).numpy()]] = True
+        return torch.from_numpy(np.flatnonzero(chosen))
 
 
 @dataclass(frozen=True)
@@ -194,8 +194,7 @@ class PerClass(Picker):
         quotas = ranking.largest_remainder(k, sizes)
         rows = []
         for members, quota in zip(torch.split(order, sizes.tolist()), quotas.tolist(), strict=True):
-            inside = replace(
-                pool,
+            inside = pool._replace(
                 m=len(members),
                 values={name: column[members] for name, column in pool.values.items()},
                 ids=None if pool.ids is None else pool.ids[members],
@@ -224,20 +223,26 @@ class BelowMean(Picker):
 
     def pick(self, pool: Pool) -> Picked:
         keep = number(self.keep)
-        scores = pool.scores(self.by).double()
-        low = scores < scores.nanmean()
-        below = low.nonzero().squeeze(1)
+        scores = pool.scores(self.by).numpy()
+        seen: int = scores.size
+        total = scores.sum(dtype=np.float64)
+        if np.isnan(total):
+            known = ~np.isnan(scores)
+            seen, total = int(np.count_nonzero(known)), scores.sum(dtype=np.float64, where=known)
+        # A numpy number: scores are compared with a Python one in float32.
+        low = scores < np.float64(total / max(seen, 1))
+        below = np.flatnonzero(low)
         if keep == 1 or not len(below):
             return Picked()
         if self.exact:
-            stays = torch.zeros(len(below), dtype=torch.bool)
-            stays[ranking.uniform(len(below), int(keep * len(below) + 1e-9), pool.rng)] = True
+            stays = ranking.uniform(len(below), int(keep * len(below) + 1e-9), pool.rng).numpy()
         else:
-            stays = torch.rand(len(below), dtype=torch.float64, generator=pool.rng) < keep
-        kept = torch.ones(pool.m, dtype=torch.bool)
-        kept[below[~stays]] = False
-        rows = kept.nonzero().squeeze(1)
-        return Picked(rows, torch.where(low[rows], 1 / keep, 1.0))
+            stays = torch.rand(len(below), dtype=torch.float64, generator=pool.rng).numpy() < keep
+        kept = ~low
+        kept[below[stays]] = True
+        rows = np.flatnonzero(kept)
+        weights = np.where(low[rows], np.float32(1 / keep), np.float32(1))
+        return Picked(torch.from_numpy(rows), torch.from_numpy(weights))
 
 
 @checked
@@ -259,13 +264,17 @@ class HideEasy(Picker):
         candidates = pool.m - ranking.budget(pool.m, number(self.keep))
         if not candidates or not pool.values:
             return Picked()
-        easiness = -pool.values["loss"]
-        unseen = easiness.isnan()
-        lowest = ranking.top(easiness.masked_fill(unseen, -torch.inf), candidates)
-        sure = pool.values["correct"] & (pool.values["confidence"] >= number(self.tau)) & ~unseen
-        visible = torch.ones(pool.m, dtype=torch.bool)
-        visible[lowest[sure[lowest]]] = False
-        return Picked(visible.nonzero().squeeze(1)) if not visible.all() else Picked()
+        easiness = -pool.values["loss"].numpy()
+        easiness[np.isnan(easiness)] = -np.inf
+        lowest = ranking.top(torch.from_numpy(easiness), candidates).numpy()
+        correct, confidence = pool.values["correct"].numpy(), pool.values["confidence"].numpy()
+        sure = correct[lowest] & (confidence[lowest] >= number(self.tau)) & np.isfinite(easiness[lowest])
+        hidden = lowest[sure]
+        if not len(hidden):
+            return Picked()
+        visible = np.ones(pool.m, dtype=bool)
+        visible[hidden] = False
+        return Picked(torch.from_numpy(np.flatnonzero(visible)))
 
 
 _STEPS = ((0.995, 16), (0.95, 8), (0.9, 4), (0.8, 2))

@@ -122,6 +122,13 @@ class Policy:
             for epoch in range(epochs):
                 self.at(epoch, epochs)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A mapping proxy does not pickle.
+        return {**vars(self), "params": dict(self.params)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, params=MappingProxyType(state["params"]))
+
     def __repr__(self) -> str:
         if self.params or self.name in REGISTRY:
             said = ", ".join(f"{name}={value!r}" for name, value in self.params.items())

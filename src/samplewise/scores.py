@@ -1,8 +1,10 @@
 """`Subset` and `ScoreTable`: what was chosen and what was measured, in memory and as Parquet."""
 
 import json
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from samplewise.checks import nearest, require
 
-__all__ = ["ScoreTable", "Subset"]
+__all__ = ["ScoreTable", "Subset", "versions"]
 
 
 @dataclass(frozen=True)
@@ -109,21 +111,39 @@ class ScoreTable:
         return cls(first.ids, columns, times, first.labels, provenance)
 
 
+def versions() -> dict[str, str]:
+    """What made a table, a subset or a run."""
+    return {
+        "samplewise": metadata.version("samplewise"),
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
+
+
 def _write(path: str | Path, columns: Mapping[str, Tensor], provenance: Mapping[str, Any]) -> None:
     pa, parquet = require("pyarrow", "scores"), require("pyarrow.parquet", "scores")
     table = pa.table({name: column.cpu().numpy() for name, column in columns.items()})
     note = json.dumps(dict(provenance), default=str)
-    parquet.write_table(table.replace_schema_metadata({"samplewise": note}), path)
+    table = table.replace_schema_metadata({"samplewise": note})
+    parquet.write_table(table, path, write_page_checksum=True)
 
 
 def _read(path: str | Path, required: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     pa, parquet = require("pyarrow", "scores"), require("pyarrow.parquet", "scores")
     try:
-        table = parquet.read_table(path)
-    except pa.ArrowInvalid as error:
+        table = parquet.read_table(path, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:  # a damaged page or footer is pyarrow's OSError
         raise ValueError(f"{path} is not a readable Parquet file: {error}") from error
     if missing := [name for name in required if name not in table.column_names]:
         raise ValueError(f"{path} has no column {missing[0]!r}: it has {table.column_names}.")
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
+        if not any(is_kind(column.type) for is_kind in kinds):
+            raise ValueError(f"{path}: column {name!r} must hold numbers, got {column.type}.")
+        if column.null_count:
+            raise ValueError(f"{path}: column {name!r} has empty cells.")
     note = (table.schema.metadata or {}).get(b"samplewise", b"{}")
     columns = {name: torch.from_numpy(np.array(table[name].to_numpy())) for name in table.column_names}
     return columns, json.loads(note)

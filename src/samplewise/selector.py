@@ -1,6 +1,5 @@
 """`Selector`: the front door, and the only thing that remembers."""
 
-import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from samplewise.method import adopt
 from samplewise.outputs import Batch, Outputs, as_outputs
 from samplewise.policy import Policy
 from samplewise.rng import seed_of
-from samplewise.scores import ScoreTable, Subset
+from samplewise.scores import ScoreTable, Subset, versions
 from samplewise.scoring import Scoring
 from samplewise.step import Step, reduce
 
@@ -93,9 +92,7 @@ class Selector:
     def _check(self, policy: Policy) -> None:
         """What a policy needs of the other arguments, said before the first epoch."""
         if policy.by_class and self.labels is None:
-            raise ValueError(
-                f"{policy.name} chooses by class: give Selector(labels=...), {self.n} class numbers."
-            )
+            raise ValueError(f"{policy.name} chooses by class: give Selector(labels=...), {self.n} numbers.")
         if self.dataset is not None and self.model is None and policy.scores:
             raise ValueError(
                 f"{policy.name} scores samples with an extra forward: give Selector(model=...), "
@@ -122,7 +119,7 @@ class Selector:
         return Loader(self, self.dataset, self.batch_size, arguments)
 
     def sampler(self, mode: Literal["global", "sharded"] = "global") -> PlanSampler:
-        """The plan as a torch Sampler: `global` for frameworks that shard it, `sharded` for those that do not."""
+        """The plan as a torch Sampler: `global` for frameworks that shard it themselves, else `sharded`."""
         if mode not in ("global", "sharded"):
             raise ValueError(f"mode must be one of 'global', 'sharded', got {mode!r}.")
         return PlanSampler(self, sharded=mode == "sharded")
@@ -357,8 +354,6 @@ class Selector:
 
     def provenance(self) -> dict[str, Any]:
         """What produced a table or a subset."""
-        from samplewise import __version__
-
         data = self.dataset if self.scoring.dataset is None else self.scoring.dataset
         return {
             "recipe": self.policy.name,
@@ -370,11 +365,7 @@ class Selector:
             "epochs": self.epochs,
             "seed": self.seed,
             "scored_without_augmentation": self.scoring.dataset is not None,
-            "versions": {
-                "samplewise": __version__,
-                "torch": str(torch.__version__),
-                "python": platform.python_version(),
-            },
+            "versions": versions(),
         }
 
     def state_dict(self) -> dict[str, Any]:

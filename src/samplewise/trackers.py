@@ -76,12 +76,15 @@ class Pipe(Tracker):
 
     def start(self, n: int, values: Values) -> State:
         state: State = {}
+        values = {name: value[:0] for name, value in values.items()}
         for stage in self.stages:
             columns = stage.start(n, values)
             if twice := sorted(state.keys() & columns.keys()):
                 raise ValueError(f"two trackers of one pipe both keep a column {twice[0]!r}")
             state |= columns
-            values = {name: column[:1] for name, column in columns.items()} or values
+            # Observing nobody shows the next stage the names and types of what it will be fed.
+            nobody = torch.empty(0, dtype=torch.int64, device=next(iter(values.values())).device)
+            _, values = stage.observe(state, nobody, values)
         return state
 
     def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
@@ -117,7 +120,7 @@ def _at(column: Shaped[Tensor, " n"], ids: Ids | None) -> Tensor:
 
 
 def _write(column: Shaped[Tensor, " n"], ids: Ids, values: Shaped[Tensor, " b"]) -> None:
-    column.index_copy_(0, ids, values.to(column.dtype))
+    column.index_copy_(0, ids, values if values.dtype == column.dtype else values.to(column.dtype))
 
 
 @dataclass(frozen=True)

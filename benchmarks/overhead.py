@@ -1,0 +1,325 @@
+"""Measure what selection itself costs, beside a bare loop and a plain vectorised reference.
+
+    python benchmarks/overhead.py --out benchmarks/results/overhead.json
+
+One thread unless told otherwise. Medians over repeats; the spread is the 10th to 90th percentile.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import TensorDataset
+
+import samplewise as sw
+from samplewise import ranking
+from samplewise.engine import Engine
+from samplewise.rng import generator
+
+Row = dict[str, Any]
+EPOCH_LEVEL = [
+    "infobatch",
+    "kakurenbo",
+    "uncertainty",
+    "uncertainty_ema",
+    "epsilon_greedy",
+    "ucb",
+    "random_dynamic",
+]
+
+
+def timed(run: Callable[[], Any], repeats: int, inner: int = 1) -> list[float]:
+    """CPU seconds of one call on this thread, `repeats` times, each the mean of `inner` calls.
+
+    The thread's clock, not the wall's: what else the machine does hardly moves it.
+    """
+    run()
+    seconds = []
+    for _ in range(repeats):
+        begun = time.thread_time()
+        for _ in range(inner):
+            run()
+        seconds.append((time.thread_time() - begun) / inner)
+    return seconds
+
+
+def row(what: str, seconds: list[float], unit: str, target: float | None = None, **more: Any) -> Row:
+    """One line of the result: median and spread in `unit`."""
+    scale = {"us": 1e6, "ms": 1e3}[unit]
+    deciles = statistics.quantiles(seconds, n=10)
+    value = statistics.median(seconds) * scale
+    found: Row = {"what": what, "median": value, "p10": deciles[0] * scale, "p90": deciles[-1] * scale}
+    found |= {"unit": unit, "target": target, "repeats": len(seconds)} | more
+    if target is not None:
+        found["met"] = value <= target
+    return found
+
+
+def outputs_of(b: int, classes: int = 10) -> sw.Outputs:
+    logits = torch.randn(b, classes)
+    targets = torch.randint(classes, (b,))
+    return sw.Outputs(F.cross_entropy(logits, targets, reduction="none"), logits, targets)
+
+
+def fed(name: str, n: int, epochs: int = 10, **params: Any) -> Engine:
+    """An engine of which every sample was observed in epoch 0, closed, with what epoch 1 needs."""
+    params |= {"period": 1} if "period" in sw.recipes.get(name).signature.parameters else {}
+    engine = Engine(sw.recipes.get(name)(**params), n, epochs, 0)
+    torch.manual_seed(0)
+    sources = engine.policy.source.split("+")
+
+    def observe(source: str) -> None:
+        for ids in torch.arange(n).split(1 << 16):
+            engine.observe(ids, outputs_of(len(ids)), source)
+
+    if "pass" in sources and "training" not in sources:
+        observe("pass")
+    engine.plan(0)
+    if "training" in sources:
+        observe("training")
+    engine.close()
+    if "pass" in sources:
+        observe("pass")
+    return engine
+
+
+def per_step(b: int = 256, n: int = 50_000, repeats: int = 60) -> list[Row]:
+    """Epoch level: what `selector.loss` adds to `forward(batch).mean()`."""
+    rows = []
+    given = outputs_of(b)
+    losses = given.loss.clone().requires_grad_()
+    for name in ("full", "infobatch", "kakurenbo"):
+        returned = losses if name != "kakurenbo" else sw.Outputs(losses, given.logits, given.targets)
+        selector = sw.Selector(name, n, lambda _, kept=returned: kept, epochs=10, batch_size=b)
+        selector._engine = fed(name, n)
+        ids = selector.plan(1).ids[torch.randperm(1000)[:b]]
+        batch = sw.Batch(ids, None)
+        bare = losses if isinstance(returned, Tensor) else returned.loss
+        plain: list[float] = []
+        ours: list[float] = []
+        for _ in range(repeats):  # interleaved, so that both see the same machine
+            plain += timed(lambda bare=bare: bare.mean(), 1, 200)
+            ours += timed(lambda s=selector, x=batch: s.loss(x), 1, 200)
+        added = [mine - statistics.median(plain) for mine in ours]
+        bare_us = statistics.median(plain) * 1e6
+        target = 17.0 if name != "kakurenbo" else None
+        rows.append(row(f"step, {name}: added to loss.mean(), b = {b}", added, "us", target, bare_us=bare_us))
+    return rows
+
+
+def choosing(b: int = 256, n: int = 50_000) -> list[Row]:
+    """Batch level: `choose` of 64 rows from 256."""
+    rows = []
+    weights = torch.rand(b)
+
+    def reference() -> Tensor:
+        return torch.multinomial(weights, b // 4, replacement=False).sort().values
+
+    rows.append(row("choose, reference: torch.multinomial + sort", timed(reference, 60, 100), "us"))
+    for name in ("evolved_sampling", "loss_sampling", "ordered_sgd", "random_batch"):
+        engine = Engine(sw.recipes.get(name)(keep=0.25), n, 40, 0)
+        for epoch in range(3):
+            engine.plan(epoch)
+            ids = torch.randperm(n)[:b]
+            engine.observe(ids, outputs_of(b), "training")
+        seconds = timed(lambda e=engine, i=ids: e.choose(i), 60, 100)
+        rows.append(row(f"choose, {name}, B = {b} -> {b // 4}", seconds, "us", 60.0))
+    return rows
+
+
+def planning(n: int, target: float, repeats: int) -> list[Row]:
+    """An epoch's plan and its shuffle."""
+    scores = torch.rand(n)
+
+    def reference() -> Tensor:
+        k = ranking.budget(n, 0.5)
+        threshold = scores.kthvalue(n - k + 1).values
+        chosen = (scores >= threshold).nonzero().squeeze(1)
+        return chosen[torch.randperm(len(chosen))]
+
+    rows = [row(f"plan, reference: kthvalue + randperm, n = {n:,}", timed(reference, repeats), "ms")]
+    for name in [*EPOCH_LEVEL, "eswp"]:
+        engine = fed(name, n)
+        state = engine.state_dict()
+
+        def plan(engine: Engine = engine, state: Any = state) -> None:
+            engine.plan(1)
+            engine.order()
+
+        seconds = []
+        for _ in range(repeats + 1):
+            engine.load_state_dict(state)
+            begun = time.thread_time()
+            plan()
+            seconds.append(time.thread_time() - begun)
+        rows.append(row(f"plan + shuffle, {name}, n = {n:,}", seconds[1:], "ms", target))
+    return rows
+
+
+def memory(n: int = 1_281_167) -> list[Row]:
+    """Bytes a sample of scores, and of the plan per kept sample."""
+    rows = []
+    for name in sorted(sw.recipes.all()):
+        engine = fed(name, n)
+        scores = sum(c.element_size() for c in engine.memory.values() if c.ndim)
+        plan = engine.plan(1)
+        weighted = 0 if plan.weights is None else plan.weights.element_size()
+        rows.append(
+            {
+                "what": f"memory, {name}",
+                "score_bytes_per_sample": scores,
+                "plan_bytes_per_kept_sample": plan.ids.element_size() + weighted,
+                "times_selected_bytes_per_sample": engine.times_selected.element_size(),
+                "target": 12,
+                "met": scores <= 12,
+            }
+        )
+    return rows
+
+
+def beyond_multinomial() -> list[Row]:
+    """A weighted draw without replacement from more samples than torch.multinomial takes."""
+    m = (1 << 24) + 1
+    weights = torch.rand(m)
+    begun = time.perf_counter()
+    chosen = ranking.race(weights, m // 2, generator(0, "benchmark"))
+    seconds = time.perf_counter() - begun
+    unique = int(chosen.diff().min()) > 0
+    return [
+        {
+            "what": f"weighted draw of half, n = {m:,} (torch.multinomial ends at 2^24)",
+            "seconds": seconds,
+            "rows": len(chosen),
+            "met": unique and len(chosen) == m // 2,
+            "peak_rss_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20),
+        }
+    ]
+
+
+def saved(epochs: int, repeats: int, threads: int) -> list[Row]:
+    """Wall clock saved over cost saved, in training where the model dominates."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    n, b = 2048, 128
+    data = TensorDataset(torch.randn(n, 3, 32, 32), torch.randint(10, (n,)))
+
+    def train(name: str) -> tuple[float, float]:
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(3, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(),
+            nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(64, 128, 3, padding=1), nn.BatchNorm2d(128), nn.ReLU(), nn.MaxPool2d(4),
+            nn.Flatten(), nn.Linear(128 * 16, 10),
+        )  # fmt: skip
+        optimizer = torch.optim.SGD(model.parameters(), 0.01)
+
+        def forward(batch: Any) -> Tensor:
+            inputs, targets = batch
+            return F.cross_entropy(model(inputs), targets, reduction="none")
+
+        selector = sw.Selector(name, data, forward, model=model, epochs=epochs, batch_size=b)
+        loader = selector.loader()
+        for _ in range(epochs):
+            for batch in loader:
+                loss = selector.loss(batch)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        return selector.ledger.wall, selector.ledger.promised
+
+    train("full")
+    rows: list[Row] = []
+    ratios: dict[str, list[float]] = {"infobatch": [], "evolved_sampling": [], "random_batch": []}
+    walls: dict[str, list[float]] = {name: [] for name in ratios}
+    shares: dict[str, float] = {}
+    for _ in range(repeats):
+        baseline, _ = train("full")
+        for name in ratios:
+            wall, shares[name] = train(name)
+            walls[name].append(1 - wall / baseline)
+            ratios[name].append((1 - wall / baseline) / shares[name])
+    for name, found in ratios.items():
+        value = statistics.median(found)
+        rows.append(
+            {
+                "what": f"wall clock saved / cost saved, {name}",
+                "median": value,
+                "min": min(found),
+                "max": max(found),
+                "repeats": repeats,
+                "cost_saved": shares[name],
+                "wall_saved": statistics.median(walls[name]),
+                "threads": threads,
+                "target": 0.95,
+                "met": value >= 0.95,
+            }
+        )
+    return rows
+
+
+def machine(threads: int) -> Row:
+    """Where the numbers come from."""
+    names = [
+        line.split(":")[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
+    ]
+    return {
+        "cpu": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "load_at_start": os.getloadavg()[0],
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def show(found: Row) -> str:
+    """One printed line."""
+    met = {True: "met", False: "MISSED", None: ""}[found.get("met")]
+    if "unit" in found:
+        target = "" if found["target"] is None else f"<= {found['target']:g}"
+        spread = f"({found['p10']:.3g} - {found['p90']:.3g})"
+        return f"{found['what']:<62} {found['median']:>9.3g} {found['unit']} {spread:<18} {target:<8} {met}"
+    rest = {k: v for k, v in found.items() if k not in ("what", "met")}
+    said = ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in rest.items())
+    return f"{found['what']:<62} {said} {met}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path)
+    parser.add_argument(
+        "--threads", type=int, default=1, help="for all but the training rows, which use every core"
+    )
+    parser.add_argument("--quick", action="store_true", help="few repeats, no training")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    about = machine(args.threads)
+    large = 3 if args.quick else 9
+    rows = per_step() + choosing() + planning(50_000, 1.5, 60) + planning(1_281_167, 160.0, large)
+    rows += memory() + beyond_multinomial()
+    if not args.quick:
+        rows += saved(epochs=4, repeats=3, threads=math.floor(os.cpu_count() or 1))
+    print("\n".join(map(show, rows)))
+    if args.out:
+        args.out.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""The memory: what was seen of every sample, checked on the way in, shared between processes."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from samplewise import dist, signals
+from samplewise.outputs import Outputs
+from samplewise.policy import Policy
+from samplewise.signals import measure
+from samplewise.trackers import Tracker
+
+__all__ = ["Memory", "few"]
+
+Ids = Int[Tensor, " b"]
+
+
+class Memory:
+    """The tracker's columns of n samples and the counts of selections, on the device of the losses."""
+
+    def __init__(self, policy: Policy, n: int, epochs: int) -> None:
+        self.policy, self.n, self.epochs = policy, n, epochs
+        self.epoch, self.opened = 0, False
+        self.memory: dict[str, Tensor] = {}
+        self.times_selected = torch.zeros(n, dtype=torch.int32)
+        self._sources = policy.source.split("+")
+        self._only_loss = policy.signals == (signals.loss,)  # by far the most common: no detours
+        self._device, self._on_cpu = torch.device("cpu"), True
+        self._nonnegative = policy.nonnegative
+        self._passed: Tensor | None = None
+        self._failed: Tensor | None = None
+        self._touched: list[Tensor] | None = [] if dist.world() > 1 else None
+        self._counted = self.times_selected.clone() if self._touched is not None else None
+        self._resolved: tuple[int, Tracker | None] = (-1, None)
+
+    def tracker(self, epoch: int) -> Tracker | None:
+        """The tracker with its numbers of an epoch."""
+        if self._resolved[0] != epoch:
+            self._resolved = epoch, self.policy.at(min(epoch, self.epochs - 1), self.epochs).tracker
+        return self._resolved[1]
+
+    def observe(self, ids: Ids, outputs: Outputs, source: str) -> bool:
+        """Remember what a forward pass showed of `ids`; False if the policy does not use the source.
+
+        Losses and ids are checked either way: a loss that is not finite never passes in silence.
+        """
+        loss = outputs.loss.detach()
+        if loss.shape != ids.shape or ids.dtype is not torch.int64:
+            raise ValueError(
+                f"observe needs int64 ids and one loss for each, got ids {ids.dtype} of shape "
+                f"{tuple(ids.shape)} and losses of shape {tuple(loss.shape)}."
+            )
+        used = source in self._sources
+        if waits := loss.is_cpu:
+            self._refuse(ids, loss)
+            if not used:
+                self._check_ids(ids)
+        if source == "training" and not self.opened:
+            raise ValueError(f"no epoch is open: call plan({self.epoch}) before observing training.")
+        if not used:
+            return False
+        try:
+            self.remember(ids, outputs, source, None if waits else self._flag(loss))
+        except IndexError:
+            self._check_ids(ids)
+            raise
+        if source == "pass":
+            if self._passed is None:
+                self._passed = torch.zeros(self.n, dtype=torch.bool, device=loss.device)
+            self._passed[ids] = True
+        if self._touched is not None:
+            self._touched.append(ids)
+        return True
+
+    def remember(self, ids: Ids, outputs: Outputs, source: str, good: Tensor | None) -> None:
+        """Signals to the tracker's columns, where the losses are; rows that are not `good` stay."""
+        # A pass while an epoch is open is for the next one.
+        tracker = self.tracker(self.epoch + (self.opened and source == "pass"))
+        if tracker is None:
+            return
+        loss = outputs.loss.detach()
+        if self._only_loss:
+            values = {"loss": loss if loss.dtype == torch.float32 else loss.float()}
+        else:
+            values = measure(self.policy.signals, outputs, self.policy.name)
+        if not (loss.is_cpu and self._on_cpu) and self._device != loss.device:
+            self._move(loss.device)
+        if not self.memory:
+            self.memory = tracker.start(self.n, values)
+        if good is None:
+            tracker.observe(self.memory, ids, values)
+            return
+        columns = [column for column in self.memory.values() if column.ndim]
+        before = [column.index_select(0, ids) for column in columns]
+        tracker.observe(self.memory, ids, values)
+        for column, old in zip(columns, before, strict=True):
+            column.index_copy_(0, ids, torch.where(good, column.index_select(0, ids), old))
+
+    def _flag(self, loss: Float[Tensor, " b"]) -> Bool[Tensor, " b"]:
+        """On an accelerator nothing waits for a check: which losses are good, the others counted."""
+        good = torch.isfinite(loss)
+        if self._nonnegative:
+            good &= loss >= 0
+        count = (~good).sum()
+        self._failed = count if self._failed is None else self._failed + count
+        return good
+
+    def _move(self, device: torch.device) -> None:
+        """Memory lives where the losses are."""
+        self._device, self._on_cpu = device, device.type == "cpu"
+        self.memory = {name: column.to(device) for name, column in self.memory.items()}
+        self.times_selected = self.times_selected.to(device)
+
+    def _refuse(self, ids: Ids, loss: Float[Tensor, " b"]) -> None:
+        """Raise for losses that cannot be meant."""
+        # The sum is finite unless a loss is not (or it overflows): the cheapest look that misses nothing.
+        if not math.isfinite(loss.sum().item()) and len(bad := ids[~torch.isfinite(loss)]):
+            raise ValueError(f"loss is not finite for ids {few(bad)} in epoch {self.epoch}")
+        if self._nonnegative and len(ids) and loss.amin().item() < 0:
+            raise ValueError(
+                f"{self.policy.name} needs losses >= 0, but the loss is negative for ids "
+                f"{few(ids[loss < 0])} in epoch {self.epoch}"
+            )
+
+    def _check_ids(self, ids: Ids) -> None:
+        if not len(ids):
+            return
+        first, last = ids.aminmax()
+        if first.item() >= 0 and last.item() < self.n:
+            return
+        outside = ids[(ids < 0) | (ids >= self.n)]
+        raise ValueError(
+            f"ids {few(outside)} are outside the data set of {self.n} samples. "
+            "Ids are positions in the full data set, never positions in a batch."
+        )
+
+    def raise_if_failed(self) -> None:
+        """Raise for what an accelerator recorded; waits for it, so only at the end of an epoch."""
+        if self._failed is not None and (count := int(self._failed)):
+            self._failed = None
+            wanted = "finite and >= 0" if self._nonnegative else "finite"
+            raise ValueError(f"loss was not {wanted} for {count} samples in epoch {self.epoch}")
+
+    def _count(self, ids: Ids) -> None:
+        """One more selection of each; an id that is there twice counts once."""
+        counts = self.times_selected
+        if counts.device.type == "cpu":
+            counts.numpy()[ids.cpu().numpy()] += 1
+        else:
+            ids = ids.to(counts.device)
+            counts.index_copy_(0, ids, counts.index_select(0, ids) + 1)
+
+    def merge(self) -> None:
+        """With several processes: take over what the others observed since the last call."""
+        if self._touched is None:
+            return
+        none = torch.empty(0, dtype=torch.int64, device=self._device)
+        ids = torch.unique(torch.cat([*self._touched, none]))
+        self._touched = []
+        names = [name for name, column in self.memory.items() if column.ndim]
+        ids, columns = dist.gather(ids, [self.memory[name][ids] for name in names])
+        for name, column in zip(names, columns, strict=True):
+            self.memory[name].index_copy_(0, ids, column)
+        if self._passed is not None:
+            self._passed[ids] = True
+        if self.policy.batch_picker is not None and self._counted is not None:
+            new = dist.add_up(self.times_selected - self._counted)
+            self.times_selected = self._counted + new
+            self._counted = self.times_selected.clone()
+
+
+def few(ids: Tensor, most: int = 5) -> str:
+    """The first ids, for an error."""
+    shown = ", ".join(map(str, ids[:most].tolist()))
+    return f"[{shown}, ... {len(ids) - most} more]" if len(ids) > most else f"[{shown}]"
