@@ -182,6 +182,10 @@ class Engine(Memory):
             raise ValueError(f"no epoch is open: call plan({self.epoch}) before choosing.")
         if self._batch is None or self._batch.everything:
             return torch.arange(len(ids), device=ids.device), self.weights(ids)
+        if not self.memory and ids.device != self._device:
+            # Without observations the ids say where counting need not wait for an accelerator.
+            self._move(ids.device)
+        there = ids.to(self._device, non_blocking=True)
         values: dict[str, Tensor] = {}
         if (tracker := self.tracker(self.epoch)) is not None:
             if not self.memory:
@@ -190,19 +194,23 @@ class Engine(Memory):
                 )
             ranks = self.policy.ranks
             if ranks in self.memory:
-                values = {ranks: self.memory[ranks].index_select(0, ids)}
+                values = {ranks: self.memory[ranks].index_select(0, there)}
             else:
-                values = tracker.read(self.memory, ids)
+                values = tracker.read(self.memory, there)
         rng = self._rng.manual_seed(seed_of(self.seed, self.epoch, "choose", self.step, self.rank))
         labels = self.labels[ids.cpu()] if self.labels is not None and self.policy.by_class else None
-        picked = self._batch.pick(Pool(len(ids), rng, values, self._ranks(), ids, labels, 2))
+        if not self._on_cpu and not self._batch.on_device:
+            there, values = there.cpu(), {name: value.cpu() for name, value in values.items()}
+        picked = self._batch.pick(Pool(len(ids), rng, values, self._ranks(), there, labels, 2))
         self.step += 1
-        rows = torch.arange(len(ids), device=ids.device) if picked.rows is None else picked.rows
+        rows = torch.arange(len(ids)) if picked.rows is None else picked.rows
+        rows = rows.to(ids.device, non_blocking=True)
         chosen = ids.index_select(0, rows)
         self._count(chosen)
         weights = self.weights(chosen)
         if picked.weights is not None:
-            weights = picked.weights if weights is None else weights * picked.weights
+            extra = picked.weights.to(ids.device)
+            weights = extra if weights is None else weights * extra
         return rows, weights
 
     def weights(self, ids: Ids) -> Float[Tensor, " b"] | None:

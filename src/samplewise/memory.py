@@ -59,10 +59,12 @@ class Memory:
                 self._check_ids(ids)
         if source == "training" and not self.opened:
             raise ValueError(f"no epoch is open: call plan({self.epoch}) before observing training.")
+        good = None if waits else self._flag(loss)
         if not used:
             return False
+        ids = ids.to(loss.device, non_blocking=True)
         try:
-            self.remember(ids, outputs, source, None if waits else self._flag(loss))
+            self.remember(ids, outputs, source, good)
         except IndexError:
             self._check_ids(ids)
             raise
@@ -112,6 +114,8 @@ class Memory:
         self._device, self._on_cpu = device, device.type == "cpu"
         self.memory = {name: column.to(device) for name, column in self.memory.items()}
         self.times_selected = self.times_selected.to(device)
+        if self._passed is not None:
+            self._passed = self._passed.to(device)
 
     def _refuse(self, ids: Ids, loss: Float[Tensor, " b"]) -> None:
         """Raise for losses that cannot be meant."""

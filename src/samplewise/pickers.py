@@ -75,6 +75,8 @@ class Picker(ABC):
 
     nonnegative: ClassVar[bool] = False
     """Whether the scores must be non-negative, so that a negative loss is refused when it is seen."""
+    on_device: ClassVar[bool] = False
+    """Whether it picks where the scores are, so that an accelerator need not wait for a batch's choice."""
 
     @abstractmethod
     def size(self, m: int, least: int = 0) -> tuple[int, bool]:
@@ -121,6 +123,7 @@ class Uniform(Budgeted):
     """A fresh uniform draw without replacement."""
 
     keep: Keep
+    on_device: ClassVar[bool] = True
 
     def take(self, pool: Pool, k: int) -> Rows:
         return ranking.uniform(pool.m, k, pool.rng)
@@ -133,6 +136,7 @@ class TopK(Budgeted):
 
     keep: Keep
     by: str | None = None
+    on_device: ClassVar[bool] = True
 
     def take(self, pool: Pool, k: int) -> Rows:
         return ranking.top(pool.scores(self.by), k, pool.ids)
@@ -146,6 +150,7 @@ class Weighted(Budgeted):
     keep: Keep
     by: str | None = None
     nonnegative: ClassVar[bool] = True
+    on_device: ClassVar[bool] = True
 
     def take(self, pool: Pool, k: int) -> Rows:
         return ranking.race(pool.scores(self.by), k, pool.rng)

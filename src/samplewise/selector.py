@@ -207,7 +207,7 @@ class Selector:
 
     def score(self, column: str | None = None) -> Shaped[Tensor, " n"]:
         """What the finest picker ranks by, or another column by name; NaN where never observed."""
-        return self._engine.score(column)
+        return self._engine.score(column).clone()
 
     def lr_factor(self, epoch: int) -> float:
         """Multiply your learning rate by this: KAKURENBO's 1 / share that trains; 1 for other methods."""
@@ -348,8 +348,8 @@ class Selector:
 
     def table(self) -> ScoreTable:
         """One row a sample: every score, how often it was selected, its label, and where they come from."""
-        columns = {name: column.cpu() for name, column in self._engine.columns().items()}
-        times = self._engine.times_selected.cpu()
+        columns = {name: column.to("cpu", copy=True) for name, column in self._engine.columns().items()}
+        times = self._engine.times_selected.to("cpu", copy=True)
         return ScoreTable(torch.arange(self.n), columns, times, self.labels, self.provenance())
 
     def provenance(self) -> dict[str, Any]:

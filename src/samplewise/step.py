@@ -98,4 +98,4 @@ def reduce(losses: Float[Tensor, " k"], weights: Float[Tensor, " k"] | None) -> 
     if weights is None:
         return losses.mean()
     # The cheapest graph of (weights * losses).mean().
-    return torch.dot(losses, weights.to(losses.dtype) / len(losses))
+    return torch.dot(losses, weights.to(losses) / len(losses))

@@ -1,4 +1,4 @@
-"""Evolved Sampling: batches drawn by a decoupled average of the loss (ES and ESWP)."""
+"""Batches drawn by a decoupled average of the loss (Evolved Sampling, ES and ESWP, arXiv:2509.23461)."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ def _memory(beta1: Rate, beta2: Rate) -> Tracker:
     return trackers.DecoupledEma(rate=complement(beta2), weight_rate=complement(beta1))
 
 
-@recipe(paper="Evolved Sampling", level="batch", source="training")
+@recipe(paper="arXiv:2509.23461", level="batch", source="training")
 def evolved_sampling(
     keep: Keep = 0.25, beta1: Rate = 0.2, beta2: Rate = 0.9, anneal: Anneal = 0.05
 ) -> Policy:
@@ -41,7 +41,7 @@ def evolved_sampling(
     )
 
 
-@recipe(paper="Evolved Sampling", level="epoch+batch", source="training")
+@recipe(paper="arXiv:2509.23461", level="epoch+batch", source="training")
 def eswp(
     keep: Keep = 0.25,
     keep_epoch: Keep = 0.8,
