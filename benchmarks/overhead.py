@@ -68,6 +68,7 @@ def row(what: str, seconds: list[float], unit: str, target: float | None = None,
 
 
 def outputs_of(b: int, classes: int = 10) -> sw.Outputs:
+    """A random forward pass of a classifier."""
     logits = torch.randn(b, classes)
     targets = torch.randint(classes, (b,))
     return sw.Outputs(F.cross_entropy(logits, targets, reduction="none"), logits, targets)
@@ -300,6 +301,7 @@ def show(found: Row) -> str:
 
 
 def main() -> None:
+    """Measure all rows, print them, and write them as JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,0 +1,1 @@
+"""Training runs on real data: what `samplewise train` and the benchmark tables are made of."""

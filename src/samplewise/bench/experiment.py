@@ -1,0 +1,170 @@
+"""An experiment: every method with every seed, in a folder that a later call can continue."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from samplewise import rng
+from samplewise.bench import data as images
+from samplewise.bench import machine, protocols, rngstate
+from samplewise.bench.data import ImageData
+from samplewise.bench.folder import RunFolder, plain
+from samplewise.bench.settings import Settings
+from samplewise.bench.train import Run, Task, train
+from samplewise.checks import require
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """Who is told how an experiment goes on."""
+
+    def began(self, method: str, seed: int) -> None:
+        """A run starts or continues."""
+
+    def stepped(self, progress: float) -> None:
+        """The run under way has done a step; `progress` is its share in [0, 1]."""
+
+    def epoch_ended(self, row: dict[str, Any]) -> None:
+        """The run under way has ended an epoch and was tested."""
+
+    def ended(self, row: dict[str, Any]) -> None:
+        """A run is finished and on disk, or was found finished."""
+
+
+def open_folder(path: Path, settings: Settings, resume: bool, given: dict[str, Any]) -> Settings:
+    """Start a run folder, or check that it may be continued; returns the settings that hold.
+
+    `given` are the settings that the user wrote out: on resuming they must be what the folder says.
+    """
+    folder = RunFolder(path)
+    if not folder.begun:
+        return settings.resolved()
+    if not resume:
+        raise ValueError(f"{path} exists: add --resume to continue it, or choose another --out")
+    stored = folder.settings()
+    differing = stored.differing(given)
+    if differing:
+        raise ValueError(f"{path} was started with other settings: {'; '.join(differing)}")
+    folder.results()
+    return stored.resolved()
+
+
+def load_data(settings: Settings) -> ImageData:
+    """The data of an experiment: read, and cut down to `limit`."""
+    data = images.load(settings.data)
+    return data if settings.limit is None else images.limited(data, settings.limit)
+
+
+def pending(folder: RunFolder, settings: Settings) -> list[tuple[str, int]]:
+    """The runs that are left, seed by seed; `full` first, so that others are held against it."""
+    finished = {(row["method"], row["seed"]) for row in folder.results()}
+    order = sorted(settings.method, key=lambda method: method != "full")
+    runs = [(method, seed) for seed in range(settings.seeds) for method in order]
+    return [run for run in runs if run not in finished]
+
+
+def run(path: Path, settings: Settings, listener: Listener) -> list[dict[str, Any]]:
+    """Do every run that is left, and return the rows of all."""
+    require("pyarrow", "scores")
+    folder, policies = RunFolder(path), settings.policies()
+    if folder.begun and not pending(folder, settings):
+        return folder.results()
+    torch.set_num_threads(settings.threads or torch.get_num_threads())
+    data = load_data(settings)
+    with rngstate.kept():
+        _warm_up(settings, data)
+    config = _config(settings, data)
+    if folder.begun:
+        _same_experiment(folder, config)
+    else:
+        folder.create(config)
+    for row in folder.results():
+        listener.ended(row)
+    with rngstate.kept():
+        for method, seed in pending(folder, settings):
+            listener.began(method, seed)
+            baselines = [
+                row["seconds"] for row in folder.results() if (row["method"], row["seed"]) == ("full", seed)
+            ]
+            task = Task(
+                method,
+                policies[method],
+                seed,
+                noisy(data, settings, seed),
+                settings,
+                baselines[0] if baselines else None,
+            )
+            listener.ended(_one_run(task, folder, listener))
+    return folder.results()
+
+
+def noisy(data: ImageData, settings: Settings, seed: int) -> ImageData:
+    """The data with the label noise of this seed, the same for every method."""
+    if not settings.label_noise:
+        return data
+    corrupt = protocols.NOISES[settings.noise]
+    wrong = corrupt(data.train_y, settings.label_noise, data.classes, rng.generator(seed, "label noise"))
+    return data.relabelled(wrong.labels)
+
+
+def _one_run(task: Task, folder: RunFolder, listener: Listener) -> dict[str, Any]:
+    checkpoint = folder.checkpoint(task.method, task.seed)
+    under_way = train(task, checkpoint, listener.stepped, listener.epoch_ended)
+    under_way.selector.table().to_parquet(folder.scores(task.method, task.seed))
+    ledger = under_way.selector.ledger
+    if task.method == "full":
+        ledger.baseline_seconds = ledger.wall
+    result = under_way.result()
+    folder.finish(result, under_way.curve)
+    return result
+
+
+def _warm_up(settings: Settings, data: ImageData) -> None:
+    """Build every method, so that one that cannot run is refused before anything is written.
+
+    Then a few unrecorded steps, or the first run of all would pay for what all share.
+    """
+    for name, policy in settings.policies().items():
+        under_way = Run(Task(name, policy, 0, data, settings))
+    rows = torch.arange(min(settings.batch_size, len(data)))
+    batch = (data.train_x[rows], data.train_y[rows])
+    for _ in range(3):
+        torch.autograd.backward(under_way.forward(batch).loss.mean())
+        under_way.optimizer.step()
+    under_way.evaluate()
+
+
+def _config(settings: Settings, data: ImageData) -> dict[str, Any]:
+    return {
+        "settings": plain(settings),
+        "policies": {name: repr(policy) for name, policy in settings.policies().items()},
+        "data": {
+            "name": data.name,
+            "train": len(data),
+            "test": len(data.test_y),
+            "classes": data.classes,
+            "image": list(data.train_x.shape[1:]),
+            "mean": data.mean.tolist(),
+            "std": data.std.tolist(),
+            "sha256": _digest(data),
+        },
+        "versions": machine.versions(),
+        "machine": machine.machine(settings.device or "cpu"),
+    }
+
+
+def _digest(data: ImageData) -> str:
+    digest = hashlib.sha256()
+    for tensor in (data.train_x, data.train_y, data.test_x, data.test_y):
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _same_experiment(folder: RunFolder, config: dict[str, Any]) -> None:
+    """Refuse to mix results of other data or of other defaults of a method."""
+    stored = folder.config()
+    for key, what in (("data", "the data"), ("policies", "the methods' parameters")):
+        if stored.get(key) != config[key]:
+            raise ValueError(f"{folder.path} cannot be continued: {what} changed since it started")

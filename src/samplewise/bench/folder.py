@@ -1,0 +1,116 @@
+"""The folder of one experiment: what lies in it, and when it may be opened again."""
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from samplewise.bench import files
+from samplewise.bench.settings import NAMES, Settings
+
+_FORMAT = "samplewise run 1"
+
+
+class RunFolder:
+    """One experiment on disk.
+
+    `config.json` says what was run, `results.jsonl` has a line for each finished run and
+    `curves.jsonl` a line for each of its epochs; `scores-METHOD-SEED.parquet` holds its scores.
+    A run that is not finished has a checkpoint and no line anywhere.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.json"
+        self.results_file = path / "results.jsonl"
+        self.curves_file = path / "curves.jsonl"
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything is here; what a kill before the first file leaves does not count."""
+        if not self.path.exists():
+            return False
+        if not self.path.is_dir():
+            raise ValueError(f"{self.path} is a file, not a run folder")
+        return any(not files.is_partial(entry) for entry in self.path.iterdir())
+
+    def create(self, config: dict[str, Any]) -> None:
+        """Start an experiment in a folder that does not exist or is empty."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        files.write_json(self.config_file, {"format": _FORMAT} | config)
+
+    def config(self) -> dict[str, Any]:
+        """The configuration; a folder that is not ours, or is damaged, is refused by name."""
+        if not self.config_file.is_file():
+            raise ValueError(f"{self.path} is not a run folder: it has no config.json")
+        try:
+            config: dict[str, Any] = json.loads(self.config_file.read_text())
+        except ValueError as error:
+            raise ValueError(f"{self.config_file} is damaged: {error}") from error
+        if not isinstance(config, dict) or config.get("format") != _FORMAT:
+            raise ValueError(
+                f"{self.path} is not a run folder of this version: its config.json does not say {_FORMAT!r}"
+            )
+        return config
+
+    def settings(self) -> Settings:
+        """The settings that this experiment was started with."""
+        stored = self.config().get("settings")
+        if not isinstance(stored, dict) or set(stored) != set(NAMES):
+            raise ValueError(f"{self.config_file} is damaged: its settings are not complete")
+        try:
+            return Settings(**stored)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{self.config_file} is damaged: {error}") from error
+
+    def results(self) -> list[dict[str, Any]]:
+        """One row for each finished run."""
+        rows = files.read_lines(self.results_file)
+        for row in rows:
+            if not {"method", "seed", "test_accuracy", "seconds"} <= set(row):
+                raise ValueError(f"{self.results_file} is damaged: a row has no method or result")
+        return rows
+
+    def finish(self, result: dict[str, Any], curve: list[dict[str, Any]]) -> None:
+        """Record a finished run. Its result goes last: until then the run counts as unfinished."""
+        key = (result["method"], result["seed"])
+        others = [row for row in files.read_lines(self.curves_file) if (row["method"], row["seed"]) != key]
+        files.write_lines(self.curves_file, others + curve)
+        files.write_lines(self.results_file, [*self.results(), result])
+        self.checkpoint(*key).unlink(missing_ok=True)
+
+    def checkpoint(self, method: str, seed: int) -> Path:
+        """Where the unfinished run keeps its state."""
+        return self.path / f"checkpoint-{_file_word(method)}-{seed}.pt"
+
+    def scores(self, method: str, seed: int) -> Path:
+        """Where the scores of a finished run go."""
+        return self.path / f"scores-{_file_word(method)}-{seed}.parquet"
+
+
+def next_folder(root: Path, name: str) -> Path:
+    """The first free `NAME-N` under `root`, counting on from the highest number there."""
+    return root / f"{name}-{max(_numbers(root, name), default=0) + 1}"
+
+
+def latest_folder(root: Path, name: str) -> Path | None:
+    """The `NAME-N` under `root` with the highest number."""
+    numbers = _numbers(root, name)
+    return root / f"{name}-{max(numbers)}" if numbers else None
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """Settings as JSON will give them back."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
+    return values
+
+
+def _numbers(root: Path, name: str) -> list[int]:
+    found = (re.fullmatch(rf"{re.escape(name)}-(\d+)", path.name) for path in root.glob("*-*"))
+    return [int(match[1]) for match in found if match]
+
+
+def _file_word(method: str) -> str:
+    """`ucb:keep=0.3,period=5` as part of a file name that every system takes."""
+    return re.sub(r"[^\w.=,+-]", "_", method)

@@ -1,0 +1,35 @@
+"""What a result was measured with: the versions of the software and the name of the machine."""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+
+def versions() -> dict[str, str]:
+    """Version of each package that a result depends on."""
+    names = ("samplewise", "torch", "numpy")
+    return {"python": platform.python_version()} | {n: metadata.version(n) for n in names}
+
+
+def machine(device: str) -> dict[str, str | int]:
+    """Processor, cores, threads in use and the accelerator, if one is used."""
+    about: dict[str, str | int] = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "device": device,
+    }
+    if device.startswith("cuda"):
+        about["accelerator"] = torch.cuda.get_device_name(device)
+    return about
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"

@@ -1,0 +1,53 @@
+"""The global random states of torch, numpy and Python as plain values for a checkpoint."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+# A user's model or transform may draw from numpy's old global generator, so it is part of a run.
+_numpy = np.random.mtrand._rand
+
+
+def seed_all(seed: int) -> None:
+    """Seed the global generators of one training run: dropout reads torch's."""
+    torch.manual_seed(seed)
+    _numpy.seed(seed)
+    random.seed(seed)
+
+
+def capture() -> dict[str, Any]:
+    """The states as tensors and primitives, readable with `torch.load(weights_only=True)`."""
+    held = _numpy.get_state(legacy=False)
+    keys, numbers = held["state"]["key"], [held["state"]["pos"], held["has_gauss"], held["gauss"]]
+    version, words, spare = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [torch.from_numpy(keys.astype(np.int64)), *numbers],
+        "python": [version, torch.tensor(words), spare],
+    }
+
+
+def restore(state: dict[str, Any]) -> None:
+    """Put the global generators back to a captured state."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    keys, position, has_gauss, gauss = state["numpy"]
+    _numpy.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    version, words, spare = state["python"]
+    random.setstate((version, tuple(words.tolist()), spare))
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Leave the caller's global generators as they were found."""
+    before = capture()
+    try:
+        yield
+    finally:
+        restore(before)

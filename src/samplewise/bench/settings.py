@@ -1,0 +1,84 @@
+"""The settings of `samplewise train`: everything that decides what a run computes."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Annotated, Any, Literal
+
+import torch
+
+from samplewise import recipes
+from samplewise.bench.models import builder
+from samplewise.bench.optim import DEFAULT_LR
+from samplewise.checks import Range, checked
+from samplewise.policy import Policy
+
+
+@checked
+@dataclass(frozen=True)
+class Settings:
+    """One experiment: every method with every seed, all else equal."""
+
+    data: str = "digits"
+    model: str = "cnn"
+    method: tuple[str, ...] = ("full", "evolved_sampling", "infobatch")
+    epochs: Annotated[int, Range(1)] = 30
+    batch_size: Annotated[int, Range(2)] = 128
+    lr: Annotated[float | None, Range(0, open_low=True)] = None
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    schedule: Literal["cosine", "onecycle", "constant"] = "onecycle"
+    seeds: Annotated[int, Range(1)] = 3
+    augment: bool = False
+    label_noise: Annotated[float, Range(0, 1, open_high=True)] = 0.0
+    noise: Literal["uniform", "flip"] = "uniform"
+    limit: Annotated[int | None, Range(2)] = None
+    device: str | None = None
+    amp: bool = False
+    workers: Annotated[int, Range(0)] = 0
+    threads: Annotated[int | None, Range(1)] = None
+
+    def __post_init__(self) -> None:
+        # A value read back from JSON arrives as a list.
+        object.__setattr__(self, "method", tuple(self.method))
+
+    def resolved(self) -> "Settings":
+        """The same with what was left open filled in; bad methods, models and devices end here."""
+        if not self.method:
+            raise ValueError("--method must name at least one method")
+        twice = [name for name in self.method if self.method.count(name) > 1]
+        if twice:
+            raise ValueError(f"--method {twice[0]} is given twice")
+        self.policies()
+        builder(self.model)
+        return replace(
+            self,
+            lr=self.lr if self.lr is not None else DEFAULT_LR[self.optimizer],
+            device=_device(self.device),
+            threads=self.threads if self.threads is not None else torch.get_num_threads(),
+        )
+
+    def policies(self) -> dict[str, Policy]:
+        """Each method as it was written, and what it stands for."""
+        return {method: recipes.parse(method) for method in self.method}
+
+    def differing(self, given: dict[str, Any]) -> list[str]:
+        """What of `given` is not as in these settings, in words."""
+        mine = asdict(self)
+        return [
+            f"{key} is {mine[key]!r} there and {value!r} here"
+            for key, value in given.items()
+            if mine[key] != value
+        ]
+
+
+NAMES = tuple(field.name for field in fields(Settings))
+
+
+def _device(name: str | None) -> str:
+    """An accelerator if there is one, unless the user chose."""
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"--device {name} cannot be used: {reason}") from error
+    return name

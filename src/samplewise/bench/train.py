@@ -1,0 +1,224 @@
+"""One training run: one method, one seed, from the first weights to the last epoch."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Num
+from torch import Tensor
+
+import samplewise as sw
+from samplewise.bench import augment, files, models, optim, rngstate
+from samplewise.bench.data import ImageData
+from samplewise.bench.settings import Settings
+from samplewise.policy import Policy
+
+# Seconds between two checkpoints inside an epoch, so that a kill costs a few seconds of work; for
+# large models it is this many times as long as writing one takes, as it counts as training time.
+EVERY, SPARING = 3.0, 100
+
+
+class Images(torch.utils.data.Dataset[tuple[np.ndarray, int]]):
+    """The training split as a plain data set of (pixels, label)."""
+
+    def __init__(self, x: Num[Tensor, "n ch side side"], y: Tensor) -> None:
+        self.pixels = x.numpy()
+        self.labels: list[int] = y.tolist()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return self.pixels[index], self.labels[index]
+
+
+def collate(samples: list[tuple[np.ndarray, int]]) -> tuple[Tensor, Tensor]:
+    """One stack a batch: a tenth of the time of the default collate."""
+    pixels, labels = zip(*samples, strict=True)
+    return torch.from_numpy(np.stack(pixels)), torch.tensor(labels)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one run is: a method with a seed, on given data."""
+
+    method: str
+    policy: Policy
+    seed: int
+    data: ImageData
+    settings: Settings
+    baseline_seconds: float | None = None
+
+
+class Run:
+    """A task under way: model, optimizer and selector, which a checkpoint can put back."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, s, data = task, task.settings, task.data
+        self.device = torch.device(s.device or "cpu")
+        rngstate.seed_all(task.seed)
+        self.model = models.build(s.model, data.channels, data.classes, data.side, task.seed)
+        self.model.to(self.device)
+        self.optimizer = optim.optimizer(s.optimizer, self.model, s.lr or 0.0)
+        self.mean = data.mean.to(self.device)[:, None, None]
+        self.std = data.std.to(self.device)[:, None, None]
+        self.selector = sw.Selector(
+            task.policy,
+            Images(data.train_x, data.train_y),
+            self.forward,
+            model=self.model,
+            epochs=s.epochs,
+            batch_size=s.batch_size,
+            seed=task.seed,
+            labels=data.train_y,
+        )
+        self.selector.ledger.baseline_seconds = task.baseline_seconds
+        self.step = 0
+        self.curve: list[dict[str, Any]] = []
+
+    def logits(self, images: Num[Tensor, "b ch side side"]) -> Float[Tensor, "b c"]:
+        """Stored pixels, in; logits, out."""
+        images = images.to(self.device, non_blocking=True)
+        x = (images.float() - self.mean) / self.std
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.task.settings.amp):
+            out = self.model(x)
+        if not isinstance(out, Tensor) or out.shape != (len(x), self.task.data.classes):
+            got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise ValueError(
+                f"--model {self.task.settings.model} must return logits of shape "
+                f"({len(x)}, {self.task.data.classes}), got {got}"
+            )
+        return out.float()
+
+    def forward(self, batch: tuple[Tensor, Tensor]) -> sw.Outputs:
+        """Per-sample losses of a batch, as every recipe reads them."""
+        images, labels = batch
+        labels = labels.to(self.device, non_blocking=True)
+        logits = self.logits(images)
+        loss = F.cross_entropy(logits, labels, reduction="none")
+        return sw.Outputs(loss=loss, logits=logits, targets=labels)
+
+    def train_step(self, batch: sw.Batch, epoch: int) -> None:
+        """One step of the loop that the README shows."""
+        s = self.task.settings
+        if s.augment:
+            images, labels = batch.data
+            images = augment.crop_and_flip(images, self.task.seed, epoch, self.step)
+            batch = sw.Batch(batch.ids, (images, labels))
+        lr = (s.lr or 0.0) * optim.shape(s.schedule, self.selector.progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * self.selector.lr_factor(epoch)
+        loss = self.selector.loss(batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.step += 1
+
+    def evaluate(self) -> tuple[float, float]:
+        """Accuracy in percent and mean loss on the test split."""
+        x, y = self.task.data.test_x, self.task.data.test_y
+        right, loss = 0, 0.0
+        self.model.eval()
+        with torch.no_grad():
+            for images, labels in zip(torch.split(x, 500), torch.split(y, 500), strict=True):
+                logits, labels = self.logits(images), labels.to(self.device)
+                right += int((logits.argmax(1) == labels).sum())
+                loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+        self.model.train()
+        return 100 * right / len(y), loss / len(y)
+
+    def record(self, epoch: int) -> dict[str, Any]:
+        """Where the run stands after `epoch` full epochs."""
+        accuracy, loss = self.evaluate()
+        ledger = self.selector.ledger
+        return {
+            "method": self.task.method,
+            "seed": self.task.seed,
+            "epoch": epoch,
+            "test_accuracy": accuracy,
+            "test_loss": loss,
+            "samples_backpropagated": ledger.samples_backpropagated,
+            "training_forwards": ledger.training_forwards,
+            "scoring_forwards": ledger.scoring_forwards,
+            "cost": ledger.cost,
+            "cost_share": ledger.cost_share,
+            "seconds": ledger.wall,
+        }
+
+    def result(self) -> dict[str, Any]:
+        """The finished run in one row: its last epoch, and where the time went."""
+        ledger = self.selector.ledger
+        return (
+            self.curve[-1]
+            | {
+                "n": len(self.task.data),
+                "best_accuracy": max(row["test_accuracy"] for row in self.curve),
+                "promised": ledger.promised,
+                "realised": ledger.realised,
+                "baseline": ledger.baseline,
+                "overhead": ledger.overhead,
+            }
+            | {f"seconds_{stage}": spent for stage, spent in ledger.seconds.items()}
+        )
+
+    def save(self, path: Path) -> float:
+        """Write everything that the rest of the run depends on; returns when to do so again."""
+        begun = time.monotonic()
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "selector": self.selector.state_dict(),
+            "random": rngstate.capture(),
+            "step": self.step,
+            "curve": self.curve,
+        }
+        files.write_checkpoint(path, state)
+        ended = time.monotonic()
+        return ended + max(EVERY, SPARING * (ended - begun))
+
+    def restore(self, path: Path) -> None:
+        """Continue from a checkpoint."""
+        state = files.read_checkpoint(path)
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.selector.load_state_dict(state["selector"])
+            rngstate.restore(state["random"])
+            self.step, self.curve = state["step"], state["curve"]
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise ValueError(f"checkpoint {path} does not fit this run: {error}") from error
+
+
+def train(
+    task: Task,
+    checkpoint: Path,
+    on_step: Callable[[float], None] = lambda progress: None,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> Run:
+    """Train `task`, or what is left of it if `checkpoint` exists.
+
+    The checkpoint is written after each epoch and every few seconds in between. What follows
+    depends only on what it holds, so a run that was killed ends exactly like one that was not.
+    """
+    run = Run(task)
+    if checkpoint.exists():
+        run.restore(checkpoint)
+    workers = task.settings.workers
+    loader = run.selector.loader(num_workers=workers, collate_fn=collate, persistent_workers=workers > 0)
+    next_save = time.monotonic() + EVERY
+    for epoch in range(len(run.curve), task.settings.epochs):
+        for batch in loader:
+            run.train_step(batch, epoch)
+            on_step(run.selector.progress)
+            if time.monotonic() > next_save:
+                next_save = run.save(checkpoint)
+        run.step = 0
+        run.curve.append(run.record(epoch + 1))
+        next_save = run.save(checkpoint)
+        on_epoch(run.curve[-1])
+    return run

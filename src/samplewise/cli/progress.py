@@ -1,0 +1,64 @@
+"""Live progress of an experiment: a bar in a terminal, plain lines elsewhere."""
+
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Watch:
+    """Shows which run is under way, its accuracy, and how long all of them will take."""
+
+    def __init__(self, console: Console, runs: int, epochs: int) -> None:
+        self.console, self.runs, self.epochs = console, runs, epochs
+        self.finished = 0
+        self.bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self.task = self.bar.add_task("starting", total=float(runs), state="")
+
+    def __enter__(self) -> "Watch":
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bar.stop()
+
+    def began(self, method: str, seed: int) -> None:
+        """A run starts or continues."""
+        self.bar.update(
+            self.task,
+            description=f"run {self.finished + 1}/{self.runs}  {method}, seed {seed}",
+            state="",
+        )
+
+    def stepped(self, progress: float) -> None:
+        """Move the bar to the share of all runs that is done."""
+        self.bar.update(self.task, completed=self.finished + progress)
+
+    def epoch_ended(self, row: dict[str, Any]) -> None:
+        """Show the newest accuracy."""
+        state = f"epoch {row['epoch']}/{self.epochs}  {row['test_accuracy']:.1f} %"
+        self.bar.update(self.task, state=state)
+
+    def ended(self, row: dict[str, Any]) -> None:
+        """One line a finished run, which stays."""
+        self.finished += 1
+        self.bar.update(self.task, completed=float(self.finished))
+        self.console.print(
+            f"[dim]{self.finished:>3}/{self.runs}[/]  {row['method']}, seed {row['seed']}: "
+            f"{row['test_accuracy']:.2f} % in {row['seconds']:.1f} s",
+            highlight=False,
+        )

@@ -1,0 +1,28 @@
+"""The end of `samplewise train`: the table in the terminal, the pictures and the table on disk."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from samplewise.bench.folder import RunFolder
+from samplewise.report import pictures, table
+from samplewise.report.summary import read_rows, summarise
+
+
+def show(path: Path, console: Console) -> None:
+    """Summarise a finished experiment."""
+    folder = RunFolder(path)
+    config, settings = folder.config(), folder.settings()
+    order = list(settings.method)
+    summaries = summarise(folder.results(), order)
+    about = config["data"]
+    noise = f", {settings.label_noise:.0%} {settings.noise} label noise" * bool(settings.label_noise)
+    title = f"{about['name']}: {about['train']:,} images, {settings.model}{noise}"
+    drawn = pictures.draw(read_rows(folder.curves_file), order, title, path)
+    lines = [f"# {title}", "", table.markdown(summaries), *table.notes(summaries), ""]
+    (path / "table.md").write_text("\n".join(lines))
+    console.print()
+    console.print(table.terminal(summaries, title))
+    for note in table.notes(summaries):
+        console.print(note, style="dim", soft_wrap=True)
+    console.print(f"\nPictures: {', '.join(str(picture) for picture in drawn)}", soft_wrap=True)

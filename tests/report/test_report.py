@@ -1,0 +1,90 @@
+import pytest
+
+from samplewise.report import pictures, table
+from samplewise.report.summary import summarise
+
+
+def row(method, seed, accuracy, **changes):
+    held = {
+        "method": method,
+        "seed": seed,
+        "test_accuracy": accuracy,
+        "samples_backpropagated": 1000,
+        "cost_share": 0.5,
+        "seconds": 10.0,
+        "realised": 0.4,
+        "baseline": "given",
+        "overhead": 0.01,
+    }
+    return held | changes
+
+
+def test_means_and_spread_are_over_seeds():
+    rows = [row("ucb", 0, 90.0), row("ucb", 1, 92.0, realised=0.2), row("full", 0, 95.0)]
+    (ucb,) = summarise(rows, ["ucb"])
+    assert (ucb.seeds, ucb.accuracy, ucb.spread) == (2, 91.0, pytest.approx(2**0.5))
+    assert ucb.saved == pytest.approx(0.3)
+    full, again = summarise(rows, ["full", "ucb"])
+    assert full.method == "full"
+    assert full.spread is None
+    assert again == ucb
+
+
+def test_cells_say_what_was_measured_and_what_was_not():
+    rows = [
+        row("full", 0, 95.0, realised=0.0, cost_share=1.0),
+        row("ucb", 0, 90.0),
+        row("eswp", 0, 90.0, baseline="estimated"),
+        row("random_batch", 0, 90.0, baseline="not measured", realised=None),
+    ]
+    summaries = summarise(rows, ["full", "ucb", "eswp", "random_batch"])
+    saved = [table.cells(s)[4] for s in summaries]
+    assert saved == ["-", "40.0 %", "~40.0 %", "not measured"]
+    assert table.cells(summaries[1])[1] == "90.00"
+    said = " ".join(table.notes(summaries))
+    assert said.startswith("1 seed.")
+    assert "standard deviation" not in said
+    assert "estimated from the method's own full steps" in said
+
+
+def test_markdown_has_a_line_a_method_and_the_spread():
+    rows = [row("ucb", s, 90.0 + s) for s in range(3)]
+    lines = table.markdown(summarise(rows, ["ucb"])).splitlines()
+    assert lines[2] == "| ucb | 91.00 ± 1.00 | 1,000 | 50.0 % | 40.0 % | 1.0 % |"
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def curves(methods, seeds, epochs):
+    return [
+        {
+            "method": m,
+            "seed": s,
+            "epoch": e,
+            "test_accuracy": 90.0 + e + s,
+            "samples_backpropagated": 100 * e,
+            "seconds": 2.0 * e + s,
+        }
+        for m in methods
+        for s in range(seeds)
+        for e in range(1, epochs + 1)
+    ]
+
+
+@pytest.mark.parametrize(("count", "seeds", "epochs"), [(1, 1, 1), (3, 2, 4), (13, 2, 3)])
+def test_pictures_are_drawn_for_any_number_of_methods(tmp_path, count, seeds, epochs):
+    methods = ["full", *(f"method_{i}" for i in range(count - 1))]
+    drawn = pictures.draw(curves(methods, seeds, epochs), methods, "a title", tmp_path)
+    assert [p.name for p in drawn] == ["accuracy-samples.png", "accuracy-seconds.png"]
+    assert all(p.read_bytes().startswith(b"\x89PNG") for p in drawn)
+
+
+def test_lines_are_means_over_seeds_at_each_epoch():
+    line = pictures._line(curves(["full"], 2, 2), "full", "seconds")
+    assert line is not None
+    assert (line.x, line.mean) == ([2.5, 4.5], [91.5, 92.5])
+    assert (line.low, line.high) == ([91.0, 92.0], [92.0, 93.0])
+
+
+def test_styles_tell_thirteen_methods_apart():
+    styles = pictures._styles(["full", *map(str, range(12))])
+    assert len({str(style) for style in styles.values()}) == 13
