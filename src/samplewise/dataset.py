@@ -28,7 +28,10 @@ def labels_of(labels: Any, dataset: Any, n: int) -> Int[Tensor, " n"] | None:
     """The labels given, checked, or those the data set carries."""
     if labels is None:
         return None if dataset is None else find_labels(dataset)
-    found = torch.as_tensor(labels)
+    try:
+        found = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"labels must be {n} class numbers >= 0, got {labels!r:.80}.") from None
     if found.shape != (n,) or found.is_floating_point() or (found < 0).any():
         raise ValueError(f"labels must be {n} class numbers >= 0, got {tuple(found.shape)} {found.dtype}.")
     return found.long().cpu()
@@ -48,7 +51,9 @@ def find_labels(dataset: Any) -> Int[Tensor, " n"] | None:
     except (TypeError, ValueError, RuntimeError):
         return None
     whole = labels.ndim == 1 and not labels.is_floating_point() and labels.dtype != torch.bool
-    return labels.long() if whole and len(labels) == len(dataset) else None
+    if not whole or len(labels) != len(dataset) or (labels < 0).any():
+        return None
+    return labels.long()
 
 
 def fingerprint(dataset: Any, labels: Tensor | None, samples: int = 256) -> str:

@@ -103,7 +103,7 @@ class Between(Schedule):
     stop: Share = 1.0
 
     def at(self, epoch: int, epochs: int) -> float:
-        # The tolerance keeps 0.1 * 30 = 3.0000000000000004 from moving a boundary by an epoch.
+        # The tolerance keeps 0.55 * 100 = 55.00000000000001 from moving a boundary by an epoch.
         begins = epoch >= self.start * epochs - 1e-9
         ends = epoch >= self.stop * epochs - 1e-9
         return _at(self.inside if begins and not ends else self.outside, epoch, epochs)

@@ -20,6 +20,7 @@ from samplewise.policy import Policy
 from samplewise.rng import seed_of
 from samplewise.scores import ScoreTable, Subset, versions
 from samplewise.scoring import Scoring
+from samplewise.state import refuse_damaged
 from samplewise.step import Step, reduce
 
 __all__ = ["Selector"]
@@ -136,7 +137,8 @@ class Selector:
         engine = self._engine
         if not engine.opened:
             raise ValueError("no epoch is open: take batches from selector.loader(), or call plan(epoch).")
-        if not (isinstance(batch, tuple) and len(batch) == 2 and isinstance(batch[0], Tensor)):
+        ids = batch[0] if isinstance(batch, tuple) and len(batch) == 2 else None
+        if not (isinstance(ids, Tensor) and ids.dtype is torch.int64 and ids.ndim == 1):
             raise TypeError(
                 f"loss takes the Batch(ids, data) of selector.loader(), got {type(batch).__name__}."
             )
@@ -228,8 +230,14 @@ class Selector:
         return min(self._engine.epoch, self.epochs - 1)
 
     def set_epoch(self, epoch: int) -> None:
-        """Close the epoch before and open this one; again the same changes nothing."""
-        self._open(epoch)
+        """Close the epoch before and open this one; again the same changes nothing.
+
+        `set_epoch(epochs)` closes the last one: a loop without our loader ends with it.
+        """
+        if epoch != self.epochs:
+            self._open(epoch)
+        elif self._engine.opened:
+            self._close()
 
     def _open(self, epoch: int) -> None:
         """The due pass first, then the plan."""
@@ -256,7 +264,7 @@ class Selector:
         self._open(self.epoch)
         if self._resumed:
             self._skip, self._resumed = self._samples, False
-        elif self._started:
+        elif self._started and self._batches:  # a look at one batch is no training
             if not self._warned:
                 warnings.warn(
                     f"the loop over the loader ended early, so epoch {self.epoch} starts again. If the "
@@ -384,14 +392,7 @@ class Selector:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken; the next iteration yields the remaining batches."""
-        mine = {"policy": repr(self.policy), "n": self.n, "seed": self.seed}
-        for name, value in mine.items():
-            if name not in state:
-                raise ValueError(f"this is not a Selector's state: it has no {name!r}.")
-            if state[name] != value:
-                raise ValueError(
-                    f"the state is of {name}={state[name]}, but this Selector has {name}={value}."
-                )
+        refuse_damaged(state, self.state_dict())
         self._engine.load_state_dict(state["engine"])
         self._ledger.load_state_dict(state["ledger"])
         self._batches, self._samples = state["batches"], state["samples"]
