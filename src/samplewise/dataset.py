@@ -13,14 +13,18 @@ __all__ = ["find_labels", "fingerprint", "labels_of", "length_of"]
 
 
 def length_of(dataset: Any) -> int:
-    """The number of samples, or an error that shows the way for a stream."""
+    """The number of samples, also where it is given as a number; 0 for None, a stream."""
+    if dataset is None:
+        return 0
     try:
-        n = len(dataset)
+        n = int(dataset) if isinstance(dataset, int | np.integer) else len(dataset)
     except TypeError:
         raise TypeError(
             f"the data set must have a length, but {type(dataset).__name__} has none. For a stream use "
             "the engine: Selector(policy, n) with ids from the stream."
         ) from None
+    if n < 1:
+        raise ValueError(f"the data set must have at least 1 sample, got {n}.")
     return n
 
 

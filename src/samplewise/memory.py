@@ -129,7 +129,7 @@ class Memory:
             )
 
     def _check_ids(self, ids: Ids) -> None:
-        if not len(ids):
+        if not (len(ids) and self.n):
             return
         first, last = ids.aminmax()
         if first.item() >= 0 and last.item() < self.n:
@@ -150,6 +150,8 @@ class Memory:
     def _count(self, ids: Ids) -> None:
         """One more selection of each; an id that is there twice counts once."""
         counts = self.times_selected
+        if not self.n:
+            return
         if counts.device.type == "cpu":
             counts.numpy()[ids.cpu().numpy()] += 1
         else:

@@ -60,9 +60,9 @@ Leaf = Callable[[Any, str], Any]
 def take(data: Any, rows: Int[Tensor, " k"], b: int) -> Any:
     """The given rows of a batch of `b` samples, with the batch's own types.
 
-    A tensor or array whose first axis is b is indexed; a list or tuple of exactly b items that are
-    not all such tensors is picked by item; mappings, tuples, named tuples and dataclasses are
-    walked; numbers, strings, 0-d tensors and None pass.
+    A tensor or array whose first axis is b is indexed; a list or tuple of exactly b items of one type
+    that are not all such tensors is picked by item; mappings, tuples, named tuples and dataclasses are
+    walked; numbers, strings, 0-d tensors and None pass. So a pair `(x, None)` stays a pair when b is 2.
 
     >>> take({"x": torch.arange(4), "names": list("abcd"), "scale": 2.0}, torch.tensor([1, 3]), 4)
     {'x': tensor([1, 3]), 'names': ['b', 'd'], 'scale': 2.0}
@@ -73,8 +73,13 @@ def take(data: Any, rows: Int[Tensor, " k"], b: int) -> Any:
         return isinstance(item, Tensor | np.ndarray) and item.ndim > 0 and item.shape[0] == b
 
     def is_list_of_samples(item: Any) -> bool:
-        sequence = isinstance(item, list | tuple) and not hasattr(item, "_fields")
-        return sequence and len(item) == b and not all(map(is_column, item))
+        if not isinstance(item, list | tuple) or hasattr(item, "_fields") or len(item) != b:
+            return False
+        columns = [is_column(part) for part in item]
+        # Fields of one batch differ in type, or have a number among their columns; samples do not.
+        mixed = len({type(part) for part in item}) > 1
+        numbered = any(columns) and any(isinstance(part, Tensor) and not part.ndim for part in item)
+        return not (all(columns) or mixed or numbered)
 
     def pick(leaf: Any, path: str) -> Any:
         if is_column(leaf):

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ class Selector:
 
     Args:
         policy: a recipe's name or a `Policy` such as `sw.recipes.ucb(keep=0.3)`.
-        dataset: anything map-style with a length, or n for the engine alone.
+        dataset: anything map-style with a length; n, for the engine alone; None, for an endless stream.
         forward: batch data -> per-sample losses (b,) or `sw.Outputs`; the user's model and loss.
         model: the module that forward runs; needed as soon as the method scores.
         epochs: the length of the training, which schedules and annealing refer to.
@@ -66,10 +67,8 @@ class Selector:
         given = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
         check_arguments("Selector", Selector.__init__, given)
         policy = recipes.get(policy)() if isinstance(policy, str) else policy
-        self.dataset = None if isinstance(dataset, int) else dataset
-        self.n = dataset if isinstance(dataset, int) else length_of(dataset)
-        if self.n < 1:
-            raise ValueError(f"the data set must have at least 1 sample, got {self.n}.")
+        self.n = length_of(dataset)
+        self.dataset = None if isinstance(dataset, int | np.integer) else dataset
         self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
         self.forward, self.model = forward, model
         self.scoring = Scoring() if scoring is None else scoring
@@ -92,12 +91,13 @@ class Selector:
 
     def _check(self, policy: Policy) -> None:
         """What a policy needs of the other arguments, said before the first epoch."""
+        if not self.n and (policy.tracker is not None or policy.picker is not None):
+            raise ValueError(f"{policy.name} remembers or plans every sample: it needs n, not None.")
         if policy.by_class and self.labels is None:
             raise ValueError(f"{policy.name} chooses by class: give Selector(labels=...), {self.n} numbers.")
         if self.dataset is not None and self.model is None and policy.scores:
             raise ValueError(
-                f"{policy.name} scores samples with an extra forward: give Selector(model=...), "
-                "so that it can be put into eval mode and back."
+                f"{policy.name} scores with an extra forward in eval mode: give Selector(model=...)."
             )
         if self.batch_size == 1 and policy.batch_picker is not None:
             raise ValueError(f"batch_size=1 cannot keep 2 rows of a batch, which {policy.name} needs.")

@@ -1,0 +1,78 @@
+"""The laws that every method keeps, public: someone's own recipe gets the same suite in one line.
+
+    @pytest.mark.parametrize("recipe", recipes(), ids=lambda r: r.name)
+    @pytest.mark.parametrize("law", LAWS, ids=lambda f: f.__name__)
+    def test_law(recipe, law):
+        law(recipe)
+
+Every law compares runs given the same loss for the same id in the same epoch. It raises
+AssertionError with a sentence where it is broken.
+"""
+
+from samplewise.testing.budgets import budget_is_met, budget_is_met_by_class
+from samplewise.testing.choosing import (
+    duplicates_count_once,
+    ids_are_unique_and_weights_positive,
+    one_rank_equals_two,
+    same_seed_same_choice,
+    the_way_of_training_does_not_change_the_plan,
+)
+from samplewise.testing.costs import declared_cost_is_counted_cost, keep_one_is_full, stated_memory_is_real
+from samplewise.testing.counting import CountingModel, ToyData, Training
+from samplewise.testing.inputs import (
+    bad_parameters_are_refused,
+    half_precision_losses_are_accepted,
+    losses_that_are_not_finite_are_refused,
+    user_tensors_are_not_modified,
+)
+from samplewise.testing.law import Law, differs, ensure, law
+from samplewise.testing.leaving import (
+    global_rng_is_as_found,
+    pickles_and_spawns,
+    repr_round_trips,
+    scoring_leaves_no_trace,
+)
+from samplewise.testing.resuming import resume_changes_nothing, resume_through_the_loader_changes_nothing
+from samplewise.testing.runs import Event, History, run, walk
+from samplewise.testing.trace import Trace, build, recipes
+
+__all__ = [
+    "LAWS",
+    "CountingModel",
+    "Event",
+    "History",
+    "Law",
+    "ToyData",
+    "Trace",
+    "Training",
+    "build",
+    "differs",
+    "ensure",
+    "law",
+    "recipes",
+    "run",
+    "walk",
+]
+
+LAWS: tuple[Law, ...] = (
+    ids_are_unique_and_weights_positive,
+    budget_is_met,
+    budget_is_met_by_class,
+    same_seed_same_choice,
+    global_rng_is_as_found,
+    resume_changes_nothing,
+    resume_through_the_loader_changes_nothing,
+    the_way_of_training_does_not_change_the_plan,
+    keep_one_is_full,
+    one_rank_equals_two,
+    duplicates_count_once,
+    pickles_and_spawns,
+    repr_round_trips,
+    bad_parameters_are_refused,
+    losses_that_are_not_finite_are_refused,
+    half_precision_losses_are_accepted,
+    user_tensors_are_not_modified,
+    declared_cost_is_counted_cost,
+    scoring_leaves_no_trace,
+    stated_memory_is_real,
+)

@@ -1,0 +1,115 @@
+"""Laws of the account: what is declared equals what is counted, and keeping all costs nothing."""
+
+import math
+import re
+from typing import Any
+
+import torch
+
+from samplewise import recipes as registry
+from samplewise.policy import Policy, Recipe
+from samplewise.scoring import Scoring
+from samplewise.testing.counting import Training
+from samplewise.testing.law import differs, ensure, law
+from samplewise.testing.runs import run
+from samplewise.testing.trace import Trace, build, keeps
+
+__all__ = ["declared_cost_is_counted_cost", "keep_one_is_full", "stated_memory_is_real"]
+
+
+@law
+def declared_cost_is_counted_cost(recipe: Recipe) -> None:
+    """The ledger equals what the model counted, and both equal the closed forms of the method."""
+    for n, every in ((24, 1), (16, 2)):
+        trace = Trace(n)
+        policy = build(recipe, n, keep=0.4, period=3)
+        training = Training(policy, trace, scoring=Scoring(every=every)).finish()
+        ledger, model = training.selector.ledger, training.model
+        told = {
+            "training forwards": (ledger.training_forwards, model.rows_with_grad),
+            "scoring forwards": (ledger.scoring_forwards, model.rows_without_grad),
+            "samples back-propagated": (ledger.samples_backpropagated, model.rows_backward),
+        }
+        for name, (entered, counted) in told.items():
+            ensure(entered == counted, f"the ledger says {entered} {name}, the model counted {counted}")
+        cost = 3 * model.rows_backward + model.rows_without_grad
+        ensure(ledger.cost == cost, f"the cost is {ledger.cost}, counted {cost} forward units")
+        share = cost / (3 * n * trace.epochs)
+        ensure(math.isclose(ledger.cost_share, share), f"the cost share is {ledger.cost_share}, not {share}")
+        if isinstance(policy, Policy):
+            trained, scored = _closed_form(policy, training, trace, every)
+            ensure(trained in (None, model.rows_backward), f"{model.rows_backward} trained, not {trained}")
+            ensure(
+                scored in (None, model.rows_without_grad), f"{model.rows_without_grad} scored, not {scored}"
+            )
+
+
+def _k(m: int, keep: float, least: int = 0) -> int:
+    return min(m, max(least, m - math.floor((1 - keep) * m + 1e-9)))
+
+
+def _closed_form(
+    policy: Policy, training: Training, trace: Trace, every: int
+) -> tuple[int | None, int | None]:
+    """Samples trained and samples scored by METHODS D8, from the numbers in force in each epoch.
+
+    None where scores decide how many rows of a batch train.
+    """
+    n, batch, period = trace.n, training.batch, policy.every
+    trained, scored, active = 0, 0, 0
+    fixed = True
+    for epoch in range(trace.epochs):
+        now = policy.at(epoch - epoch % period, trace.epochs).picker
+        size = sum(len(b.ids) for e, b in training.seen if e == epoch)
+        if now is not None and now.size(n)[1]:
+            size = _k(n, getattr(now, "keep", 1.0))
+        if policy.source == "pass" and epoch % period == 0 and getattr(now, "keep", 1.0) != 1:
+            scored += n
+        if policy.source == "training+pass" and epoch < trace.epochs - 1:
+            scored += n - size
+        finest = policy.at(epoch, trace.epochs).batch_picker
+        keep: Any = getattr(finest, "keep", 1.0)
+        batches = [batch] * (size // batch) + [size % batch] * (size % batch > 0)
+        trained += sum(_k(m, keep, 2) for m in batches)
+        fixed &= finest is None or hasattr(finest, "keep")
+        if keep != 1:
+            scored += size if policy.signals and active % every == 0 else 0
+            active += 1
+    return (trained, scored) if fixed else (None, None)
+
+
+@law
+def keep_one_is_full(recipe: Recipe) -> None:
+    """With every keep parameter at 1 it is ordinary training, bit for bit, without any scoring forward."""
+    if not keeps(recipe) or recipe.toy is not None:
+        return
+    trace = Trace(n=15, epochs=5)
+    mine = _seeded(build(recipe, trace.n, keep=1, period=2), trace)
+    plain = _seeded(registry.get("full")(), trace)
+    ensure(mine.model.rows_without_grad == 0, f"{mine.model.rows_without_grad} rows were scored for nothing")
+    ensure(not differs(mine.told(), plain.told()), "other batches or losses than ordinary training's")
+    weights = [training.model.state_dict() for training in (mine, plain)]
+    ensure(not differs(dict(weights[0]), dict(weights[1])), "another model came out than ordinary training's")
+    ensure(
+        mine.selector.ledger.cost == plain.selector.ledger.cost, "it is charged more than ordinary training"
+    )
+
+
+def _seeded(policy: Any, trace: Trace) -> Training:
+    """A real training whose dropout starts from the same random state."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Training(policy, trace, real=True).finish()
+
+
+@law
+def stated_memory_is_real(recipe: Recipe) -> None:
+    """The docstring's `Memory: N bytes a sample` is what the columns of the memory take."""
+    stated = re.search(r"Memory: (\d+) bytes a sample", recipe.__doc__ or "")
+    ensure(stated is not None, "its docstring does not say `Memory: N bytes a sample`")
+    trace = Trace()
+    history = run(build(recipe, trace.n, period=3), trace)
+    memory = history.selector._engine.state_dict()["memory"]
+    real = sum(column.element_size() for column in memory.values() if column.ndim)
+    said = int(stated.group(1)) if stated else -1
+    ensure(real == said, f"its docstring says {said} bytes a sample, its columns take {real}")

@@ -1,0 +1,155 @@
+"""The way an accelerator goes, without one: nothing waits, bad losses are not written, memory moves.
+
+Tensors on `meta` have no numbers, so whatever would read one back - and stall a GPU - raises.
+"""
+
+import pytest
+import torch
+from torch import nn
+
+import samplewise as sw
+from samplewise.engine import Engine
+from samplewise.outputs import Outputs
+from samplewise.scoring import device_of
+from samplewise.step import reduce
+from tests.seams.toys import Net, make
+
+N, B = 20, 8
+inf, nan = float("inf"), float("nan")
+
+
+def opened(name, epoch=0):
+    """A selector with an open epoch, after whatever pass the method wants."""
+    selector = sw.Selector(name, N, epochs=30)
+    while selector.pass_due(epoch):
+        selector.observe(selector.pass_ids(epoch), torch.ones(N), source="pass")
+    selector.plan(epoch)
+    return selector
+
+
+def elsewhere():
+    """What a forward on an accelerator returns."""
+    logits = torch.rand(B, 3, device="meta")
+    return Outputs(
+        torch.rand(B, device="meta"), logits=logits, targets=torch.empty(B, dtype=torch.int64, device="meta")
+    )
+
+
+@pytest.mark.parametrize("name", sorted(sw.recipes.all()))
+def test_a_step_waits_for_nothing(name):
+    selector = opened(name, epoch=5)
+    ids = torch.arange(B, device="meta")
+    for _ in range(2):
+        selector.observe(ids, elsewhere())
+        rows, weights = selector.choose(ids)
+        assert rows.device.type == "meta"
+        batch_level = selector.policy.batch_picker is not None
+        assert len(rows) == (B // 4 if batch_level else B)
+        assert reduce(torch.rand(len(rows), device="meta"), weights).device.type == "meta"
+
+
+def test_planned_weights_are_looked_up_where_the_ids_are():
+    selector = sw.Selector("infobatch", N, epochs=4)
+    selector.plan(0)
+    selector.observe(torch.arange(N), torch.arange(N).float())
+    assert selector.plan(1).weights is not None
+    _, weights = selector.choose(torch.arange(4, device="meta"))
+    assert (weights.device.type, weights.dtype) == ("meta", torch.float32)
+
+
+def test_memory_moves_to_the_device_of_the_loss():
+    selector = opened("evolved_sampling", epoch=5)
+    selector.observe(torch.arange(B), torch.rand(B))
+    assert {c.device.type for c in selector._engine.memory.values()} == {"cpu"}
+    selector.observe(torch.arange(B), elsewhere())
+    assert {c.device.type for c in selector._engine.memory.values()} == {"meta"}
+    assert selector._engine.times_selected.device.type == "meta"
+
+
+@pytest.fixture
+def flagged(monkeypatch):
+    """Losses on the CPU take an accelerator's way: flagged, not refused."""
+
+    plain = Engine.remember
+
+    def remember(self, ids, outputs, source, good):
+        plain(self, ids, outputs, source, self._flag(outputs.loss.detach()))
+
+    monkeypatch.setattr(Engine, "remember", remember)
+    monkeypatch.setattr(Engine, "_refuse", lambda self, ids, loss: None)
+
+
+@pytest.mark.parametrize("bad", [nan, inf, -inf])
+@pytest.mark.parametrize("name", ["infobatch", "evolved_sampling", "ordered_sgd"])
+def test_a_bad_loss_is_not_written_and_stops_the_epoch_at_its_end(flagged, name, bad):
+    selector = opened(name, epoch=5)
+    ids = torch.tensor([3, 9, 4])
+    selector.observe(ids, torch.tensor([1.0, 2.0, 3.0]))
+    before = selector.table().columns
+    selector.observe(ids, torch.tensor([5.0, bad, 6.0]))
+    after = selector.table().columns
+    for column in before:
+        assert after[column][9] == before[column][9]
+        assert after[column][3] != before[column][3]
+    with pytest.raises(ValueError, match=r"loss was not finite( and >= 0)? for 1 samples in epoch 5"):
+        selector.plan(6)
+
+
+def test_a_bad_loss_of_a_sample_never_seen_leaves_it_unseen(flagged):
+    selector = opened("infobatch")
+    selector.observe(torch.tensor([1, 2]), torch.tensor([nan, 1.0]))
+    assert selector.score()[:3].isnan().tolist() == [True, True, False]
+
+
+def test_a_negative_loss_is_flagged_where_it_must_not_be(flagged):
+    selector = opened("loss_sampling")
+    selector.observe(torch.arange(3), torch.tensor([1.0, -1.0, -2.0]))
+    assert selector.score()[:3].isnan().tolist() == [False, True, True]
+    with pytest.raises(ValueError, match=r"loss was not finite and >= 0 for 2 samples in epoch 0"):
+        selector.plan(1)
+    fine = opened("ordered_sgd")
+    fine.observe(torch.arange(3), torch.tensor([1.0, -1.0, -2.0]))
+    fine.plan(1)
+
+
+def test_no_state_is_saved_after_a_bad_loss(flagged):
+    selector = opened("infobatch")
+    selector.observe(torch.tensor([1, 2]), torch.tensor([nan, nan]))
+    with pytest.raises(ValueError, match=r"loss was not finite for 2 samples in epoch 0"):
+        selector.state_dict()
+
+
+def test_a_half_precision_accelerator_loss_is_flagged_as_it_is(flagged):
+    selector = opened("infobatch")
+    selector.observe(torch.tensor([1, 2]), torch.tensor([inf, 1.0], dtype=torch.bfloat16))
+    assert selector.score()[1:3].isnan().tolist() == [True, False]
+
+
+def test_scoring_finds_the_device_of_the_model():
+    assert device_of(None).type == "cpu"
+    assert device_of(nn.ReLU()).type == "cpu"
+    assert device_of(nn.Linear(2, 2, device="meta")).type == "meta"
+    only_buffers = nn.BatchNorm1d(3, affine=False, device="meta")
+    assert device_of(only_buffers).type == "meta"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", sorted(sw.recipes.all()))
+def test_a_gpu_trains_every_recipe_without_a_wait_in_the_step(name):
+    model = Net().cuda()
+    selector, model = make(name, model=model, epochs=4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    for _ in range(4):
+        for batch in selector.loader(drop_last=True, pin_memory=True):
+            batch = batch.to("cuda", non_blocking=True)
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                loss = selector.loss(batch)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    assert selector.progress == 1.0
+    if selector.policy.signals:
+        assert selector.score().device.type == "cuda"

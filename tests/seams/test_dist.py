@@ -1,0 +1,129 @@
+"""Two gloo processes train together: equal shards, one memory, one plan."""
+
+import json
+import sys
+import traceback
+from pathlib import Path
+
+import torch
+import torch.distributed as c10d
+import torch.multiprocessing as mp
+from torch import nn
+
+import samplewise as sw
+from samplewise import dist
+from tests.seams.toys import Net, Tensors, forward_of, make, step
+
+N, WORLD, EPOCHS = 41, 2, 3
+RECIPES = ["infobatch", "ucb", "eswp", "kakurenbo", "random_batch"]
+
+
+def trained(name, rank):
+    """One training on this rank: the ids of each epoch, plans and memories after each, and the account."""
+    model = nn.parallel.DistributedDataParallel(Net(dropout=0.0))
+    forward = forward_of(model)
+
+    def with_logits(batch):
+        x, y = batch
+        logits = model(x)
+        losses = nn.functional.cross_entropy(logits, y, reduction="none")
+        return sw.Outputs(losses, logits=logits, targets=y)
+
+    policy = sw.recipes.kakurenbo(keep=0.5, tau=0.0) if name == "kakurenbo" else sw.recipes.get(name)()
+    selector, _ = make(
+        policy,
+        Tensors(N),
+        model=model,
+        forward=with_logits if name == "kakurenbo" else forward,
+        epochs=EPOCHS,
+        batch_size=6,
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    log = {"ids": [], "plans": [], "memory": [], "length": []}
+    loader = selector.loader(drop_last=True)
+    for _ in range(EPOCHS):
+        iterator = iter(loader)
+        log["length"].append(len(loader))
+        log["plans"].append(selector._engine.last_plan.ids.tolist())
+        ids = []
+        for batch in iterator:
+            step(selector, optimizer, batch)
+            ids.append(batch.ids.tolist())
+        log["ids"].append(ids)
+        table = selector.table()
+        columns = {k: c.view(torch.int32) if c.is_floating_point() else c for k, c in table.columns.items()}
+        log["memory"].append({k: c.tolist() for k, c in columns.items()})
+        log["times"] = table.times_selected.tolist()
+    ledger = selector.ledger
+    log["counts"] = [ledger.samples_backpropagated, ledger.scoring_forwards, ledger.ordinary_samples]
+    log["progress"] = selector.progress
+    return log
+
+
+def gathered(rank):
+    """Unequal sizes, ids above 2**24, every column type, and an id that both ranks hold."""
+    ids = torch.tensor([5, 2**40, 9][: 3 - rank])
+    floats = torch.tensor([0.1, float("nan"), -0.0][: 3 - rank])
+    truths, counts = ids > 6, (ids % 7).int()
+    found, columns = dist.gather(ids, [floats, truths, counts])
+    none, empty = dist.gather(ids[:0] if rank else ids[:1], [floats[:0] if rank else floats[:1]])
+    return {
+        "ids": found.tolist(),
+        "floats": columns[0].view(torch.int32).tolist(),
+        "types": [str(column.dtype) for column in columns],
+        "rest": [columns[1].tolist(), columns[2].tolist()],
+        "lone": [none.tolist(), empty[0].tolist()],
+    }
+
+
+def worker(rank, folder):
+    torch.set_num_threads(1)
+    c10d.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=WORLD)
+    try:
+        log = {name: trained(name, rank) for name in RECIPES}
+        log["gather"] = gathered(rank)
+    except BaseException:
+        traceback.print_exc(file=sys.stderr)
+        raise
+    finally:
+        c10d.destroy_process_group()
+    Path(folder, f"{rank}.json").write_text(json.dumps(log))
+
+
+def check_training(name, one, two):
+    for epoch in range(EPOCHS):
+        plan = one["plans"][epoch]
+        assert plan == two["plans"][epoch], name
+        assert one["length"][epoch] == two["length"][epoch] == len(plan) // WORLD // 6
+        mine, theirs = ([i for ids in log["ids"][epoch] for i in ids] for log in (one, two))
+        assert len(mine) == len(theirs) == len(plan) // WORLD // 6 * 6
+        assert len(set(mine) | set(theirs)) == 2 * len(mine)
+        assert set(mine) | set(theirs) <= set(plan)
+        assert one["memory"][epoch] == two["memory"][epoch], name
+    assert one["progress"] == two["progress"] == 1.0
+    assert one["times"] == two["times"], name
+    assert one["counts"] == two["counts"], name
+
+
+def test_two_processes_train_as_one(tmp_path):
+    mp.spawn(worker, args=(str(tmp_path),), nprocs=WORLD)
+    one, two = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(WORLD))
+    for name in RECIPES:
+        check_training(name, one[name], two[name])
+    assert len(one["infobatch"]["plans"][1]) < N
+    assert one["infobatch"]["memory"][0]["loss"] != one["infobatch"]["memory"][1]["loss"]
+    # Batch level counts what both ranks chose; 3 rows of 6 in each step, 2 ranks.
+    batch_level = one["random_batch"]
+    assert sum(batch_level["times"]) == 2 * batch_level["counts"][0]
+    found = one["gather"]
+    assert found == two["gather"]
+    assert found["ids"] == [5, 9, 2**40]
+    assert found["types"] == ["torch.float32", "torch.bool", "torch.int32"]
+    expected = torch.tensor([0.1, -0.0, float("nan")]).view(torch.int32).tolist()
+    assert found["floats"] == expected
+    assert found["rest"] == [[False, True, True], [5, 2, 2**40 % 7]]
+    assert found["lone"] == [[5], [torch.tensor(0.1).item()]]
+
+
+def test_alone_there_is_one_rank():
+    assert (dist.world(), dist.rank()) == (1, 0)

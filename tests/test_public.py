@@ -1,0 +1,166 @@
+"""What is public exists and is explained; importing it is light; imports point downward."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import samplewise as sw
+
+SOURCE = Path(sw.__file__).parent
+FILES = sorted(SOURCE.rglob("*.py"))
+HEAVY = {
+    "accelerate", "datasets", "lightning", "matplotlib", "pandas", "PIL", "pyarrow", "pytorch_lightning",
+    "rich", "scipy", "sklearn", "transformers", "typer",
+}  # fmt: skip
+PARTS = [
+    "checks",
+    "rng",
+    "ranking",
+    "schedules",
+    "signals",
+    "trackers",
+    "pickers",
+    "outputs",
+    "policy",
+    "ledger",
+]
+CORE = [
+    *PARTS,
+    "scores",
+    "dist",
+    "memory",
+    "engine",
+    "method",
+    "scoring",
+    "step",
+    "state",
+    "passes",
+    "loader",
+    "dataset",
+    "classifier",
+    "selector",
+    "recipes",
+]
+UPSTAIRS = {"cli", "bench", "report", "integrations", "testing", "theory", "analysis", "proxy"}
+
+
+def modules():
+    """Every module whose imports are installed with the core."""
+    for found in pkgutil.walk_packages([str(SOURCE)], "samplewise."):
+        if not found.name.endswith("__main__"):
+            yield found.name
+
+
+def name_of(path):
+    return ".".join(("samplewise", *path.relative_to(SOURCE).with_suffix("").parts))
+
+
+@pytest.mark.parametrize("name", ["samplewise", *modules()])
+def test_every_public_name_exists_and_is_explained(name):
+    module = importlib.import_module(name)
+    assert module.__doc__, name
+    public = getattr(module, "__all__", [])
+    assert len(public) == len(set(public)), f"{name}.__all__ says a name twice"
+    for word in public:
+        thing = getattr(module, word)
+        if inspect.isroutine(thing) or inspect.isclass(thing) or inspect.ismodule(thing):
+            assert (inspect.getdoc(thing) or "").strip(), f"{name}.{word} has no docstring"
+
+
+def test_public_methods_are_explained():
+    for word in sw.__all__:
+        thing = getattr(sw, word)
+        if not inspect.isclass(thing):
+            continue
+        for name, member in vars(thing).items():
+            if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
+                assert inspect.getdoc(getattr(thing, name)), f"{word}.{name} has no docstring"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_every_file_says_what_it_holds_in_at_most_400_lines(path):
+    text = path.read_text()
+    assert ast.get_docstring(ast.parse(text))
+    assert len(text.splitlines()) <= 400
+
+
+def imports_of(path, everywhere=False):
+    """The modules a file imports at its top (`everywhere`: inside functions too), types-only ones apart."""
+    tree = ast.parse(path.read_text())
+    nodes = list(ast.walk(tree)) if everywhere else list(tree.body)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield node.module
+            if node.module == "samplewise":
+                yield from (f"samplewise.{alias.name}" for alias in node.names)
+
+
+def file_of(module):
+    path = SOURCE / f"{module}.py"
+    return [path] if path.exists() else sorted((SOURCE / module).glob("*.py"))
+
+
+@pytest.mark.parametrize("module", CORE)
+def test_the_core_knows_nothing_of_what_stands_on_it(module):
+    for path in file_of(module):
+        roots = {
+            name.split(".")[1] for name in imports_of(path, everywhere=True) if name.startswith("samplewise.")
+        }
+        assert not roots & UPSTAIRS, f"{path.name} imports {roots & UPSTAIRS}"
+
+
+@pytest.mark.parametrize("module", PARTS)
+def test_the_parts_know_nothing_of_the_selector(module):
+    for path in file_of(module):
+        found = {
+            name.split(".")[1] for name in imports_of(path, everywhere=True) if name.startswith("samplewise.")
+        }
+        assert not found & {"selector", "engine", "memory", "loader", "passes", "step", "method", "recipes"}
+
+
+def test_imports_between_files_form_no_circle():
+    above = {}
+    for path in FILES:
+        name = name_of(path).removesuffix(".__init__")
+        above[name] = {found for found in imports_of(path) if found.startswith("samplewise")} - {name}
+    ready = set()
+    while left := {name for name in above if name not in ready and name != "samplewise"}:
+        free = {name for name in left if not {f for f in above[name] if f in left and f != "samplewise"}}
+        assert free, f"these import one another: {sorted(left)}"
+        ready |= free
+
+
+def test_only_one_file_speaks_to_other_processes():
+    users = [
+        path.name for path in FILES if any("torch.distributed" in name for name in imports_of(path, True))
+    ]
+    assert users == ["dist.py"]
+
+
+def imported():
+    """What `import samplewise` loads in a fresh process, and its processor seconds beside torch's."""
+    code = (
+        "import torch, sys, time; begun = time.process_time(); import samplewise;"
+        "print(time.process_time() - begun, *sys.modules)"
+    )
+    command = [sys.executable, "-W", "error", "-c", code]
+    seconds, *loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return float(seconds), loaded
+
+
+def test_importing_it_is_quick_and_loads_nothing_heavy():
+    """At most 0.2 s beside torch is aimed at; a loaded machine gets twice that, and two more tries."""
+    seconds, loaded = imported()
+    roots = {name.split(".")[0] for name in loaded}
+    assert not roots & HEAVY
+    assert not {name for name in loaded if name.startswith("samplewise.") and name.split(".")[1] in UPSTAIRS}
+    assert seconds < 0.4 or any(imported()[0] < 0.4 for _ in range(2))
