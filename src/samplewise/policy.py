@@ -102,12 +102,12 @@ class Policy:
 
     def at(self, epoch: int, epochs: int) -> "Policy":
         """The policy with every schedule replaced by its number in this epoch."""
-        parts = {
-            name: resolve(part, epoch, epochs)
-            for name in ("tracker", "picker", "batch_picker")
-            if (part := getattr(self, name)) is not None
-        }
-        return replace(self, **parts)
+        changed = {}
+        for name in ("tracker", "picker", "batch_picker"):
+            part = getattr(self, name)
+            if (now := resolve(part, epoch, epochs)) is not part:
+                changed[name] = now
+        return replace(self, **changed) if changed else self
 
     def check(self, epochs: int) -> None:
         """Refuse at the start what could only fail later: every epoch's numbers, and room to select."""

@@ -1,0 +1,184 @@
+"""Writes what the docs take from the code: method table and pages, reference, the table of the README.
+
+Run `python docs/generate.py` after a change of a docstring, a recipe or a committed result; a test
+fails while a committed copy differs (`--check`).
+"""
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_origin
+
+from samplewise import recipes
+from samplewise.policy import Recipe
+from samplewise.testing import LAWS
+
+ROOT = Path(__file__).resolve().parents[1]
+DIGITS = ROOT / "benchmarks" / "results" / "digits.md"
+MODULES = (
+    "samplewise",
+    "samplewise.signals",
+    "samplewise.trackers",
+    "samplewise.pickers",
+    "samplewise.schedules",
+    "samplewise.recipes",
+    "samplewise.policy",
+    "samplewise.method",
+    "samplewise.ledger",
+    "samplewise.testing",
+)
+NOTE = "<!-- Written by docs/generate.py: edit the docstrings instead. -->"
+
+
+def library() -> list[Recipe]:
+    """The recipes that samplewise itself registers, in the order of the table: level, then name."""
+    ours = [made for made in recipes.all().values() if made.__module__.startswith("samplewise.")]
+    levels = {"static": 0, "epoch": 1, "batch": 2, "epoch+batch": 3}
+    return sorted(ours, key=lambda made: (levels[made.level], made.name))
+
+
+def first_line(documented: Any) -> str:
+    """The sentence a docstring begins with."""
+    return (inspect.getdoc(documented) or "").partition("\n")[0]
+
+
+def paper(made: Recipe) -> str:
+    """The paper, linked where it has an arXiv number."""
+    number = re.fullmatch(r"arXiv:([\d.]+)", made.paper)
+    return f"[{made.paper}](https://arxiv.org/abs/{number[1]})" if number else made.paper
+
+
+def call(name: str, signature: inspect.Signature) -> str:
+    """A call with its defaults and without types, as one would write it."""
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    said = str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
+    return name + said.replace("<factory>", "{}").replace("mappingproxy({})", "{}")
+
+
+def method_table(page: str) -> str:
+    """One row a recipe; `page` is where the sections lie, seen from the file that holds the table."""
+    lines = ["| method | level | reads | what it does | paper |", "| --- | --- | --- | --- | --- |"]
+    for made in library():
+        link = f"[`{made.name}`]({page}#{made.name})"
+        lines.append(f"| {link} | {made.level} | {made.source} | {first_line(made)} | {paper(made)} |")
+    return "\n".join(lines)
+
+
+def methods_page() -> str:
+    """One section a recipe: how to call it, on the command line too, and its docstring."""
+    parts = [
+        "# Methods",
+        NOTE,
+        "Every method is a recipe: a function that returns a `Policy`. Give its name to `Selector`, its call "
+        "for other parameters, or its command-line form to `samplewise train --method`.\n\n"
+        "*reads* says where a method's observations come from: `training` (the forward passes that training "
+        "makes, and at batch level the scoring forward), `pass` (a separate pass with frozen weights) or "
+        "`none`. `keep` is always the share that is kept.",
+        method_table(""),
+    ]
+    for made in library():
+        defaults = ",".join(
+            f"{p.name}={p.default}".replace(" ", "") for p in made.signature.parameters.values()
+        )
+        spec = f"{made.name}:{defaults}" if defaults else made.name
+        parts.append(
+            f"## {made.name}\n\n"
+            f"Level {made.level}. Reads {made.source}. Paper: {paper(made)}.\n\n"
+            f"```text\nsw.recipes.{call(made.name, made.signature)}\n--method {_quoted(spec)}\n```\n\n"
+            f"{inspect.getdoc(made)}"
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _quoted(spec: str) -> str:
+    return f"'{spec}'" if "(" in spec else spec
+
+
+def public(module: str) -> Iterator[tuple[str, Any]]:
+    """The modules, classes, functions and types that a module exports; recipes have their own page."""
+    found = importlib.import_module(module)
+    for name in found.__all__:
+        value = getattr(found, name)
+        if _documented(value) or get_origin(value):
+            yield name, value
+
+
+def _documented(value: Any) -> bool:
+    return inspect.ismodule(value) or inspect.isclass(value) or inspect.isfunction(value)
+
+
+def reference_page() -> str:
+    """Every public name with the first sentence of its docstring."""
+    parts = [
+        "# Reference",
+        NOTE,
+        "Every public name in a sentence; `help(name)` says the rest. `sw` stands for `samplewise`. The "
+        "recipes are in [methods.md](methods.md).",
+    ]
+    told: set[int] = set()
+    for module in MODULES:
+        lines = [f"## {module}", "", first_line(importlib.import_module(module)), ""]
+        lines += ["| name | what it is |", "| --- | --- |"]
+        for name, value in public(module):
+            if id(value) not in told:
+                said = first_line(value) if _documented(value) else f"`{value}`"
+                lines.append(f"| `{_called(name, value)}` | {said} |")
+                told.add(id(value))
+        parts.append("\n".join(lines))
+    laws = [f"| `{law.__name__}` | {first_line(law)} |" for law in LAWS]
+    parts.append("\n".join(["## The laws", "", "| in `LAWS` | says |", "| --- | --- |", *laws]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _called(name: str, value: Any) -> str:
+    """With its parameters, but for modules, types, protocols and abstract classes, which nobody calls."""
+    made = inspect.isclass(value) and ("__init__" in vars(value) or hasattr(value, "_fields"))
+    abstract = inspect.isclass(value) and (inspect.isabstract(value) or not made)
+    return (
+        name
+        if inspect.ismodule(value) or get_origin(value) or abstract
+        else call(name, inspect.signature(value))
+    )
+
+
+def digits_table() -> str:
+    """The table of the committed digits run, without its heading and notes."""
+    return "\n".join(line for line in DIGITS.read_text().splitlines() if line.startswith("|"))
+
+
+def readme() -> str:
+    """The README with its generated parts renewed."""
+    text = (ROOT / "README.md").read_text()
+    for name, body in (("methods", method_table("docs/methods.md")), ("digits", digits_table())):
+        begin, end = f"<!-- begin {name}: written by docs/generate.py -->", f"<!-- end {name} -->"
+        head, found, rest = text.partition(begin)
+        _, closed, tail = rest.partition(end)
+        if not (found and closed):
+            raise ValueError(f"README.md must hold the lines {begin!r} and {end!r}")
+        text = f"{head}{begin}\n\n{body}\n\n{end}{tail}"
+    return text
+
+
+def stale() -> list[str]:
+    """The generated files that are not what they must be."""
+    return [path.name for path, text in pages().items() if not path.exists() or path.read_text() != text]
+
+
+def pages() -> dict[Path, str]:
+    """Every generated file and what it must hold."""
+    docs = ROOT / "docs"
+    return {
+        ROOT / "README.md": readme(),
+        docs / "methods.md": methods_page(),
+        docs / "reference.md": reference_page(),
+    }
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(f"run python docs/generate.py: {', '.join(found)} differ" if (found := stale()) else 0)
+    for path, text in pages().items():
+        path.write_text(text)

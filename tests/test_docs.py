@@ -1,0 +1,131 @@
+"""The docs run: every python block in order, one namespace a file; what is generated is up to date."""
+
+import doctest
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from samplewise import policy
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+TEST_COMMAND = "./dev test"
+
+
+@dataclass(frozen=True)
+class Block:
+    """The code of one fence, and the line of the page it begins at (0-based)."""
+
+    code: str
+    line: int
+
+
+def blocks(text: str) -> Iterator[Block]:
+    for fence in re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        yield Block(fence[1], text[: fence.start(1)].count("\n"))
+
+
+def run(block: Block, page: Path, namespace: dict[str, object]) -> None:
+    if not block.code.startswith(">>>"):
+        code = compile("\n" * block.line + block.code, str(page), "exec")
+        exec(code, namespace)
+        return
+    test = doctest.DocTestParser().get_doctest(block.code, namespace, page.name, str(page), block.line)
+    said: list[str] = []
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    result = doctest.DocTestRunner(optionflags=flags).run(test, out=said.append, clear_globs=False)
+    assert not result.failed, "".join(said)
+    namespace.update(test.globs)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_code_of_the_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # A real module, so that what a page defines can be pickled.
+    module = types.ModuleType(f"docs_{page.stem.lower()}")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    with mock.patch.dict(policy.REGISTRY):
+        for block in blocks(page.read_text()):
+            run(block, page, module.__dict__)
+
+
+def test_a_wrong_result_in_a_page_is_found():
+    page = "Text.\n\n```python\nx = 1\n```\n\n```python\n>>> x + 1\n3\n```\n"
+    first, second = blocks(page)
+    namespace: dict[str, object] = {}
+    run(first, Path("page.md"), namespace)
+    with pytest.raises(AssertionError, match=r"Expected:\n +3\n +Got:\n +2"):
+        run(second, Path("page.md"), namespace)
+
+
+def test_what_is_generated_is_up_to_date():
+    # In a process of its own: under pytest, shape checks wrap the signatures that the pages show.
+    command = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    assert not checked.returncode, checked.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_files_and_sections_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if target.startswith("https://"):
+            continue
+        file, _, section = target.partition("#")
+        there = page.parent / file if file else page
+        assert there.exists(), f"{target} in {page.name}"
+        if section:
+            assert section in sections(there), f"{target} in {page.name}"
+
+
+def sections(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+MODULES = ("", ".recipes", ".schedules", ".trackers", ".pickers", ".signals", ".testing")
+
+
+@pytest.mark.parametrize("module", [f"samplewise{part}" for part in MODULES])
+def test_every_public_name_is_in_the_docs(module):
+    text = "\n".join(page.read_text() for page in PAGES)
+    words = set(re.findall(r"\w+", text))
+    missing = [name for name in importlib.import_module(module).__all__ if name not in words]
+    assert not missing
+
+
+def test_readme_shows_the_two_commands_and_ci_runs_the_second():
+    fences = re.findall(r"^```bash\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert [fence.strip() for fence in fences[:2]] == ["./dev train", TEST_COMMAND]
+    assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == TEST_COMMAND
+
+
+def test_dev_names_its_commands_when_given_another():
+    called = subprocess.run([str(ROOT / "dev"), "tests"], capture_output=True, text=True)
+    assert called.returncode == 1
+    assert called.stderr == "dev: usage: ./dev train [options] or ./dev test [options]\n"
+
+
+def test_every_extra_is_explained_in_the_readme():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    explained = re.findall(r"^\| `(\w+)` \| ", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert sorted(explained) == sorted(project["optional-dependencies"])
+
+
+def test_constraints_pin_every_dependency_exactly():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = chain(project["dependencies"], *project["optional-dependencies"].values())
+    names = {re.match(r"[\w-]+", line)[0] for line in wanted} - {"samplewise"}
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
+    pinned = {line.partition("==")[0].replace("_", "-").lower() for line in lines}
+    assert names <= pinned

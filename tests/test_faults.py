@@ -1,0 +1,516 @@
+"""Every law bites: for each a fault is planted, and the law must say so."""
+
+import contextlib
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from samplewise import pickers, signals, trackers
+from samplewise.checks import checked
+from samplewise.engine import Engine
+from samplewise.ledger import Ledger
+from samplewise.pickers import Budgeted, Keep, Picked, Picker
+from samplewise.policy import REGISTRY, Policy, recipe
+from samplewise.rng import generator, seed_of
+from samplewise.schedules import Schedule
+from samplewise.scoring import without_trace
+from samplewise.selector import Selector
+from samplewise.testing import LAWS, Trace, build, ensure, law, recipes, run
+from samplewise.trackers import Tracker
+
+laws = SimpleNamespace(**{law.__name__: law for law in LAWS})
+FAULTS = []
+
+
+def fault(broken_law, words):
+    """A test function that plants a fault and returns the recipe that must break the law."""
+
+    def register(plant):
+        FAULTS.append(pytest.param(broken_law, words, plant, id=f"{broken_law.__name__}-{plant.__name__}"))
+        return plant
+
+    return register
+
+
+@pytest.fixture
+def registry():
+    before = dict(REGISTRY)
+    yield
+    REGISTRY.clear()
+    REGISTRY.update(before)
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize(("broken_law", "words", "plant"), FAULTS)
+def test_the_law_bites(broken_law, words, plant, monkeypatch):
+    faulty = plant(monkeypatch)
+    with pytest.raises(AssertionError, match=f"{faulty.name} breaks {broken_law.__name__}: .*{words}"):
+        broken_law(faulty)
+
+
+def test_every_law_has_a_planted_fault():
+    assert {param.values[0] for param in FAULTS} == set(LAWS)
+
+
+# ------------------------------------------------------------------------------ faulty parts
+
+
+def epoch_recipe(picker, tracker=None, **options):
+    """A registered recipe `faulty(keep)` with one part made by the test."""
+
+    @recipe(paper="-", level="epoch", source="training", **options)
+    def faulty(keep: Keep = 0.5) -> Policy:
+        """Memory: 4 bytes a sample."""
+        made = picker(keep) if isinstance(picker, type) else picker
+        return Policy(signals.loss, tracker or trackers.Last(), made, source="training")
+
+    return faulty
+
+
+def batch_recipe(picker, tracker=None):
+    @recipe(paper="-", level="batch", source="training")
+    def faulty(keep: Keep = 0.5) -> Policy:
+        """Memory: 4 bytes a sample."""
+        return Policy(signals.loss, tracker or trackers.Last(), batch_picker=picker(keep), source="training")
+
+    return faulty
+
+
+@dataclass(frozen=True)
+class Wild(Picker):
+    """Whatever the test says, for m candidates."""
+
+    answer: object
+
+    def size(self, m, least=0):
+        return m, False
+
+    def pick(self, pool):
+        return self.answer(pool)
+
+
+@fault(laws.ids_are_unique_and_weights_positive, "repeat or do not rise")
+def repeats_an_id(monkeypatch):
+    return epoch_recipe(Wild(lambda pool: Picked(torch.tensor([0, 3, 3]))))
+
+
+@fault(laws.ids_are_unique_and_weights_positive, "not inside")
+def plans_an_id_outside(monkeypatch):
+    return batch_recipe(lambda keep: Wild(lambda pool: Picked(torch.empty(0, dtype=torch.int64))))
+
+
+@fault(laws.ids_are_unique_and_weights_positive, "not finite and positive")
+def gives_weight_zero(monkeypatch):
+    return epoch_recipe(Wild(lambda pool: Picked(torch.tensor([0, 3]), torch.tensor([1.0, 0.0]))))
+
+
+@checked
+@dataclass(frozen=True)
+class OneShort(Budgeted):
+    keep: Keep
+
+    def take(self, pool, k):
+        return torch.arange(max(1, k - 1))
+
+
+@fault(laws.budget_is_met, "kept in the plan")
+def keeps_199_of_200(monkeypatch):
+    return epoch_recipe(OneShort)
+
+
+@fault(laws.budget_is_met, "was asked for")
+def swaps_keep_and_drop(monkeypatch):
+    return _swapped()
+
+
+def _swapped():
+    @recipe(paper="-", level="epoch", source="none")
+    def faulty(keep: Keep = 0.5) -> Policy:
+        return Policy(picker=pickers.Uniform(1 - keep))
+
+    return faulty
+
+
+@fault(laws.budget_is_met, "low ones kept")
+def drops_too_few_of_the_low_set(monkeypatch):
+    monkeypatch.setattr("samplewise.ranking.uniform", lambda m, k, rng: torch.arange(min(m, k + 1)))
+    return REGISTRY["infobatch"]
+
+
+@fault(laws.budget_is_met, "the least is")
+def hides_more_than_it_may(monkeypatch):
+    monkeypatch.setattr("samplewise.ranking.budget", lambda m, keep, least=0: int(keep * m) // 2)
+    monkeypatch.setattr(pickers, "number", lambda value: 0.0 if value == 0.7 else value)
+    return REGISTRY["kakurenbo"]
+
+
+@fault(laws.budget_is_met, "the share grew back")
+def grows_back(monkeypatch):
+    accuracies = iter([0.5, 0.96, 0.5, 0.96] * 20)
+
+    def forgets_the_best(self, state):
+        state["best_accuracy"].fill_(next(accuracies))
+
+    monkeypatch.setattr(trackers.BestAccuracy, "close", forgets_the_best)
+
+    @recipe(paper="-", level="batch", source="training")
+    def faulty() -> Policy:
+        return REGISTRY["ordered_sgd"](keep="adaptive")
+
+    return faulty
+
+
+@fault(laws.budget_is_met_by_class, "kept in the plan")
+def one_class_budget_for_all(monkeypatch):
+    monkeypatch.setattr("samplewise.ranking.largest_remainder", lambda k, sizes: sizes.clamp(max=2))
+    return REGISTRY["random_dynamic"]
+
+
+@fault(laws.budget_is_met_by_class, "its share is")
+def gives_the_first_class_everything(monkeypatch):
+    def greedy(k, sizes):
+        before = sizes.cumsum(0) - sizes
+        return (k - before).clamp(min=0).minimum(sizes)
+
+    monkeypatch.setattr("samplewise.ranking.largest_remainder", greedy)
+    return REGISTRY["random_batch"]
+
+
+def _global_draw(pool):
+    return Picked(torch.randperm(pool.m)[:8].sort().values)
+
+
+@fault(laws.same_seed_same_choice, "two runs with the same seed")
+def draws_from_the_global_generator(monkeypatch):
+    return epoch_recipe(Wild(_global_draw))
+
+
+@fault(laws.same_seed_same_choice, "another seed drew the same")
+def draws_without_the_seed(monkeypatch):
+    monkeypatch.setattr("samplewise.ranking.uniform", lambda m, k, rng: torch.arange(k))
+    return REGISTRY["random_dynamic"]
+
+
+@fault(laws.global_rng_is_as_found, "the engine moved")
+def moves_the_global_generator(monkeypatch):
+    return epoch_recipe(Wild(_global_draw))
+
+
+@fault(laws.global_rng_is_as_found, "scoring in eval mode moved the global random state of numpy")
+def passes_move_numpy(monkeypatch):
+    monkeypatch.setattr("samplewise.passes.host_rng_kept", contextlib.nullcontext)
+    return REGISTRY["uncertainty"]
+
+
+@contextlib.contextmanager
+def _only_no_grad(model, scoring):
+    model.train(scoring.mode == "train")
+    with torch.no_grad():
+        yield
+    model.train()
+
+
+@fault(laws.global_rng_is_as_found, "scoring in train mode moved the global random state of torch")
+def dropout_moves_torch(monkeypatch):
+    monkeypatch.setattr("samplewise.step.without_trace", _only_no_grad)
+    return REGISTRY["loss_sampling"]
+
+
+@fault(laws.scoring_leaves_no_trace, "scoring in eval mode changed the model's flags")
+def wakes_a_frozen_layer(monkeypatch):
+    monkeypatch.setattr("samplewise.step.without_trace", _only_no_grad)
+    return REGISTRY["loss_sampling"]
+
+
+@contextlib.contextmanager
+def _moves_buffers(model, scoring):
+    with without_trace(model, scoring):
+        yield
+        for buffer in model.buffers():
+            buffer.add_(1)
+
+
+@fault(laws.scoring_leaves_no_trace, "changed the model's parameters and buffers")
+def moves_batch_norm(monkeypatch):
+    monkeypatch.setattr("samplewise.passes.without_trace", _moves_buffers)
+    return REGISTRY["kakurenbo"]
+
+
+@fault(laws.resume_changes_nothing, "chose differently")
+def forgets_the_step(monkeypatch):
+    load = Engine.load_state_dict
+    monkeypatch.setattr(Engine, "load_state_dict", lambda self, state: load(self, {**state, "step": 0}))
+    return REGISTRY["random_batch"]
+
+
+@fault(laws.resume_changes_nothing, "loaded after")
+def forgets_the_memory(monkeypatch):
+    load = Engine.load_state_dict
+    monkeypatch.setattr(Engine, "load_state_dict", lambda self, state: load(self, {**state, "memory": {}}))
+    return REGISTRY["infobatch"]
+
+
+@fault(laws.resume_through_the_loader_changes_nothing, "other batches")
+def begins_the_epoch_again(monkeypatch):
+    load = Selector.load_state_dict
+
+    def loses_the_place(self, state):
+        load(self, state)
+        self._resumed = False
+
+    monkeypatch.setattr(Selector, "load_state_dict", loses_the_place)
+    return REGISTRY["full"]
+
+
+@fault(laws.resume_through_the_loader_changes_nothing, "the ledger ended")
+def forgets_the_account(monkeypatch):
+    monkeypatch.setattr(Ledger, "load_state_dict", lambda self, state: None)
+    return REGISTRY["full"]
+
+
+@dataclass(frozen=True)
+class RelativeToTheBatch(trackers.Last):
+    def observe(self, state, ids, values):
+        return super().observe(state, ids, {"loss": values["loss"] - values["loss"].mean()})
+
+
+@fault(laws.the_way_of_training_does_not_change_the_plan, "changed a plan")
+def scores_relative_to_the_batch(monkeypatch):
+    return epoch_recipe(pickers.TopK, RelativeToTheBatch())
+
+
+@fault(laws.the_way_of_training_does_not_change_the_plan, "two workers")
+def workers_see_another_order(monkeypatch):
+    draw = Selector.draw
+
+    def hasty(self, sharded, resumes=False):
+        order = draw(self, sharded, resumes)
+        return order.flip(0) if torch.utils.data.get_worker_info() is None and self._two else order
+
+    monkeypatch.setattr(Selector, "_two", False, raising=False)
+    monkeypatch.setattr(Selector, "draw", hasty)
+    loader = Selector.loader
+
+    def looks_at_workers(self, **arguments):
+        self._two = arguments.get("num_workers", 0) > 0
+        return loader(self, **arguments)
+
+    monkeypatch.setattr(Selector, "loader", looks_at_workers)
+    return REGISTRY["full"]
+
+
+@dataclass(frozen=True)
+class NeverEverything(pickers.TopK):
+    @property
+    def everything(self):
+        return False
+
+
+@fault(laws.keep_one_is_full, "were scored for nothing")
+def scores_with_nothing_to_choose(monkeypatch):
+    return batch_recipe(NeverEverything)
+
+
+@dataclass(frozen=True)
+class AlwaysWeighs(Budgeted):
+    keep: Keep
+
+    def take(self, pool, k):
+        return torch.arange(k)
+
+    def pick(self, pool):
+        k, _ = self.size(pool.m, pool.least)
+        return Picked(torch.arange(k), torch.full((k,), 1.5))
+
+
+@fault(laws.keep_one_is_full, "other batches or losses")
+def weighs_with_everything_kept(monkeypatch):
+    return epoch_recipe(AlwaysWeighs)
+
+
+@fault(laws.one_rank_equals_two, "two ranks planned differently")
+def plans_by_rank(monkeypatch):
+    pool = Engine._pool
+    monkeypatch.setattr(
+        "samplewise.engine.generator",
+        lambda *keys: generator(*keys, _rank.get()),
+    )
+    _rank = SimpleNamespace(value=0, get=lambda: _rank.value)
+
+    def notes_the_rank(self, epoch):
+        _rank.value = self.rank
+        return pool(self, epoch)
+
+    monkeypatch.setattr(Engine, "_pool", notes_the_rank)
+    return REGISTRY["random_dynamic"]
+
+
+@fault(laws.one_rank_equals_two, "not their own")
+def ranks_share_a_draw(monkeypatch):
+    monkeypatch.setattr("samplewise.engine.seed_of", lambda *keys: seed_of(*keys[:4]))
+    return REGISTRY["random_batch"]
+
+
+@dataclass(frozen=True)
+class AddsUp(trackers.Last):
+    def observe(self, state, ids, values):
+        column = state["loss"].nan_to_num_()
+        column.index_add_(0, ids, values["loss"])
+        return ids, values
+
+
+@fault(laws.duplicates_count_once, "observed twice")
+def adds_duplicates_up(monkeypatch):
+    return epoch_recipe(pickers.TopK, AddsUp())
+
+
+@fault(laws.pickles_and_spawns, "pickling fails")
+def measures_with_a_lambda(monkeypatch):
+    measured = lambda loss: loss  # noqa: E731 - it is the lambda that must be caught
+    measured.__name__ = "loss"
+
+    @recipe(paper="-", level="epoch", source="training")
+    def faulty(keep: Keep = 0.5) -> Policy:
+        return Policy(measured, trackers.Last(), pickers.TopK(keep), source="training")
+
+    return faulty
+
+
+@dataclass(frozen=True, repr=False)
+class Unspeakable(Schedule):
+    def at(self, epoch, epochs):
+        return 0.5
+
+
+@fault(laws.repr_round_trips, "not Python that runs")
+def has_a_default_without_repr(monkeypatch):
+    @recipe(paper="-", level="epoch", source="none")
+    def faulty(keep: Keep = Unspeakable()) -> Policy:
+        return Policy(picker=pickers.Uniform(keep))
+
+    return faulty
+
+
+@fault(laws.bad_parameters_are_refused, "declares no range")
+def declares_no_range(monkeypatch):
+    @recipe(paper="-", level="epoch", source="none")
+    def faulty(keep: float = 0.5) -> Policy:
+        return Policy(picker=pickers.Uniform(keep))
+
+    return faulty
+
+
+@fault(laws.bad_parameters_are_refused, "is accepted")
+def checks_nothing(monkeypatch):
+    monkeypatch.setattr("samplewise.policy.check_arguments", lambda *given: None)
+    monkeypatch.setattr("samplewise.checks.check_arguments", lambda *given: None)
+    return REGISTRY["ucb"]
+
+
+@fault(laws.bad_parameters_are_refused, "is refused as")
+def words_it_differently(monkeypatch):
+    monkeypatch.setattr("samplewise.policy.check_arguments", lambda *given: None)
+    return REGISTRY["ucb"]
+
+
+@fault(laws.losses_that_are_not_finite_are_refused, "a loss of nan in epoch 0 is accepted")
+def lets_nan_pass(monkeypatch):
+    monkeypatch.setattr(Engine, "_refuse", lambda self, ids, loss: None)
+    return REGISTRY["full"]
+
+
+@fault(laws.losses_that_are_not_finite_are_refused, "changed the memory")
+def remembers_before_it_refuses(monkeypatch):
+    observe = Engine.observe
+
+    def hasty(self, ids, outputs, source):
+        if self.memory and source == "training":
+            self.memory["loss"][ids[:1]] = 7.0
+        return observe(self, ids, outputs, source)
+
+    monkeypatch.setattr(Engine, "observe", hasty)
+    return REGISTRY["infobatch"]
+
+
+@fault(laws.half_precision_losses_are_accepted, "of torch.bfloat16")
+def averages_in_half_precision(monkeypatch):
+    monkeypatch.setattr(
+        "samplewise.selector.reduce",
+        lambda losses, weights: losses.mean() if weights is None else (losses * weights).mean(),
+    )
+    return REGISTRY["full"]
+
+
+@dataclass(frozen=True)
+class WritesToTheUsers(trackers.Last):
+    def observe(self, state, ids, values):
+        values["loss"].mul_(1.0)
+        return super().observe(state, ids, values)
+
+
+@fault(laws.user_tensors_are_not_modified, "was written to")
+def writes_to_the_users_losses(monkeypatch):
+    return epoch_recipe(pickers.TopK, WritesToTheUsers())
+
+
+@fault(laws.declared_cost_is_counted_cost, "the ledger says")
+def forgets_to_charge(monkeypatch):
+    monkeypatch.setattr(Ledger, "trained", lambda self, samples: None)
+    return REGISTRY["full"]
+
+
+@fault(laws.declared_cost_is_counted_cost, "scored, not")
+def passes_every_epoch(monkeypatch):
+    begin = Engine._begin
+    monkeypatch.setattr(Engine, "_begin", lambda self, epoch: begin(self, epoch) if epoch < 2 else epoch)
+    return REGISTRY["uncertainty"]
+
+
+@fault(laws.stated_memory_is_real, "says 4 bytes a sample, its columns take 8")
+def states_half_its_memory(monkeypatch):
+    return epoch_recipe(pickers.TopK, trackers.EmaMoments(0.5))
+
+
+@fault(laws.stated_memory_is_real, "does not say")
+def states_no_memory(monkeypatch):
+    return _swapped()
+
+
+# -------------------------------------------------------------------------- exemptions, hatch
+
+
+@pytest.mark.usefixtures("registry")
+def test_an_exemption_that_is_needed_is_respected():
+    exempt = {"budget_is_met": "always one short"}
+    laws.budget_is_met(epoch_recipe(OneShort, exempt=exempt))
+
+
+@pytest.mark.usefixtures("registry")
+def test_an_exemption_that_is_not_needed_fails_loudly():
+    exempt = {"budget_is_met": "was short once"}
+    with pytest.raises(
+        AssertionError, match=r"exempt from budget_is_met \(was short once\), but the law holds"
+    ):
+        laws.budget_is_met(epoch_recipe(pickers.TopK, exempt=exempt))
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_law_of_ones_own_names_the_recipe_that_breaks_it():
+    @law
+    def keeps_sample_zero(recipe):
+        plans = run(build(recipe, 24, keep=0.2, period=1), Trace()).of("plan")
+        ensure(all(0 in plan.ids for plan in plans), "sample 0 was left out")
+
+    keeps_sample_zero(REGISTRY["full"])
+    with pytest.raises(
+        AssertionError, match="random_dynamic breaks keeps_sample_zero: sample 0 was left out"
+    ):
+        keeps_sample_zero(REGISTRY["random_dynamic"])
+
+
+def test_planting_leaves_the_registry_as_it_was():
+    assert "faulty" not in {recipe.name for recipe in recipes()}
+    assert issubclass(Wild, Picker)
+    assert issubclass(AddsUp, Tracker)
