@@ -300,8 +300,42 @@ def show(found: Row) -> str:
     return f"{found['what']:<62} {said} {met}"
 
 
+def markdown(about: Row, rows: list[Row]) -> str:
+    """The result as a page."""
+    lines = [
+        "# What selection itself costs",
+        "",
+        f"{about['cpu']}, {about['cores']} cores, {about['threads']} thread (training rows: all cores), "
+        f"torch {about['torch']}, numpy {about['numpy']}, Python {about['python']}; load at the start "
+        f"{about['load_at_start']:.1f}. CPU time of the thread: median (10th to 90th percentile). Made with "
+        "`python benchmarks/overhead.py --out benchmarks/results/overhead.json`; a step is what "
+        "`selector.loss` adds to the bare `forward(batch).mean()` of the same run.",
+        "",
+        "| what | median | spread | target | |",
+        "| --- | ---: | ---: | ---: | --- |",
+    ]
+    for found in rows:
+        met = {True: "met", False: "missed", None: ""}[found.get("met")]
+        if "unit" in found:
+            unit, target = found["unit"], found["target"]
+            spread = f"{found['p10']:.3g} - {found['p90']:.3g}"
+            wanted = "" if target is None else f"<= {target:g} {unit}"
+            lines.append(f"| {found['what']} | {found['median']:.3g} {unit} | {spread} | {wanted} | {met} |")
+        elif "median" in found:
+            spread = f"{found['min']:.2f} - {found['max']:.2f}"
+            what = f"{found['what']} ({found['wall_saved']:.1%} / {found['cost_saved']:.1%})"
+            lines.append(f"| {what} | {found['median']:.2f} | {spread} | >= {found['target']} | {met} |")
+        elif "seconds" in found:
+            lines.append(f"| {found['what']} | {found['seconds']:.2f} s | one run | works | {met} |")
+        else:
+            size = f"{found['score_bytes_per_sample']} bytes a sample"
+            plan = f"plan {found['plan_bytes_per_kept_sample']} a kept sample"
+            lines.append(f"| {found['what']} | {size} | {plan} | <= {found['target']} bytes | {met} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
-    """Measure all rows, print them, and write them as JSON."""
+    """Measure all rows, print them, and write them as JSON and as a page beside it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -321,6 +355,7 @@ def main() -> None:
     print("\n".join(map(show, rows)))
     if args.out:
         args.out.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
+        args.out.with_suffix(".md").write_text(markdown(about, rows))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-__all__ = ["Batch", "Outputs", "as_outputs", "take"]
+__all__ = ["Batch", "Outputs", "as_batch", "as_outputs", "take"]
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,14 @@ def walk(data: Any, leaf: Leaf, path: str = "batch", stop: Callable[[Any], bool]
             object.__setattr__(new_object, field.name, value)
         return new_object
     return leaf(data, path)
+
+
+def as_batch(given: Any) -> Batch:
+    """A batch that went through somebody's hands as a plain `(ids, data)` pair."""
+    ids = given[0] if isinstance(given, tuple) and len(given) == 2 else None
+    if not (isinstance(ids, Tensor) and ids.dtype is torch.int64 and ids.ndim == 1):
+        raise TypeError(f"loss takes the Batch(ids, data) of selector.loader(), got {type(given).__name__}.")
+    return Batch(*given)
 
 
 def as_outputs(returned: Any, b: int) -> Outputs:

@@ -91,8 +91,8 @@ def race(weights: Float[Tensor, " m"], k: int, rng: torch.Generator) -> Int[Tens
     positive ones are used up, then uniformly; NaN (never observed) and infinite weights win first.
     """
     m = weights.shape[0]
-    if k >= m:
-        return torch.arange(m, device=weights.device)
+    if k >= m or k <= 0:
+        return torch.arange(m if k > 0 else 0, device=weights.device)
     drawn = torch.empty(m, dtype=torch.float64)
     times: Any = drawn.numpy()
     for start in range(0, m, _CHUNK):
@@ -107,14 +107,16 @@ def race(weights: Float[Tensor, " m"], k: int, rng: torch.Generator) -> Int[Tens
         last = torch.where(speed == 0, there * _LAST, there * _FIRST)
         return _top_without_sync(-torch.where(special, last, there / speed), k, None)
     speeds: Any = weights.numpy()
-    if speeds.min() > 0 and speeds.max() < np.inf:  # both are False where there is a NaN
+    if np.minimum.reduce(speeds) > 0 and np.maximum.reduce(speeds) < np.inf:  # both False for a NaN
         times /= speeds
     else:
         first, last = ~np.isfinite(speeds), speeds == 0
         times[first] *= _FIRST
         times[last] *= _LAST
         np.divide(times, speeds, out=times, where=~(first | last))
-    return top(torch.from_numpy(np.negative(times, out=times)), k)
+    rows = np.flatnonzero(times <= np.partition(times, k - 1)[k - 1])
+    # Two equal times in float64 are next to impossible; `top` then decides by position.
+    return torch.from_numpy(rows) if len(rows) == k else top(-drawn, k)
 
 
 def largest_remainder(total: int, sizes: Int[Tensor, " c"]) -> Int[Tensor, " c"]:

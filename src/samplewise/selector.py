@@ -16,7 +16,7 @@ from samplewise.dataset import fingerprint, labels_of, length_of
 from samplewise.ledger import Ledger
 from samplewise.loader import Loader, PlanSampler, refuse_foreign
 from samplewise.method import adopt
-from samplewise.outputs import Batch, Outputs, as_outputs
+from samplewise.outputs import Batch, Outputs, as_batch, as_outputs
 from samplewise.policy import Policy
 from samplewise.rng import seed_of
 from samplewise.scores import ScoreTable, Subset, versions
@@ -137,12 +137,8 @@ class Selector:
         engine = self._engine
         if not engine.opened:
             raise ValueError("no epoch is open: take batches from selector.loader(), or call plan(epoch).")
-        ids = batch[0] if isinstance(batch, tuple) and len(batch) == 2 else None
-        if not (isinstance(ids, Tensor) and ids.dtype is torch.int64 and ids.ndim == 1):
-            raise TypeError(
-                f"loss takes the Batch(ids, data) of selector.loader(), got {type(batch).__name__}."
-            )
-        batch = Batch(*batch)
+        if type(batch) is not Batch:
+            batch = as_batch(batch)
         if engine.narrows:
             scored = bool(self.policy.signals) and self._scores_in(engine.epoch)
             outputs, weights = self._step.narrowed(engine, self._ledger, batch, scored)
