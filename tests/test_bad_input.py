@@ -130,7 +130,7 @@ def test_a_stream_is_shown_the_engine():
 
 def test_a_policy_must_be_one():
     with refused(
-        TypeError, "policy must be a recipe's name, a Policy, or an object with observe, plan, choose"
+        TypeError, "policy must be a recipe's name, a Policy, or an object with level, observe, plan, choose"
     ):
         sw.Selector(sw.pickers.TopK(0.5), 4, epochs=1)
     with refused(TypeError, "policy must be a recipe's name, a Policy"):
@@ -230,7 +230,8 @@ def test_ids_out_of_range(policy, outside):
 def test_a_recipe_says_at_the_first_batch_what_forward_must_return():
     model = Net()
     with refused(
-        ValueError, r"kakurenbo needs logits: return sw\.Outputs\(loss=\.\.\., logits=\.\.\.\) from forward"
+        ValueError,
+        r"needs logits and targets: return sw\.Outputs\(loss=\.\.\., logits=\.\.\., targets=\.\.\.\)",
     ):
         first_loss("kakurenbo", forward_of(model), model=model)
 

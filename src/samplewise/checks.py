@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 __all__ = ["Range", "check_arguments", "checked", "nearest", "require"]
@@ -157,9 +158,9 @@ def _numbers(where: str, options: tuple[Any, ...], value: Any) -> list[float]:
     scheduled = any(option is not int and option is not float and _is_schedule(option) for option in options)
     if scheduled and isinstance(value, Scheduled):
         return [value.at(0, 1), value.at(1, 1)]
-    number = isinstance(value, int) or (float in options and isinstance(value, float))
+    number = isinstance(value, Integral) or (float in options and isinstance(value, Real))
     if number and not isinstance(value, bool):
-        return [value]
+        return [value if isinstance(value, int | float) else float(value)]
     kind = "a number" if float in options else "a whole number"
     kind += " or a schedule" if scheduled else ""
     raise ValueError(f"{where} must be {kind}, got {value!r}.")
@@ -173,7 +174,7 @@ def _within(where: str, limit: Range, number: float, value: Any) -> None:
     if number in limit:
         return
     hint = ""
-    if limit.low >= 0 and limit.high == 1 and 1 < number <= 100:
+    if limit.low >= 0 and limit.high == 1 and 2 <= number <= 100:
         hint = f" Did you mean {number / 100:g}?"
     got = f"{number!r}" if number is value else f"{number!r} from {value!r}"
     raise ValueError(f"{where} must be {limit}, got {got}.{hint}")

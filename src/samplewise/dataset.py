@@ -23,6 +23,12 @@ def length_of(dataset: Any) -> int:
             f"the data set must have a length, but {type(dataset).__name__} has none. For a stream use "
             "the engine: Selector(policy, n) with ids from the stream."
         ) from None
+    by_position = hasattr(dataset, "__getitem__") and not isinstance(dataset, Mapping)
+    if not (by_position or isinstance(dataset, int | np.integer)):
+        raise TypeError(
+            f"the data set must give samples by position, dataset[i], but {type(dataset).__name__} does "
+            "not. Pass the Dataset itself; the loader comes from selector.loader()."
+        )
     if n < 1:
         raise ValueError(f"the data set must have at least 1 sample, got {n}.")
     return n

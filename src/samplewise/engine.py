@@ -172,6 +172,11 @@ class Engine(Memory):
         """Whether batches of the open epoch are narrowed; False in annealing and where keep is 1."""
         return self._batch is not None and not self._batch.everything
 
+    @property
+    def scores_batches(self) -> bool:
+        """Whether `choose` wants a scoring forward of the batch before it."""
+        return bool(self.policy.signals)
+
     def narrowed(self, m: int) -> int:
         """How many of m rows of a meta-batch are kept in the open epoch."""
         return self._batch.size(m, least=2)[0] if self._batch is not None else m

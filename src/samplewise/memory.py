@@ -87,6 +87,8 @@ class Memory:
             values = {"loss": loss if loss.dtype == torch.float32 else loss.float()}
         else:
             values = measure(self.policy.signals, outputs, self.policy.name)
+            if good is None:
+                self._refuse_values(ids, values)
         if not (loss.is_cpu and self._on_cpu) and self._device != loss.device:
             self._move(loss.device)
         if not self.memory:
@@ -127,6 +129,20 @@ class Memory:
                 f"{self.policy.name} needs losses >= 0, but the loss is negative for ids "
                 f"{few(ids[loss < 0])} in epoch {self.epoch}"
             )
+
+    def _refuse_values(self, ids: Ids, values: dict[str, Tensor]) -> None:
+        """As `_refuse`, for signals that are made from more than the loss."""
+        for name, value in values.items():
+            if name == "loss" or not value.is_floating_point():
+                continue
+            if not math.isfinite(value.sum().item()) and not (fine := torch.isfinite(value)).all():
+                bad = ids[~fine.reshape(len(ids), -1).all(1)]
+                raise ValueError(f"{name} is not finite for ids {few(bad)} in epoch {self.epoch}")
+            if self._nonnegative and (value < 0).any():
+                raise ValueError(
+                    f"{self.policy.name} draws in proportion to {name}, but it is negative for ids "
+                    f"{few(ids[(value < 0).reshape(len(ids), -1).any(1)])} in epoch {self.epoch}"
+                )
 
     def _check_ids(self, ids: Ids) -> None:
         if not (len(ids) and self.n):

@@ -14,14 +14,20 @@ from samplewise.scores import Subset
 
 __all__ = ["Adopted", "Method", "adopt"]
 
+_LEVELS = ("epoch", "batch", "epoch+batch")
+
 
 @runtime_checkable
 class Method(Protocol):
-    """What an own method must have.
+    """What an own method must have. A Selector works on its own copy.
 
-    It may also have `level`, `source`, `start(n, epochs, seed, labels)`, `pass_ids(epoch)`,
-    `columns()` and `narrows`; a Selector works on its own copy.
+    At level "epoch" `selector.loss` asks for the plan only; at "batch" and "epoch+batch" it calls
+    `choose` for every batch, after a scoring forward was observed if `source` (by default
+    "training") contains "training". It may also have `start(n, epochs, seed, labels)`,
+    `pass_ids(epoch)`, `columns()`, and `narrows` = False while batches are to be left whole.
     """
+
+    level: str
 
     def observe(self, ids: Tensor, outputs: Outputs, source: str) -> Any: ...
     def plan(self, epoch: int) -> Any: ...
@@ -37,7 +43,7 @@ def adopt(policy: Any, n: int, epochs: int, seed: int, labels: Tensor | None) ->
     if isinstance(policy, Method):
         return Adopted(policy, n, epochs, seed, labels)
     raise TypeError(
-        "policy must be a recipe's name, a Policy, or an object with observe, plan, choose, "
+        "policy must be a recipe's name, a Policy, or an object with level, observe, plan, choose, "
         f"state_dict and load_state_dict; got {policy!r}."
     )
 
@@ -51,6 +57,8 @@ class Adopted(Engine):
         if hasattr(self.method, "start"):
             self.method.start(n=n, epochs=epochs, seed=seed, labels=labels)
         self._sources = getattr(method, "source", "training").split("+")
+        if method.level not in _LEVELS:
+            raise ValueError(f"level must be one of {_LEVELS}, got {method.level!r} from {method!r}.")
 
     def remember(self, ids: Int[Tensor, " b"], outputs: Outputs, source: str, good: Tensor | None) -> None:
         self.method.observe(ids, outputs, source)
@@ -64,18 +72,25 @@ class Adopted(Engine):
 
     def _select(self, epoch: int) -> None:
         planned = self.method.plan(epoch)
-        subset = planned if hasattr(planned, "ids") else Subset(torch.as_tensor(planned))
-        self._plan = Subset(subset.ids, subset.weights)
-        self.times_selected[subset.ids] += 1
+        ids, weights = (planned.ids, planned.weights) if hasattr(planned, "ids") else (planned, None)
+        self._plan = Subset(_rising(ids, self.n, "plan"), _positive(weights, len(ids), "plan"))
+        self._count(self._plan.ids)
 
     @property
     def narrows(self) -> bool:
-        return bool(getattr(self.method, "narrows", False))
+        return "batch" in self.method.level and bool(getattr(self.method, "narrows", True))
+
+    @property
+    def scores_batches(self) -> bool:
+        return "training" in self._sources
 
     def choose(self, ids: Int[Tensor, " b"]) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
         self.step += 1
-        rows, weights = self.method.choose(ids)
-        return rows, weights
+        chosen = self.method.choose(ids)
+        if not (isinstance(chosen, tuple) and len(chosen) == 2):
+            raise TypeError(f"choose must return (rows, weights), got {chosen!r:.80}.")
+        rows = _rising(chosen[0], len(ids), "choose")
+        return rows, _positive(chosen[1], len(rows), "choose")
 
     def columns(self) -> dict[str, Tensor]:
         return self.method.columns() if hasattr(self.method, "columns") else {}
@@ -86,3 +101,25 @@ class Adopted(Engine):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.method.load_state_dict(state["method"])
+
+
+def _rising(found: Any, below: int, who: str) -> Int[Tensor, " k"]:
+    """Positions as a tensor: int64, ascending without repeats, inside the range, at least one."""
+    rows = torch.as_tensor(found)
+    whole = rows.ndim == 1 and rows.dtype == torch.int64 and len(rows) > 0
+    if not whole or rows[0] < 0 or rows[-1] >= below or (rows.diff() <= 0).any():
+        raise ValueError(
+            f"{who} must return int64 positions in [0, {below}), ascending, none twice, at least one; "
+            f"got {rows.dtype} of shape {tuple(rows.shape)}."
+        )
+    return rows
+
+
+def _positive(weights: Any, k: int, who: str) -> Float[Tensor, " k"] | None:
+    """Weights as a tensor: one for each position, finite and above 0."""
+    if weights is None:
+        return None
+    found = torch.as_tensor(weights, dtype=torch.float32)
+    if found.shape != (k,) or not torch.isfinite(found).all() or (found <= 0).any():
+        raise ValueError(f"{who} must return {k} weights, finite and > 0, or None.")
+    return found

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-__all__ = ["Batch", "Outputs", "as_batch", "as_outputs", "take"]
+__all__ = ["Batch", "Outputs", "as_batch", "as_outputs", "check_fields", "take"]
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,22 @@ def walk(data: Any, leaf: Leaf, path: str = "batch", stop: Callable[[Any], bool]
             object.__setattr__(new_object, field.name, value)
         return new_object
     return leaf(data, path)
+
+
+def check_fields(outputs: Outputs, needed: tuple[str, ...], owner: str) -> None:
+    """Raise unless `outputs` has all that is needed, in the shapes it must have."""
+    missing = [name for name in needed if getattr(outputs, name) is None]
+    if missing:
+        said = ", ".join(f"{name}=..." for name in missing)
+        raise ValueError(
+            f"{owner} needs {' and '.join(missing)}: return sw.Outputs(loss=..., {said}) from forward."
+        )
+    b = len(outputs.loss)
+    logits, targets = outputs.logits, outputs.targets
+    if "logits" in needed and logits is not None and (logits.ndim != 2 or len(logits) != b):
+        raise ValueError(f"Outputs.logits must have shape ({b}, classes), got {tuple(logits.shape)}.")
+    if "targets" in needed and targets is not None and (targets.shape != (b,) or targets.is_floating_point()):
+        raise ValueError(f"Outputs.targets must be {b} class numbers, got shape {tuple(targets.shape)}.")
 
 
 def as_batch(given: Any) -> Batch:

@@ -48,6 +48,8 @@ class Policy:
     params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        if not all(map(callable, self.signals)):
+            raise ValueError(f"Policy.signal must be functions such as signals.loss, got {self.signal!r}.")
         if (self.source == "none") != (not self.signals):
             raise ValueError("Policy.source must be 'none' exactly when there is no signal.")
         if self.signals and self.tracker is None:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from samplewise import dist, passes, recipes
+from samplewise.arguments import check_policy, check_types
 from samplewise.checks import Range, check_arguments
 from samplewise.dataset import fingerprint, labels_of, length_of
 from samplewise.ledger import Ledger
@@ -72,35 +73,19 @@ class Selector:
         self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
         self.forward, self.model = forward, model
         self.scoring = Scoring() if scoring is None else scoring
-        if self.scoring.dataset is not None and len(self.scoring.dataset) != self.n:
-            raise ValueError(
-                f"Scoring.dataset must hold the same {self.n} samples, got {len(self.scoring.dataset)}."
-            )
+        check_types(forward, model, self.scoring, self.n)
         self.labels = labels_of(labels, self.dataset, self.n)
         self._engine = adopt(policy, self.n, epochs, seed, self.labels)
         self.policy = self._engine.policy
         if isinstance(policy, Policy):
-            self._check(policy)
+            check_policy(policy, self.n, self.dataset, model, batch_size, self.labels)
         self._ledger = Ledger()
         self._step = Step(self.policy, forward, model, self.scoring)
         self._drop_last = False
         self.collate: Callable[[list[Any]], Any] | None = None
         self._batches = self._samples = self._counted = self._skip = 0
-        self._started = self._resumed = self._warned = False
+        self._started = self._resumed = self._warned = self._heard = False
         self._first_narrowed: int | None = None
-
-    def _check(self, policy: Policy) -> None:
-        """What a policy needs of the other arguments, said before the first epoch."""
-        if not self.n and (policy.tracker is not None or policy.picker is not None):
-            raise ValueError(f"{policy.name} remembers or plans every sample: it needs n, not None.")
-        if policy.by_class and self.labels is None:
-            raise ValueError(f"{policy.name} chooses by class: give Selector(labels=...), {self.n} numbers.")
-        if self.dataset is not None and self.model is None and policy.scores:
-            raise ValueError(
-                f"{policy.name} scores with an extra forward in eval mode: give Selector(model=...)."
-            )
-        if self.batch_size == 1 and policy.batch_picker is not None:
-            raise ValueError(f"batch_size=1 cannot keep 2 rows of a batch, which {policy.name} needs.")
 
     # ------------------------------------------------------------------------------ front door
 
@@ -140,10 +125,11 @@ class Selector:
         if type(batch) is not Batch:
             batch = as_batch(batch)
         if engine.narrows:
-            scored = bool(self.policy.signals) and self._scores_in(engine.epoch)
+            scored = engine.scores_batches and self._scores_in(engine.epoch)
             outputs, weights = self._step.narrowed(engine, self._ledger, batch, scored)
         else:
             outputs, weights = self._step.whole(engine, self._ledger, batch)
+        self._heard = True
         self._batches += 1
         self._samples += len(batch.ids)
         loss = reduce(outputs.loss, weights)
@@ -174,6 +160,7 @@ class Selector:
         if source not in ("training", "pass"):
             raise ValueError(f"source must be one of 'training', 'pass', got {source!r}.")
         seen = as_outputs(outputs, len(ids))
+        self._heard = True
         used = self._engine.observe(ids, seen, source)
         if not used and self.policy.signals:
             self._ledger.ignored_observations += len(ids)
@@ -186,6 +173,7 @@ class Selector:
         Call it after `observe` of the same ids. All rows outside the method's active window.
         """
         rows, weights = self._engine.choose(ids)
+        self._heard = True
         if self._engine.narrows:
             self._ledger.trained(len(rows))
         return rows, weights
@@ -232,8 +220,9 @@ class Selector:
         """
         if epoch != self.epochs:
             self._open(epoch)
-        elif self._engine.opened:
+        elif self.epoch < epoch:
             self._close()
+            self._engine.epoch = epoch
 
     def _open(self, epoch: int) -> None:
         """The due pass first, then the plan."""
@@ -286,7 +275,7 @@ class Selector:
         for batch in batches:
             got = clock()
             self._started = True
-            seconds["data"] += got - asked
+            seconds["data"] += (waited := got - asked)
             before = seconds["scoring"] + seconds["selecting"]
             samples, narrowed = self._samples, self._engine.narrows
             yield batch
@@ -294,9 +283,15 @@ class Selector:
             work = asked - got - (seconds["scoring"] + seconds["selecting"] - before)
             seconds["training"] += work
             if not narrowed:
-                ledger.plain_seconds += asked - got
+                ledger.plain_seconds += waited + work
                 ledger.plain_samples += self._samples - samples
         if self._engine.opened and self.epoch == epoch:
+            if not self._heard and self._started and "training" in self.policy.source:
+                warnings.warn(
+                    f"epoch {epoch} ended without selector.loss(batch), observe or choose: "
+                    f"{self.policy.name} saw nothing, so it selects nothing.",
+                    stacklevel=2,
+                )
             self._close()
 
     def draw(self, sharded: bool, resumes: bool = False) -> Int[Tensor, " k"]:
@@ -309,6 +304,8 @@ class Selector:
 
     def samples_of(self, epoch: int, sharded: bool = True) -> tuple[int, bool]:
         """How many samples this rank trains on in `epoch`, and whether that is certain."""
+        if not 0 <= epoch < self.epochs:
+            raise ValueError(f"epoch must be in [0, {self.epochs}), got {epoch}.")
         size, exact = self._engine.preview(epoch)
         return (size // dist.world() if sharded else size), exact
 
@@ -392,5 +389,8 @@ class Selector:
         self._engine.load_state_dict(state["engine"])
         self._ledger.load_state_dict(state["ledger"])
         self._batches, self._samples = state["batches"], state["samples"]
+        if self.batch_size is not None:  # which may be another one than before
+            self._batches = -(-self._samples // self.batch_size)
         self._counted, self._first_narrowed = state["counted"], state["first_narrowed"]
         self._started, self._resumed, self._skip = False, self._engine.opened, 0
+        self._heard = True

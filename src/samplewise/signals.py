@@ -79,7 +79,13 @@ def measure(signals: tuple[Signal, ...], outputs: Outputs, owner: str) -> dict[s
             if value is not None and value.dtype in (torch.float16, torch.bfloat16):
                 value = value.float()
             given[name] = None if value is None else value.detach()
-        values[signal.__name__] = signal(**given)
+        found = signal(**given)
+        if found.shape[:1] != outputs.loss.shape or found.ndim > 2:
+            raise ValueError(
+                f"signal {signal.__name__} must return a value for each of {len(outputs.loss)} samples, "
+                f"got shape {tuple(found.shape)}."
+            )
+        values[signal.__name__] = found
     return values
 
 

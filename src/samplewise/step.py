@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from samplewise.engine import Engine
 from samplewise.ledger import Ledger
-from samplewise.outputs import Batch, Outputs, as_outputs, take
+from samplewise.outputs import Batch, Outputs, as_outputs, check_fields, take
 from samplewise.policy import Policy
 from samplewise.scoring import Scoring, without_trace
 
@@ -37,12 +37,9 @@ class Step:
         if self.forward is None:
             raise ValueError("Selector(forward=...) is needed here: batch data -> per-sample losses.")
         outputs = as_outputs(self.forward(data), b)
-        for name in self._unasked:
-            if getattr(outputs, name) is None:
-                raise ValueError(
-                    f"{self.policy.name} needs {name}: return sw.Outputs(loss=..., {name}=...) from forward."
-                )
-        self._unasked = ()
+        if self._unasked:
+            check_fields(outputs, self._unasked, self.policy.name)
+            self._unasked = ()
         return outputs
 
     def look(self, data: Any, b: int) -> Outputs:

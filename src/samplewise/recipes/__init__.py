@@ -46,7 +46,9 @@ def get(name: str) -> Recipe:
     if name not in REGISTRY:
         if ":" in name:
             start = name.split(":")[0]
-            raise ValueError(f"parameters go into a policy: sw.recipes.{start}(...), not into {name!r}.")
+            raise ValueError(
+                f"parameters go into a policy: sw.recipes.{start}(...), or sw.recipes.parse({name!r})."
+            )
         known = ", ".join(sorted(REGISTRY))
         raise ValueError(f"unknown method {name!r}.{nearest(name, REGISTRY)} Known: {known}.")
     return REGISTRY[name]

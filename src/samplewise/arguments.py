@@ -1,0 +1,43 @@
+"""What a policy needs of the Selector's other arguments, said before the first epoch."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from samplewise.policy import Policy
+from samplewise.scoring import Scoring
+
+__all__ = ["check_policy", "check_types"]
+
+
+def check_types(forward: Any, model: Any, scoring: Any, n: int) -> None:
+    """Refuse arguments of the wrong kind, which would fail only when they are used."""
+    if forward is not None and not callable(forward):
+        raise TypeError(f"forward must be a function of a batch's data, got {type(forward).__name__}.")
+    if model is not None and not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
+    if not isinstance(scoring, Scoring):
+        raise TypeError(f"scoring must be a sw.Scoring(...), got {type(scoring).__name__}.")
+    if scoring.dataset is not None and len(scoring.dataset) != n:
+        raise ValueError(f"Scoring.dataset must hold the same {n} samples, got {len(scoring.dataset)}.")
+
+
+def check_policy(
+    policy: Policy,
+    n: int,
+    dataset: Any,
+    model: nn.Module | None,
+    batch_size: int | None,
+    labels: Tensor | None,
+) -> None:
+    """Refuse a policy that lacks what it will need."""
+    if not n and (policy.tracker is not None or policy.picker is not None):
+        raise ValueError(f"{policy.name} remembers or plans every sample: it needs n, not None.")
+    if policy.by_class and labels is None:
+        raise ValueError(f"{policy.name} chooses by class: give Selector(labels=...), {n} numbers.")
+    if dataset is not None and model is None and policy.scores:
+        raise ValueError(
+            f"{policy.name} scores with an extra forward in eval mode: give Selector(model=...)."
+        )
+    if batch_size == 1 and policy.batch_picker is not None:
+        raise ValueError(f"batch_size=1 cannot keep 2 rows of a batch, which {policy.name} needs.")
