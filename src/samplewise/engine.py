@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
@@ -34,12 +35,14 @@ class Engine(Memory):
         self._plan: Subset | None = None
         self._planned_in = self._selected_in = -1
         self._weight_of: Tensor | None = None
+        self._over = 1
         self._rng = torch.Generator()
+        self._finest, self._by_class = policy.ranks or "", policy.by_class
         self._settle_batch()
 
     def _settle_batch(self) -> None:
         """The batch picker with its numbers of the epoch, and what it learns from the memory then."""
-        picker = self.policy.at(min(self.epoch, self.epochs - 1), self.epochs).batch_picker
+        picker = self.now(self.epoch).batch_picker
         self._batch = None if picker is None else picker.settle(self.memory)
 
     # -------------------------------------------------------------------------------- planning
@@ -49,9 +52,9 @@ class Engine(Memory):
         if self.policy.source == "pass" and self._selects_in(epoch) and not self._keeps_all(epoch):
             return torch.arange(self.n)
         if self.policy.source == "training+pass" and self._planned_in == epoch - 1 >= 0:
-            left_out = torch.ones(self.n, dtype=torch.bool)
-            left_out[self.last_plan.ids] = False
-            return left_out.nonzero().squeeze(1)
+            left_out = np.ones(self.n, dtype=bool)
+            left_out[self.last_plan.ids.numpy()] = False
+            return torch.from_numpy(np.flatnonzero(left_out))
         return torch.empty(0, dtype=torch.int64)
 
     def pass_due(self, epoch: int) -> bool:
@@ -60,7 +63,9 @@ class Engine(Memory):
 
     def _missing(self, epoch: int) -> Ids:
         wanted = self.pass_ids(epoch)
-        return wanted if self._passed is None else wanted[~self._passed.cpu()[wanted]]
+        if self._passed is None or not len(wanted):
+            return wanted
+        return wanted[torch.from_numpy(~self._passed.cpu().numpy()[wanted.numpy()])]
 
     def _begin(self, epoch: int) -> int:
         """The epoch in which the period of `epoch` began."""
@@ -70,7 +75,7 @@ class Engine(Memory):
         return self.policy.picker is not None and self._selected_in != self._begin(epoch)
 
     def _picker_of(self, epoch: int) -> Picker | None:
-        return self.policy.at(self._begin(epoch), self.epochs).picker
+        return self.now(self._begin(epoch)).picker
 
     def _keeps_all(self, epoch: int) -> bool:
         picker = self._picker_of(epoch)
@@ -177,10 +182,6 @@ class Engine(Memory):
         """Whether `choose` wants a scoring forward of the batch before it."""
         return bool(self.policy.signals)
 
-    def narrowed(self, m: int) -> int:
-        """How many of m rows of a meta-batch are kept in the open epoch."""
-        return self._batch.size(m, least=2)[0] if self._batch is not None else m
-
     def choose(self, ids: Ids) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
         """The rows of a batch to train on, ascending, and their weights (None: all 1)."""
         if not self.opened:
@@ -197,13 +198,12 @@ class Engine(Memory):
                 raise ValueError(
                     f"{self.policy.name} chooses by scores: call observe(ids, ...) before choose(ids)."
                 )
-            ranks = self.policy.ranks
-            if ranks in self.memory:
+            if (ranks := self._finest) in self.memory:
                 values = {ranks: self.memory[ranks].index_select(0, there)}
             else:
                 values = tracker.read(self.memory, there)
         rng = self._rng.manual_seed(seed_of(self.seed, self.epoch, "choose", self.step, self.rank))
-        labels = self.labels[ids.cpu()] if self.labels is not None and self.policy.by_class else None
+        labels = self.labels[ids.cpu()] if self.labels is not None and self._by_class else None
         if not self._on_cpu and not self._batch.on_device:
             there, values = there.cpu(), {name: value.cpu() for name, value in values.items()}
         picked = self._batch.pick(Pool(len(ids), rng, values, self._ranks(), there, labels, 2))
@@ -218,14 +218,14 @@ class Engine(Memory):
             weights = extra if weights is None else weights * extra
         return rows, weights
 
-    def weights(self, ids: Ids) -> Float[Tensor, " b"] | None:
-        """The plan's weights of some of its samples; None if all are 1."""
+    def weights(self, ids: Ids, over: int = 1) -> Float[Tensor, " b"] | None:
+        """The plan's weights of some of its samples, divided by `over`; None if all are 1."""
         if self.last_plan.weights is None:
             return None
-        if self._weight_of is None or self._weight_of.device != ids.device:
+        if self._weight_of is None or self._over != over or self._weight_of.device != ids.device:
             table = torch.ones(self.n)
             table[self.last_plan.ids] = self.last_plan.weights
-            self._weight_of = table.to(ids.device)
+            self._weight_of, self._over = table.to(ids.device) / over, over
         return self._weight_of.index_select(0, ids)
 
     # --------------------------------------------------------------------------------- reading

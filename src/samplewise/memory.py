@@ -33,13 +33,18 @@ class Memory:
         self._failed: Tensor | None = None
         self._touched: list[Tensor] | None = [] if dist.world() > 1 else None
         self._counted = self.times_selected.clone() if self._touched is not None else None
-        self._resolved: tuple[int, Tracker | None] = (-1, None)
+        self._resolved: tuple[int, Policy] = (-1, policy)
+
+    def now(self, epoch: int) -> Policy:
+        """The policy with its numbers of an epoch; the last one asked for is kept."""
+        epoch = min(epoch, self.epochs - 1)
+        if self._resolved[0] != epoch:
+            self._resolved = epoch, self.policy.at(epoch, self.epochs)
+        return self._resolved[1]
 
     def tracker(self, epoch: int) -> Tracker | None:
         """The tracker with its numbers of an epoch."""
-        if self._resolved[0] != epoch:
-            self._resolved = epoch, self.policy.at(min(epoch, self.epochs - 1), self.epochs).tracker
-        return self._resolved[1]
+        return self.now(epoch).tracker
 
     def observe(self, ids: Ids, outputs: Outputs, source: str) -> bool:
         """Remember what a forward pass showed of `ids`; False if the policy does not use the source.
@@ -168,8 +173,8 @@ class Memory:
         counts = self.times_selected
         if not self.n:
             return
-        if counts.device.type == "cpu":
-            counts.numpy()[ids.cpu().numpy()] += 1
+        if self._on_cpu:
+            counts.numpy()[(ids if ids.is_cpu else ids.cpu()).numpy()] += 1
         else:
             ids = ids.to(counts.device)
             counts.index_copy_(0, ids, counts.index_select(0, ids) + 1)

@@ -160,13 +160,13 @@ def as_outputs(returned: Any, b: int) -> Outputs:
             "forward must return per-sample losses (b,) or sw.Outputs(loss=...), "
             f"got {type(returned).__name__}."
         )
-    shape = tuple(outputs.loss.shape)
+    shape = outputs.loss.shape
+    if shape == (b,):
+        return outputs
     if shape == ():
         raise ValueError(
             "forward returned one loss for the whole batch, but selection needs one for each sample: "
             'use reduction="none".'
         )
-    if shape != (b,):
-        fix = " Did you mean loss.squeeze(1)?" if shape == (b, 1) else ""
-        raise ValueError(f"forward must return losses of shape ({b},), got {shape}.{fix}")
-    return outputs
+    fix = " Did you mean loss.squeeze(1)?" if shape == (b, 1) else ""
+    raise ValueError(f"forward must return losses of shape ({b},), got {tuple(shape)}.{fix}")

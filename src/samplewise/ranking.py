@@ -93,30 +93,30 @@ def race(weights: Float[Tensor, " m"], k: int, rng: torch.Generator) -> Int[Tens
     m = weights.shape[0]
     if k >= m or k <= 0:
         return torch.arange(m if k > 0 else 0, device=weights.device)
+    # Minus the times, by the inverse transform: `exponential_` takes four times as long.
     drawn = torch.empty(m, dtype=torch.float64)
-    times: Any = drawn.numpy()
-    for start in range(0, m, _CHUNK):
-        # The inverse transform: `exponential_` takes four times as long.
-        drawn[start : start + _CHUNK].uniform_(generator=rng)
-        part = times[start : start + _CHUNK]
-        np.negative(np.log1p(np.negative(part, out=part), out=part), out=part)
+    for part in (drawn,) if m <= _CHUNK else torch.split(drawn, _CHUNK):
+        part.uniform_(generator=rng)
+        values: Any = part.numpy()
+        np.log1p(np.negative(values, out=values), out=values)
     if weights.device.type != "cpu":
         there = drawn.to(weights.device, non_blocking=True)
         speed = weights.double()
         special = (speed == 0) | ~torch.isfinite(speed)
         last = torch.where(speed == 0, there * _LAST, there * _FIRST)
-        return _top_without_sync(-torch.where(special, last, there / speed), k, None)
+        return _top_without_sync(torch.where(special, last, there / speed), k, None)
+    early: Any = drawn.numpy()
     speeds: Any = weights.numpy()
     if np.minimum.reduce(speeds) > 0 and np.maximum.reduce(speeds) < np.inf:  # both False for a NaN
-        times /= speeds
+        early /= speeds
     else:
         first, last = ~np.isfinite(speeds), speeds == 0
-        times[first] *= _FIRST
-        times[last] *= _LAST
-        np.divide(times, speeds, out=times, where=~(first | last))
-    rows = np.flatnonzero(times <= np.partition(times, k - 1)[k - 1])
+        early[first] *= _FIRST
+        early[last] *= _LAST
+        np.divide(early, speeds, out=early, where=~(first | last))
+    rows = np.flatnonzero(early >= np.partition(early, m - k)[m - k])
     # Two equal times in float64 are next to impossible; `top` then decides by position.
-    return torch.from_numpy(rows) if len(rows) == k else top(-drawn, k)
+    return torch.from_numpy(rows) if len(rows) == k else top(drawn, k)
 
 
 def largest_remainder(total: int, sizes: Int[Tensor, " c"]) -> Int[Tensor, " c"]:

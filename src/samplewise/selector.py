@@ -23,7 +23,7 @@ from samplewise.rng import seed_of
 from samplewise.scores import ScoreTable, Subset, versions
 from samplewise.scoring import Scoring
 from samplewise.state import refuse_damaged
-from samplewise.step import Step, reduce
+from samplewise.step import Step
 
 __all__ = ["Selector"]
 
@@ -126,13 +126,12 @@ class Selector:
             batch = as_batch(batch)
         if engine.narrows:
             scored = engine.scores_batches and self._scores_in(engine.epoch)
-            outputs, weights = self._step.narrowed(engine, self._ledger, batch, scored)
+            loss, outputs = self._step.narrowed(engine, self._ledger, batch, scored)
         else:
-            outputs, weights = self._step.whole(engine, self._ledger, batch)
+            loss, outputs = self._step.whole(engine, self._ledger, batch)
         self._heard = True
         self._batches += 1
         self._samples += len(batch.ids)
-        loss = reduce(outputs.loss, weights)
         return (loss, outputs) if return_outputs else loss
 
     def _scores_in(self, epoch: int) -> bool:

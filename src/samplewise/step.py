@@ -14,7 +14,7 @@ from samplewise.outputs import Batch, Outputs, as_outputs, check_fields, take
 from samplewise.policy import Policy
 from samplewise.scoring import Scoring, without_trace
 
-__all__ = ["Step", "reduce"]
+__all__ = ["Step", "weighted_mean"]
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -49,9 +49,7 @@ class Step:
         with without_trace(self.model, self.scoring):
             return self.run(data, b)
 
-    def narrowed(
-        self, engine: Engine, ledger: Ledger, batch: Batch, scored: bool
-    ) -> tuple[Outputs, Float[Tensor, " k"] | None]:
+    def narrowed(self, engine: Engine, ledger: Ledger, batch: Batch, scored: bool) -> tuple[Tensor, Outputs]:
         """Score the meta-batch if it is time to, choose, and run the chosen rows with graph."""
         ids, data = batch
         b, seconds = len(ids), ledger.seconds
@@ -72,27 +70,25 @@ class Step:
         ledger.trained(k)
         if not scored:
             engine.observe(ids, outputs, "training")
-        return outputs, weights
+        return weighted_mean(outputs.loss, None if weights is None else weights / k), outputs
 
-    def whole(
-        self, engine: Engine, ledger: Ledger, batch: Batch
-    ) -> tuple[Outputs, Float[Tensor, " k"] | None]:
+    def whole(self, engine: Engine, ledger: Ledger, batch: Batch) -> tuple[Tensor, Outputs]:
         """Run the whole batch and observe it in passing."""
         ids, data = batch
         outputs = self.run(data, len(ids))
         begun = time.perf_counter()
         if not engine.observe(ids, outputs, "training") and self.policy.signals:
             ledger.ignored_observations += len(ids)
-        weights = engine.weights(ids)
+        shares = engine.weights(ids, over=len(ids))
         ledger.seconds["selecting"] += time.perf_counter() - begun
-        return outputs, weights
+        return weighted_mean(outputs.loss, shares), outputs
 
 
-def reduce(losses: Float[Tensor, " k"], weights: Float[Tensor, " k"] | None) -> Tensor:
-    """The mean of weights * losses in float32, over the rows and not over the weights."""
+def weighted_mean(losses: Float[Tensor, " k"], shares: Float[Tensor, " k"] | None) -> Tensor:
+    """(weights * losses).mean() over the k rows in float32, with `shares` = weights / k or None for all 1.
+
+    The division comes before the graph: a dot product is then the cheapest node for it.
+    """
     if losses.dtype in _HALF:
         losses = losses.float()
-    if weights is None:
-        return losses.mean()
-    # The cheapest graph of (weights * losses).mean().
-    return torch.dot(losses, weights.to(losses) / len(losses))
+    return losses.mean() if shares is None else torch.dot(losses, shares.to(losses))

@@ -11,7 +11,7 @@ import samplewise as sw
 from samplewise.engine import Engine
 from samplewise.outputs import Outputs
 from samplewise.scoring import device_of
-from samplewise.step import reduce
+from samplewise.step import weighted_mean
 from tests.seams.toys import Net, make
 
 N, B = 20, 8
@@ -45,7 +45,7 @@ def test_a_step_waits_for_nothing(name):
         assert rows.device.type == "meta"
         batch_level = selector.policy.batch_picker is not None
         assert len(rows) == (B // 4 if batch_level else B)
-        assert reduce(torch.rand(len(rows), device="meta"), weights).device.type == "meta"
+        assert weighted_mean(torch.rand(len(rows), device="meta"), weights).device.type == "meta"
 
 
 def test_planned_weights_are_looked_up_where_the_ids_are():
