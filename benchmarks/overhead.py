@@ -309,7 +309,8 @@ def markdown(about: Row, rows: list[Row]) -> str:
         f"torch {about['torch']}, numpy {about['numpy']}, Python {about['python']}; load at the start "
         f"{about['load_at_start']:.1f}. CPU time of the thread: median (10th to 90th percentile). Made with "
         "`python benchmarks/overhead.py --out benchmarks/results/overhead.json`; a step is what "
-        "`selector.loss` adds to the bare `forward(batch).mean()` of the same run.",
+        "`selector.loss` adds to the bare `forward(batch).mean()` of the same run. The machine is a shared "
+        "virtual one that runs at two speeds about 1.5 apart: read a row beside the reference of its block.",
         "",
         "| what | median | spread | target | |",
         "| --- | ---: | ---: | ---: | --- |",
