@@ -34,14 +34,6 @@ def fault(broken_law, words):
     return register
 
 
-@pytest.fixture
-def registry():
-    before = dict(REGISTRY)
-    yield
-    REGISTRY.clear()
-    REGISTRY.update(before)
-
-
 @pytest.mark.usefixtures("registry")
 @pytest.mark.parametrize(("broken_law", "words", "plant"), FAULTS)
 def test_the_law_bites(broken_law, words, plant, monkeypatch):

@@ -8,7 +8,7 @@ import torch
 
 from samplewise import pickers
 from samplewise import recipes as registered
-from samplewise.policy import REGISTRY, Policy, recipe
+from samplewise.policy import Policy, recipe
 from samplewise.schedules import Linear
 from samplewise.testing import LAWS, recipes
 
@@ -45,14 +45,6 @@ def balanced() -> Policy:
 
 
 FORMS = {adaptive: "batch", independent: "epoch", actual: "epoch", scheduled: "epoch", balanced: "epoch"}
-
-
-@pytest.fixture
-def registry():
-    before = dict(REGISTRY)
-    yield
-    REGISTRY.clear()
-    REGISTRY.update(before)
 
 
 @pytest.mark.usefixtures("registry")

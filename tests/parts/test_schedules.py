@@ -94,7 +94,7 @@ def test_ranges_of_the_schedules_themselves():
 
 def test_a_schedule_of_ones_own_needs_at():
     class Mine(schedules.Schedule):
-        pass
+        """A schedule that says nothing."""
 
     with pytest.raises(TypeError, match=r"Mine must define at\(epoch, epochs\)"):
         Mine().at(0, 1)

@@ -80,7 +80,7 @@ class Own:
         return {}
 
     def load_state_dict(self, state):
-        pass
+        """Nothing to restore."""
 
 
 def test_an_own_methods_choice_is_what_trains():

@@ -18,7 +18,7 @@ def through_a_file(state):
 
 
 class Interrupted(Exception):  # noqa: N818 - a signal, not an error
-    pass
+    """The run ends here."""
 
 
 def build(name, workers):
@@ -194,3 +194,15 @@ def test_the_plan_is_kept_and_not_drawn_again():
     )
     other.load_state_dict(state)
     assert [batch.ids.tolist() for batch in other.loader()] == rest
+
+
+def test_another_batch_size_goes_on_at_the_same_sample():
+    first, _ = make("full", epochs=2, model=Net(dropout=0.0), batch_size=6)
+    batches = iter(first.loader())
+    for _ in range(2):
+        first.loss(next(batches))
+    other, _ = make("full", epochs=2, model=Net(dropout=0.0), batch_size=4)
+    other.load_state_dict(through_a_file(first.state_dict()))
+    assert other.progress == pytest.approx(3 / -(-N // 4) / 2)
+    rest = [i for batch in other.loader() for i in batch.ids.tolist()]
+    assert rest == [i for batch in batches for i in batch.ids.tolist()]

@@ -43,7 +43,7 @@ class CountingModel(nn.Module):
             self.rows_without_grad += len(x)
             return logits
         self.rows_with_grad += len(x)
-        logits.register_hook(self._arrived)  # type: ignore[no-untyped-call]
+        logits.register_hook(self._arrived)  # type: ignore[no-untyped-call]  # torch's stub has no types
         return logits
 
     def _arrived(self, gradient: Tensor) -> None:
