@@ -1,120 +1,19 @@
-"""Pickers: pure functions from scores to the samples that train, with their weights.
-
-A picker sees a `Pool` of m candidates and returns a `Picked`. `keep` is always the share kept.
-"""
+"""Pickers over one number a sample: draws, the highest, and the rules of the dynamic methods."""
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from samplewise import ranking
 from samplewise.checks import Range, checked
+from samplewise.pickers.base import Budgeted, Keep, Picked, Picker, Pool, Rows
 from samplewise.schedules import Schedule, number
 
-__all__ = [
-    "AdaptiveTopK",
-    "BelowMean",
-    "Budgeted",
-    "EpsilonGreedy",
-    "HideEasy",
-    "PerClass",
-    "Picked",
-    "Picker",
-    "Pool",
-    "TopK",
-    "Uniform",
-    "Weighted",
-]
-
-Keep = Annotated[float | Schedule, Range(0, 1, open_low=True)]
-Rows = Int[Tensor, " k"]
-
-
-class Pool(NamedTuple):
-    """The candidates: m of them, what is remembered of each, and a private generator.
-
-    `ids` order equal scores inside a batch (without them the position does); `least` rows are kept
-    whatever the share; `labels` (m,) are there if the data set has them.
-    """
-
-    m: int
-    rng: torch.Generator
-    values: Mapping[str, Tensor] = MappingProxyType({})
-    ranks: str | None = None
-    ids: Tensor | None = None
-    labels: Tensor | None = None
-    least: int = 0
-
-    def scores(self, by: str | None) -> Tensor:
-        """The column `by`, or the one the tracker ranks by; NaN for all while nothing was observed."""
-        name = by or self.ranks
-        if not self.values:
-            return torch.full((self.m,), float("nan"))
-        if name is None or name not in self.values:
-            raise ValueError(f"a picker ranks by {name!r}, but the memory holds {sorted(self.values)}")
-        return self.values[name]
-
-
-class Picked(NamedTuple):
-    """Rows of the pool, ascending, and a weight for each; None stands for all, and for all 1."""
-
-    rows: Rows | None = None
-    weights: Float[Tensor, " k"] | None = None
-
-
-class Picker(ABC):
-    """A choice; subclass it as a frozen dataclass of parameters."""
-
-    nonnegative: ClassVar[bool] = False
-    """Whether the scores must be non-negative, so that a negative loss is refused when it is seen."""
-    on_device: ClassVar[bool] = False
-    """Whether it picks where the scores are, so that an accelerator need not wait for a batch's choice."""
-
-    @abstractmethod
-    def size(self, m: int, least: int = 0) -> tuple[int, bool]:
-        """How many of m it keeps, and whether that is exact or an upper bound until the scores are known."""
-
-    @abstractmethod
-    def pick(self, pool: Pool) -> Picked:
-        """Choose from the pool."""
-
-    def settle(self, state: dict[str, Tensor]) -> "Picker":
-        """The picker in force this epoch, given what is remembered when the epoch begins."""
-        return self
-
-    @property
-    def everything(self) -> bool:
-        """Whether it is certain to keep all, so that no score is needed."""
-        return self.size(1 << 20) == (1 << 20, True)
-
-
-class Budgeted(Picker):
-    """A picker that keeps an exact share."""
-
-    keep: float | Schedule
-
-    def size(self, m: int, least: int = 0) -> tuple[int, bool]:
-        return ranking.budget(m, number(self.keep), least), True
-
-    def pick(self, pool: Pool) -> Picked:
-        k, _ = self.size(pool.m, pool.least)
-        return Picked() if k == pool.m else Picked(self.take(pool, k))
-
-    @property
-    def everything(self) -> bool:
-        return self.keep == 1
-
-    @abstractmethod
-    def take(self, pool: Pool, k: int) -> Rows:
-        """Exactly k rows, ascending."""
+__all__ = ["AdaptiveTopK", "BelowMean", "EpsilonGreedy", "HideEasy", "TopK", "Uniform", "Weighted"]
 
 
 @checked
@@ -172,41 +71,6 @@ class EpsilonGreedy(Budgeted):
         others = np.flatnonzero(~chosen)
         chosen[others[ranking.uniform(len(others), explored, pool.rng).numpy()]] = True
         return torch.from_numpy(np.flatnonzero(chosen))
-
-
-@dataclass(frozen=True)
-class PerClass(Picker):
-    """Another picker inside each class, the budget divided by largest remainder: exact in total."""
-
-    inner: Budgeted
-
-    @property
-    def nonnegative(self) -> bool:  # type: ignore[override]
-        """As the inner picker."""
-        return self.inner.nonnegative
-
-    def size(self, m: int, least: int = 0) -> tuple[int, bool]:
-        return self.inner.size(m, least)
-
-    def pick(self, pool: Pool) -> Picked:
-        if pool.labels is None:
-            raise ValueError("PerClass needs labels: Selector(..., labels=tensor of n class numbers).")
-        k, _ = self.size(pool.m, pool.least)
-        if k == pool.m:
-            return Picked()
-        order = pool.labels.argsort(stable=True)
-        sizes = pool.labels.bincount()
-        quotas = ranking.largest_remainder(k, sizes)
-        rows = []
-        for members, quota in zip(torch.split(order, sizes.tolist()), quotas.tolist(), strict=True):
-            inside = pool._replace(
-                m=len(members),
-                values={name: column[members] for name, column in pool.values.items()},
-                ids=None if pool.ids is None else pool.ids[members],
-                labels=None,
-            )
-            rows.append(members if quota == len(members) else members[self.inner.take(inside, quota)])
-        return Picked(torch.cat(rows).sort().values)
 
 
 @checked

@@ -1,0 +1,143 @@
+"""What a tracker is, trackers in a row, and the columns that they are made of."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor
+
+__all__ = ["Ids", "Pipe", "State", "Tracker", "Values", "at", "column", "only", "write"]
+
+State = dict[str, Tensor]
+Values = dict[str, Tensor]
+Ids = Int[Tensor, " b"]
+
+
+class Tracker(ABC):
+    """Memory of one or more columns; subclass it as a frozen dataclass of parameters."""
+
+    @property
+    @abstractmethod
+    def ranks(self) -> str | None:
+        """The column a picker ranks by unless it names another; None: the first one it is fed."""
+
+    @abstractmethod
+    def start(self, n: int, values: Values) -> State:
+        """Empty columns for n samples, on the device and of the types of the first `values`."""
+
+    @abstractmethod
+    def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
+        """Write what was seen of `ids` and emit what the next tracker is to see (fewer is fine)."""
+
+    def read(self, state: State, ids: Ids | None = None) -> Values:
+        """The columns at `ids`, or whole; derived ones are computed here and cost no memory."""
+        return {}
+
+    def within(self, epochs: int) -> "Tracker":
+        """Itself with what depends on the length of the training filled in; refuses one too short."""
+        return self
+
+    @property
+    def enough(self) -> int | None:
+        """After how many epochs its columns no longer change; None: they do to the end."""
+        return None
+
+    def close(self, state: State) -> None:  # noqa: B027 - most trackers have nothing to do then
+        """Called once when an epoch ends."""
+
+    def restart(self, state: State) -> None:  # noqa: B027
+        """Called when the open epoch begins again."""
+
+    def finish(self, state: State) -> None:  # noqa: B027
+        """Called once when a static score is final: derive columns, drop what only they needed."""
+
+    def __or__(self, following: "Tracker") -> "Pipe":
+        left = self.stages if isinstance(self, Pipe) else (self,)
+        right = following.stages if isinstance(following, Pipe) else (following,)
+        return Pipe(left + right)
+
+
+@dataclass(frozen=True)
+class Pipe(Tracker):
+    """Trackers in a row, each fed what the one before emits."""
+
+    stages: tuple[Tracker, ...]
+
+    @property
+    def ranks(self) -> str | None:
+        """The last stage's."""
+        named = [stage.ranks for stage in self.stages if stage.ranks is not None]
+        return named[-1] if named else None
+
+    def start(self, n: int, values: Values) -> State:
+        state: State = {}
+        values = {name: value[:0] for name, value in values.items()}
+        for stage in self.stages:
+            columns = stage.start(n, values)
+            if twice := sorted(state.keys() & columns.keys()):
+                raise ValueError(f"two trackers of one pipe both keep a column {twice[0]!r}")
+            state |= columns
+            # Observing nobody shows the next stage the names and types of what it will be fed.
+            nobody = torch.empty(0, dtype=torch.int64, device=next(iter(values.values())).device)
+            _, values = stage.observe(state, nobody, values)
+        return state
+
+    def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
+        for stage in self.stages:
+            ids, values = stage.observe(state, ids, values)
+        return ids, values
+
+    def read(self, state: State, ids: Ids | None = None) -> Values:
+        read: Values = {}
+        for stage in self.stages:
+            read |= stage.read(state, ids)
+        return read
+
+    def within(self, epochs: int) -> "Pipe":
+        return Pipe(tuple(stage.within(epochs) for stage in self.stages))
+
+    @property
+    def enough(self) -> int | None:
+        """The first stage's that has one: what it no longer emits, no other sees."""
+        return next((stage.enough for stage in self.stages if stage.enough is not None), None)
+
+    def close(self, state: State) -> None:
+        for stage in self.stages:
+            stage.close(state)
+
+    def restart(self, state: State) -> None:
+        for stage in self.stages:
+            stage.restart(state)
+
+    def finish(self, state: State) -> None:
+        for stage in self.stages:
+            stage.finish(state)
+
+
+def only(values: Values, owner: str) -> Tensor:
+    """The one signal that a tracker can follow."""
+    if len(values) != 1:
+        raise ValueError(f"{owner} follows one signal, but is fed {sorted(values)}")
+    (value,) = values.values()
+    return value
+
+
+def column(n: int, like: Tensor, fill: float = float("nan")) -> Shaped[Tensor, "n ..."]:
+    """An empty column for values like these: float32, truth values, or whole numbers with -1 for never."""
+    shape = (n, *like.shape[1:])
+    if like.dtype == torch.bool:
+        return torch.zeros(shape, dtype=torch.bool, device=like.device)
+    if not like.is_floating_point():
+        return torch.full(shape, -1, dtype=torch.int32, device=like.device)
+    return torch.full(shape, fill, dtype=torch.float32, device=like.device)
+
+
+def at(column: Shaped[Tensor, "n ..."], ids: Ids | None) -> Tensor:
+    """The column at `ids`, or whole."""
+    return column if ids is None else column.index_select(0, ids)
+
+
+def write(column: Shaped[Tensor, "n ..."], ids: Ids, values: Shaped[Tensor, "b ..."]) -> None:
+    """Put values into the column at `ids`."""
+    column.index_copy_(0, ids, values if values.dtype == column.dtype else values.to(column.dtype))
