@@ -68,7 +68,7 @@ def main() -> None:
         path = given.runs / name
         if RunFolder(path).begun:
             settings = experiment.open_folder(path, settings, True, vars(settings))
-        with Watch(terminal(), len(METHODS) * given.seeds, given.epochs) as watch:
+        with Watch(terminal(), experiment.count(settings)) as watch:
             experiment.run(path, settings, watch)
     if all(RunFolder(given.runs / name).results_file.exists() for name in LABELS):
         report(given.runs, given.out)

@@ -58,8 +58,8 @@ def timed(run: Callable[[], Any], repeats: int, inner: int = 1) -> list[float]:
 
 def row(what: str, seconds: list[float], unit: str, target: float | None = None, **more: Any) -> Row:
     """One line of the result: median and spread in `unit`."""
-    scale = {"us": 1e6, "ms": 1e3}[unit]
-    deciles = statistics.quantiles(seconds, n=10)
+    scale = {"us": 1e6, "ms": 1e3, "s": 1.0}[unit]
+    deciles = statistics.quantiles(seconds, n=10) if len(seconds) > 1 else seconds
     value = statistics.median(seconds) * scale
     found: Row = {"what": what, "median": value, "p10": deciles[0] * scale, "p90": deciles[-1] * scale}
     found |= {"unit": unit, "target": target, "repeats": len(seconds)} | more

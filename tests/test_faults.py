@@ -9,6 +9,7 @@ import torch
 
 from samplewise import pickers, signals, trackers
 from samplewise.checks import checked
+from samplewise.choice import choose
 from samplewise.engine import Engine
 from samplewise.ledger import Ledger
 from samplewise.pickers import Budgeted, Keep, Picked, Picker
@@ -17,6 +18,7 @@ from samplewise.rng import generator, seed_of
 from samplewise.schedules import Schedule
 from samplewise.scoring import without_trace
 from samplewise.selector import Selector
+from samplewise.static import Static
 from samplewise.testing import LAWS, Trace, build, ensure, law, recipes, run
 from samplewise.trackers import Tracker
 
@@ -134,7 +136,7 @@ def drops_too_few_of_the_low_set(monkeypatch):
 @fault(laws.budget_is_met, "the least is")
 def hides_more_than_it_may(monkeypatch):
     monkeypatch.setattr("samplewise.ranking.budget", lambda m, keep, least=0: int(keep * m) // 2)
-    monkeypatch.setattr(pickers, "number", lambda value: 0.0 if value == 0.7 else value)
+    monkeypatch.setattr("samplewise.pickers.ranked.number", lambda value: 0.0 if value == 0.7 else value)
     return REGISTRY["kakurenbo"]
 
 
@@ -162,12 +164,13 @@ def one_class_budget_for_all(monkeypatch):
 
 @fault(laws.budget_is_met_by_class, "its share is")
 def gives_the_first_class_everything(monkeypatch):
-    def greedy(k, sizes):
-        before = sizes.cumsum(0) - sizes
-        return (k - before).clamp(min=0).minimum(sizes)
-
-    monkeypatch.setattr("samplewise.ranking.largest_remainder", greedy)
+    monkeypatch.setattr("samplewise.ranking.largest_remainder", _first_class_first)
     return REGISTRY["random_batch"]
+
+
+def _first_class_first(k, sizes):
+    before = sizes.cumsum(0) - sizes
+    return (k - before).clamp(min=0).minimum(sizes)
 
 
 def _global_draw(pool):
@@ -468,6 +471,110 @@ def states_half_its_memory(monkeypatch):
 @fault(laws.stated_memory_is_real, "does not say")
 def states_no_memory(monkeypatch):
     return _swapped()
+
+
+# ------------------------------------------------------------------------- the static level
+
+
+def static_recipe(picker=pickers.TopK, tracker=None, **options):
+    @recipe(paper="-", level="static", source="training")
+    def faulty(keep: Keep = 0.5, balance: bool = False) -> Policy:
+        """Memory: 4 bytes a sample."""
+        made = pickers.PerClass(picker(keep)) if balance else picker(keep)
+        return Policy(
+            signals.loss, tracker or trackers.Last(), made, source="training", final="end", **options
+        )
+
+    return faulty
+
+
+@fault(laws.coreset_budget_is_met, "of 24 kept at keep=0.2, not 5")
+def keeps_one_too_few_of_a_coreset(monkeypatch):
+    return static_recipe(OneShort)
+
+
+@dataclass(frozen=True)
+class WeighsByZero(pickers.TopK):
+    def pick(self, pool):
+        rows = super().pick(pool).rows
+        return Picked(rows, torch.zeros(len(rows)))
+
+
+@fault(laws.coreset_budget_is_met, "weights are not finite and positive")
+def weighs_a_coreset_by_zero(monkeypatch):
+    return static_recipe(WeighsByZero)
+
+
+@fault(laws.coreset_budget_is_met, "its share is")
+def gives_the_first_class_the_coreset(monkeypatch):
+    monkeypatch.setattr("samplewise.choice._refuse_empty_classes", lambda *given: None)
+    monkeypatch.setattr("samplewise.ranking.largest_remainder", _first_class_first)
+    return static_recipe()
+
+
+@fault(laws.a_score_is_final_in_time, "gives a coreset before epoch 0")
+def answers_too_early(monkeypatch):
+    ready = Static.ready
+    monkeypatch.setattr(Static, "ready", lambda self, name: None if self.epoch < 1 else ready(self, name))
+    return _free_but_late()
+
+
+def _free_but_late():
+    @recipe(paper="-", level="static", source="none")
+    def random_late(keep: Keep = 0.5) -> Policy:
+        return Policy(picker=pickers.Uniform(keep), final=2)
+
+    return random_late
+
+
+@dataclass(frozen=True)
+class Enough(trackers.Last):
+    @property
+    def enough(self):
+        return 2
+
+
+@fault(laws.a_score_is_final_in_time, "plans no coreset")
+def goes_on_recording(monkeypatch):
+    monkeypatch.setattr(
+        Static,
+        "_recording",
+        lambda self, source: self.records if source == "training" and self.epoch != 2 else {},
+    )
+    return static_recipe(tracker=Enough())
+
+
+@fault(laws.a_coreset_is_the_same_from_everywhere, "a loaded state makes another")
+def saves_without_its_last_chunk(monkeypatch):
+    save = Static.state_dict
+
+    def hasty(self):
+        state = save(self)
+        return {**state, "memory": {name: column.flip(0) for name, column in state["memory"].items()}}
+
+    monkeypatch.setattr(Static, "state_dict", hasty)
+    return static_recipe()
+
+
+@fault(laws.a_coreset_is_the_same_from_everywhere, "the table makes another")
+def draws_from_the_table_by_another_seed(monkeypatch):
+    monkeypatch.setattr(
+        "samplewise.scores.choose", lambda *given, **more: choose(*given[:5], 7, *given[6:], **more)
+    )
+    return REGISTRY["random"]
+
+
+@fault(laws.a_coreset_is_the_same_from_everywhere, "a recorder makes another|gives other scores")
+def recorders_share_one_tracker(monkeypatch):
+    measured = Static._measured
+
+    def twice(self, ids, outputs, records, good):
+        measured(self, ids, outputs, records, good)
+        if len(self.records) > 1:
+            self._states["mine"]["loss"][ids] = -outputs.loss
+
+    monkeypatch.setattr(Static, "_measured", twice)
+    return static_recipe()
 
 
 # -------------------------------------------------------------------------- exemptions, hatch

@@ -4,6 +4,7 @@ from samplewise import pickers, recipes, schedules, signals, trackers
 from samplewise.classifier import classifier
 from samplewise.outputs import Batch, Outputs
 from samplewise.policy import Policy, recipe
+from samplewise.recorder import Recorder
 from samplewise.scores import ScoreTable, Subset
 from samplewise.scoring import Scoring
 from samplewise.selector import Selector
@@ -14,6 +15,7 @@ __all__ = [
     "Batch",
     "Outputs",
     "Policy",
+    "Recorder",
     "ScoreTable",
     "Scoring",
     "Selector",

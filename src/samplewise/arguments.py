@@ -31,7 +31,7 @@ def check_policy(
     labels: Tensor | None,
 ) -> None:
     """Refuse a policy that lacks what it will need."""
-    if not n and (policy.tracker is not None or policy.picker is not None):
+    if not n and (policy.tracker is not None or policy.picker is not None or policy.level == "static"):
         raise ValueError(f"{policy.name} remembers or plans every sample: it needs n, not None.")
     if policy.by_class and labels is None:
         raise ValueError(f"{policy.name} chooses by class: give Selector(labels=...), {n} numbers.")

@@ -1,5 +1,7 @@
 """Several processes: who am I, and what did the others see. The only file with torch.distributed."""
 
+import math
+
 import torch
 import torch.distributed as c10d
 from jaxtyping import Int
@@ -21,16 +23,21 @@ def rank() -> int:
 def gather(ids: Int[Tensor, " m"], columns: list[Tensor]) -> tuple[Int[Tensor, " k"], list[Tensor]]:
     """Every rank's `(ids, columns)`, rank 0's first; an id that several ranks hold counts once.
 
-    One int64 buffer a rank: ids are never floats, 32-bit values travel as their bits, and shorter
-    ranks are padded with id -1, since gathering unequal sizes aborts the process.
+    Columns are (m,) or (m, w). One int64 buffer a rank: ids are never floats, values travel as the bits
+    of their float32, and shorter ranks are padded with id -1, since gathering unequal sizes aborts the
+    process.
     """
     sizes = [torch.zeros(1, dtype=torch.int64, device=ids.device) for _ in range(world())]
     c10d.all_gather(sizes, torch.tensor([len(ids)], device=ids.device))
     most = int(torch.cat(sizes).max())
-    mine = torch.full((1 + len(columns), most), -1, dtype=torch.int64, device=ids.device)
+    widths = [math.prod(column.shape[1:]) for column in columns]
+    mine = torch.full((1 + sum(widths), most), -1, dtype=torch.int64, device=ids.device)
     mine[0, : len(ids)] = ids
-    for row, column in enumerate(columns, start=1):
-        mine[row, : len(ids)] = column.view(torch.int32) if column.is_floating_point() else column
+    row = 1
+    for column, width in zip(columns, widths, strict=True):
+        bits = column.float().view(torch.int32) if column.is_floating_point() else column
+        mine[row : row + width, : len(ids)] = bits.reshape(len(ids), width).T
+        row += width
     all_ranks = [torch.empty_like(mine) for _ in range(world())]
     c10d.all_gather(all_ranks, mine)
     packed = torch.cat(all_ranks, dim=1)
@@ -39,12 +46,13 @@ def gather(ids: Int[Tensor, " m"], columns: list[Tensor]) -> tuple[Int[Tensor, "
     first = torch.full((len(unique),), packed.shape[1], device=ids.device)
     first.scatter_reduce_(0, owner, torch.arange(packed.shape[1], device=ids.device), "amin")
     values = packed[:, first]
-    unpacked = []
-    for row, column in enumerate(columns, start=1):
+    unpacked, row = [], 1
+    for column, width in zip(columns, widths, strict=True):
+        found = values[row : row + width].T.reshape(len(unique), *column.shape[1:])
         if column.is_floating_point():
-            unpacked.append(values[row].to(torch.int32).view(torch.float32))
-        else:
-            unpacked.append(values[row].to(column.dtype))
+            found = found.to(torch.int32).view(torch.float32)
+        unpacked.append(found.to(column.dtype))
+        row += width
     return unique, unpacked
 
 

@@ -109,6 +109,13 @@ class Engine(Memory):
         self._passed = self._weight_of = None
         return self.last_plan
 
+    def pass_reads(self, epoch: int) -> set[str]:
+        """The fields of `Outputs` that the pass before `epoch` is for."""
+        return set(self.policy.reads)
+
+    def refuse_drop_last(self, drop_last: bool) -> None:
+        """Raise where a loader that drops the last batch would leave out what must be seen."""
+
     def preview(self, epoch: int) -> tuple[int, bool]:
         """How many samples `epoch` will have, and whether that is certain or an upper bound."""
         if self.opened and epoch == self.epoch:
@@ -244,9 +251,10 @@ class Engine(Memory):
         return columns[name]
 
     def columns(self) -> dict[str, Shaped[Tensor, " n"]]:
-        """Every score column, NaN where never observed; empty before the first observation."""
+        """Every score column, NaN where never observed; empty before the first observation. No vectors."""
         tracker = self.tracker(self.epoch)
-        return tracker.read(self.memory) if self.memory and tracker is not None else {}
+        read = tracker.read(self.memory) if self.memory and tracker is not None else {}
+        return {name: column for name, column in read.items() if column.ndim == 1}
 
     def lr_factor(self, epoch: int) -> float:
         """1 / share that trains, for policies that ask for it."""
@@ -271,6 +279,7 @@ class Engine(Memory):
             "selected_in": self._selected_in,
             "ids": None if plan is None else plan.ids.clone(),
             "weights": None if plan is None or plan.weights is None else plan.weights.clone(),
+            "weighting": None if plan is None else plan.weighting,
             "passed": None if self._passed is None else self._passed.clone(),
             "times_selected": self.times_selected.clone(),
             "memory": {name: column.clone() for name, column in self.memory.items()},
@@ -280,7 +289,9 @@ class Engine(Memory):
         """Continue from a state of the same policy over the same data set."""
         self.epoch, self.step, self.opened = state["epoch"], state["step"], state["opened"]
         self._planned_in, self._selected_in = state["planned_in"], state["selected_in"]
-        self._plan = None if state["ids"] is None else Subset(state["ids"].clone(), _clone(state["weights"]))
+        self._plan = None
+        if state["ids"] is not None:
+            self._plan = Subset(state["ids"].clone(), _clone(state["weights"]), {}, state["weighting"])
         self._passed, self._failed, self._weight_of = _clone(state["passed"]), None, None
         self.times_selected = state["times_selected"].clone()
         self.memory = {name: column.clone() for name, column in state["memory"].items()}

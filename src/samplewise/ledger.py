@@ -21,32 +21,53 @@ class Ledger:
         self.samples_backpropagated = 0
         self.training_forwards = 0
         self.scoring_forwards = 0
+        self.scoring_backwards = 0
         self.ignored_observations = 0
         self.ordinary_samples = 0.0
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self.plain_seconds, self.plain_samples = 0.0, 0
         self.baseline_seconds: float | None = None
+        self.prior_cost, self.prior_seconds = 0.0, 0.0
+        self.stretch = 1.0
 
     def trained(self, samples: int) -> None:
         """Count samples that went forward with a graph and backward."""
         self.training_forwards += samples
         self.samples_backpropagated += samples
 
+    def scored(self, cost: float, seconds: float) -> None:
+        """Charge what choosing the coreset cost in a training before this one."""
+        self.prior_cost += cost
+        self.prior_seconds += seconds
+
     @property
     def wall(self) -> float:
-        """Seconds in all stages."""
+        """Seconds in all stages, and those of the scoring run before."""
+        return self.wall_without_scoring + self.prior_seconds
+
+    @property
+    def wall_without_scoring(self) -> float:
+        """Seconds in all stages of this run."""
         return sum(self.seconds.values())
 
     @property
     def cost(self) -> float:
-        """Forward units spent: 1 a forward, 2 a backward."""
+        """Forward units spent, 1 a forward and 2 a backward, and those of the scoring run before."""
+        return self.cost_without_scoring + self.prior_cost
+
+    @property
+    def cost_without_scoring(self) -> float:
+        """Forward units of this run."""
         forwards = self.training_forwards + self.scoring_forwards
-        return FORWARD * forwards + BACKWARD * self.samples_backpropagated
+        return FORWARD * forwards + BACKWARD * (self.samples_backpropagated + self.scoring_backwards)
 
     @property
     def ordinary_cost(self) -> float:
-        """Forward units that ordinary training would have spent up to here."""
-        return (FORWARD + BACKWARD) * self.ordinary_samples
+        """Forward units that ordinary training would have spent up to here.
+
+        `stretch` is how many epochs this run has for one of ordinary training (Strategy P: 1 / keep).
+        """
+        return (FORWARD + BACKWARD) * self.ordinary_samples / self.stretch
 
     @property
     def cost_share(self) -> float:
@@ -61,7 +82,8 @@ class Ledger:
     @property
     def overhead(self) -> float:
         """The share of the wall clock that went into scoring and selecting."""
-        return (self.seconds["scoring"] + self.seconds["selecting"]) / self.wall if self.wall else 0.0
+        spent = self.seconds["scoring"] + self.seconds["selecting"] + self.prior_seconds
+        return spent / self.wall if self.wall else 0.0
 
     @property
     def baseline(self) -> Literal["given", "estimated", "not measured"]:
@@ -78,7 +100,7 @@ class Ledger:
         """
         ordinary = self.baseline_seconds
         if ordinary is None and self.baseline == "estimated":
-            ordinary = self.plain_seconds / self.plain_samples * self.ordinary_samples
+            ordinary = self.plain_seconds / self.plain_samples * self.ordinary_samples / self.stretch
         return 1 - self.wall / ordinary if ordinary else None
 
     def state_dict(self) -> dict[str, Any]:
@@ -93,12 +115,20 @@ class Ledger:
         realised = "not measured"
         if self.realised is not None:
             realised = f"{self.realised:.1%} ({self.baseline})"
+        charged = []
+        if self.prior_cost and self.ordinary_cost:
+            without = 1 - self.cost_without_scoring / self.ordinary_cost
+            charged = [
+                ("of it by the scoring run", f"{self.prior_cost:,.0f}"),
+                ("saved without scoring run", f"{without:.1%}"),
+            ]
         rows = [
             ("samples back-propagated", f"{self.samples_backpropagated:,}"),
             ("training forwards", f"{self.training_forwards:,}"),
             ("scoring forwards", f"{self.scoring_forwards:,}"),
             *((f"seconds {stage}", f"{seconds:.2f}") for stage, seconds in self.seconds.items()),
             ("cost in forwards", f"{self.cost:,.0f}"),
+            *charged,
             ("saved by cost", f"{self.promised:.1%}"),
             ("saved by wall clock", realised),
         ]

@@ -57,7 +57,7 @@ class Memory:
                 f"observe needs int64 ids and one loss for each, got ids {ids.dtype} of shape "
                 f"{tuple(ids.shape)} and losses of shape {tuple(loss.shape)}."
             )
-        used = source in self._sources
+        used = self.uses(source)
         if waits := loss.is_cpu:
             self._refuse(ids, loss)
             if not used:
@@ -80,6 +80,10 @@ class Memory:
         if self._touched is not None:
             self._touched.append(ids)
         return True
+
+    def uses(self, source: str) -> bool:
+        """Whether an observation from `source` is to be remembered now."""
+        return source in self._sources
 
     def remember(self, ids: Ids, outputs: Outputs, source: str, good: Tensor | None) -> None:
         """Signals to the tracker's columns, where the losses are; rows that are not `good` stay."""

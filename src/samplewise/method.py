@@ -11,6 +11,7 @@ from samplewise.engine import Engine
 from samplewise.outputs import Outputs
 from samplewise.policy import Policy
 from samplewise.scores import Subset
+from samplewise.static import Static
 
 __all__ = ["Adopted", "Method", "adopt"]
 
@@ -38,6 +39,8 @@ class Method(Protocol):
 
 def adopt(policy: Any, n: int, epochs: int, seed: int, labels: Tensor | None) -> Engine:
     """The engine for a policy, or around a method of one's own."""
+    if isinstance(policy, Policy) and policy.level == "static":
+        return Static(policy, n, epochs, seed, labels)
     if isinstance(policy, Policy):
         return Engine(policy, n, epochs, seed, labels)
     if isinstance(policy, Method):

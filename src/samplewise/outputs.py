@@ -24,6 +24,8 @@ class Outputs:
         targets: (b,), class numbers.
         features: (b, d), the input of the last layer.
         head: the last layer's weight (c, d) and bias (c,) or None.
+        gradient_norm: (b,), the norm of each sample's gradient over all parameters; a pass for `grand`
+            fills it in, engine users who want that score give it.
     """
 
     loss: Tensor
@@ -31,6 +33,7 @@ class Outputs:
     targets: Tensor | None = None
     features: Tensor | None = None
     head: tuple[Tensor, Tensor | None] | None = None
+    gradient_norm: Tensor | None = None
 
 
 class Batch(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -10,14 +11,15 @@ from torch.utils.data import DataLoader, Sampler
 
 from samplewise import dist
 from samplewise.engine import Engine
+from samplewise.gradients import norms_and_losses
 from samplewise.loader import IdCollate, IdDataset, in_order
-from samplewise.outputs import as_outputs
+from samplewise.outputs import Outputs, as_outputs
 from samplewise.scoring import device_of, host_rng_kept, without_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from samplewise.selector import Selector
+    from samplewise.calls import EngineCalls
 
 __all__ = ["quietly", "run"]
 
@@ -37,8 +39,8 @@ class _Given(Sampler[int]):
         return in_order(self.ids)
 
 
-def run(selector: Selector, engine: Engine, epoch: int) -> int:
-    """Observe what `epoch` wants seen; returns how many samples this process forwarded.
+def run(selector: EngineCalls, engine: Engine, epoch: int) -> tuple[int, int]:
+    """Observe what `epoch` wants seen; how many samples this process ran forward, and how many backward.
 
     Several processes share the work in equal parts, padded by repeating ids, so that a wrapped model
     is called equally often everywhere; each then takes over what the others saw.
@@ -52,6 +54,9 @@ def run(selector: Selector, engine: Engine, epoch: int) -> int:
     if world > 1:
         padded = -(-len(ids) // world) * world
         ids = ids.repeat(-(-padded // len(ids)))[:padded][dist.rank() :: world]
+    reads = engine.pass_reads(epoch)
+    gradients = "gradient_norm" in reads
+    plain = not gradients or bool(reads - {"loss", "gradient_norm"})
     scoring, device = selector.scoring, device_of(selector.model)
     loader = DataLoader(
         IdDataset(selector.dataset if scoring.dataset is None else scoring.dataset),
@@ -64,9 +69,15 @@ def run(selector: Selector, engine: Engine, epoch: int) -> int:
     with host_rng_kept(), without_trace(selector.model, scoring):
         for batch in loader:
             seen, data = batch.to(device)
-            engine.observe(seen, as_outputs(selector.forward(data), len(seen)), "pass")
+            if gradients:
+                norms, losses = norms_and_losses(selector.model, selector.forward, data, len(seen))
+                outputs = Outputs(loss=losses, gradient_norm=norms)
+            if plain:
+                shown = as_outputs(selector.forward(data), len(seen))
+                outputs = replace(shown, gradient_norm=norms) if gradients else shown
+            engine.observe(seen, outputs, "pass")
     engine.merge()
-    return len(ids)
+    return len(ids) * (plain + gradients), len(ids) * gradients
 
 
 def quietly(read: Callable[..., T], *arguments: Any) -> T:

@@ -13,10 +13,11 @@ from samplewise.schedules import Annealed, Schedule, resolve
 from samplewise.signals import Signal, needs
 from samplewise.trackers import Tracker
 
-__all__ = ["REGISTRY", "Level", "Policy", "Recipe", "Source", "recipe"]
+__all__ = ["REGISTRY", "Level", "Policy", "Recipe", "Source", "Weighting", "recipe"]
 
 Level = Literal["static", "epoch", "batch", "epoch+batch"]
 Source = Literal["none", "training", "pass", "training+pass"]
+Weighting = Literal["none", "per_sample", "batch_mean"]
 
 
 @checked
@@ -35,6 +36,9 @@ class Policy:
             selection), `training+pass` (a pass over the samples left out of the epoch before), `none`.
         lr: whether `Selector.lr_factor` follows the kept share: by its `nominal` value, by the share
             `actual`ly planned, or not at all (None).
+        final: for level static, the epoch before which the score is final: 0 is before training,
+            `end` after the last epoch. A tracker that needs fewer epochs ends earlier.
+        weighting: how a static coreset's scores weigh its samples, unless `subset` is told otherwise.
     """
 
     signal: Signal | tuple[Signal, ...] = ()
@@ -44,6 +48,8 @@ class Policy:
     every: Annotated[int, Range(1)] = 1
     source: Source = "none"
     lr: Literal["nominal", "actual"] | None = None
+    final: Annotated[int | Literal["end"] | None, Range(0)] = None
+    weighting: Weighting = "none"
     name: str = field(default="policy", compare=False)
     params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), compare=False, repr=False)
 
@@ -54,6 +60,8 @@ class Policy:
             raise ValueError("Policy.source must be 'none' exactly when there is no signal.")
         if self.signals and self.tracker is None:
             raise ValueError("Policy.tracker must be given when there is a signal: trackers.Last().")
+        if self.final is not None and (self.picker is None or self.batch_picker is not None):
+            raise ValueError("a static Policy (final=...) has a picker and no batch_picker.")
 
     @property
     def signals(self) -> tuple[Signal, ...]:
@@ -62,7 +70,9 @@ class Policy:
 
     @property
     def level(self) -> Level:
-        """When it chooses: once an epoch, in every batch, or both."""
+        """When it chooses: once, once an epoch, in every batch, or both."""
+        if self.final is not None:
+            return "static"
         if self.batch_picker is None:
             return "epoch"
         return "batch" if self.picker is None else "epoch+batch"
@@ -81,11 +91,16 @@ class Policy:
         return named or tracked or (self.signals[0].__name__ if self.signals else None)
 
     @property
-    def needs(self) -> tuple[str, ...]:
-        """What forward must return: the names of the fields of `Outputs` that the signals read."""
+    def reads(self) -> tuple[str, ...]:
+        """The names of the fields of `Outputs` that the signals read."""
         names = [name for signal in self.signals for name in needs(signal)]
         names = ["head" if name in ("weight", "bias") else name for name in names]
         return tuple(dict.fromkeys(["loss", *names]))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What forward must return: all that is read but what a pass fills in itself."""
+        return tuple(name for name in self.reads if name != "gradient_norm")
 
     @property
     def nonnegative(self) -> bool:
@@ -120,6 +135,11 @@ class Policy:
                     f"epochs must be more than 2 x {ends} annealing epochs for {self.name}, got {epochs}. "
                     "Train longer, or give anneal=0."
                 )
+        if isinstance(self.final, int) and self.final > epochs:
+            raise ValueError(f"{self.name} scores before epoch {self.final}, but training has {epochs}.")
+        for part in _parts(self):
+            if hasattr(part, "within"):
+                part.within(epochs)
         if any(isinstance(part, Schedule) for part in _parts(self)):
             for epoch in range(epochs):
                 self.at(epoch, epochs)
@@ -200,7 +220,9 @@ class Recipe:
         built = self._build(*bound.args, **bound.kwargs)
         if not isinstance(built, Policy):
             return built
-        if (built.level, built.source) != (self.level, self.source):
+        # Some static recipes take another one's score, and its source with it.
+        fixed = built.source if self.level == "static" else self.source
+        if (built.level, built.source) != (self.level, fixed):
             raise ValueError(
                 f"{self.name} is registered as {self.level} from {self.source}, "
                 f"but builds a policy {built.level} from {built.source}"

@@ -16,6 +16,7 @@ __all__ = [
     "Linear",
     "Power",
     "Schedule",
+    "WarmUp",
     "complement",
     "number",
     "resolve",
@@ -31,6 +32,10 @@ class Schedule:
     def at(self, epoch: int, epochs: int) -> float:
         """The number in force in `epoch` (0-based) of a training of `epochs`."""
         raise TypeError(f"{type(self).__name__} must define at(epoch, epochs)")
+
+    def within(self, epochs: int) -> "Schedule":
+        """Itself; a schedule that needs a longer training refuses one of `epochs`."""
+        return self
 
 
 def _at(number: "float | Schedule", epoch: int, epochs: int) -> float:
@@ -146,6 +151,31 @@ class Every(Schedule):
 
     def at(self, epoch: int, epochs: int) -> float:
         return _at(self.otherwise if epoch % self.period else self.value, epoch, epochs)
+
+
+@checked
+@dataclass(frozen=True)
+class WarmUp(Schedule):
+    """1 in the first `period` epochs, `then` in all others; a training has at least two periods.
+
+    >>> [WarmUp(0.3, period=2).at(e, 5) for e in range(5)]
+    [1.0, 1.0, 0.3, 0.3, 0.3]
+    """
+
+    then: float | Schedule
+    period: Annotated[int, Range(1)]
+
+    def at(self, epoch: int, epochs: int) -> float:
+        return 1.0 if epoch < self.period else _at(self.then, epoch, epochs)
+
+    def within(self, epochs: int) -> "WarmUp":
+        if epochs < 2 * self.period and self.then != 1:
+            raise ValueError(
+                f"period must be at most half the {epochs} epochs, because the first period is a warm-up "
+                f"on all samples, got {self.period}. Train {2 * self.period} epochs, or give "
+                f"period={max(1, epochs // 2)}."
+            )
+        return self
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
-"""`Subset` and `ScoreTable`: what was chosen and what was measured, in memory and as Parquet."""
+"""`ScoreTable`: what was measured of every sample, in memory and as Parquet, and the subsets made of it."""
 
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,38 +7,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from samplewise.checks import nearest, require
+from samplewise.checks import nearest
+from samplewise.choice import choose, ranked_column
+from samplewise.parquet import read_columns, write_columns
+from samplewise.policy import Policy, Weighting
+from samplewise.subset import Subset
+from samplewise.written import from_repr
 
 __all__ = ["ScoreTable", "Subset", "versions"]
-
-
-@dataclass(frozen=True)
-class Subset:
-    """Samples of a data set: `ids` ascending (k,), a weight for each or None for all 1, and their origin."""
-
-    ids: Int[Tensor, " k"]
-    weights: Float[Tensor, " k"] | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def to_parquet(self, path: str | Path) -> None:
-        """Write the columns `id` and `weight`; the provenance goes into the schema."""
-        weights = torch.ones(len(self.ids)) if self.weights is None else self.weights
-        _write(path, {"id": self.ids, "weight": weights}, self.provenance)
-
-    @classmethod
-    def read(cls, path: str | Path) -> "Subset":
-        """Read what `to_parquet` wrote."""
-        columns, provenance = _read(path, ("id", "weight"))
-        weights = columns["weight"]
-        return cls(columns["id"], None if bool((weights == 1).all()) else weights, provenance)
 
 
 @dataclass(frozen=True)
@@ -71,7 +50,7 @@ class ScoreTable:
         columns = {"id": self.ids}
         if self.labels is not None:
             columns["label"] = self.labels
-        _write(
+        write_columns(
             path,
             columns | dict(self.columns) | {"times_selected": self.times_selected},
             self.provenance,
@@ -80,13 +59,76 @@ class ScoreTable:
     @classmethod
     def read(cls, path: str | Path) -> "ScoreTable":
         """Read what `to_parquet` wrote."""
-        columns, provenance = _read(path, ("id", "times_selected"))
+        columns, provenance = read_columns(path, ("id", "times_selected"))
         ids, times, labels = (
             columns.pop("id"),
             columns.pop("times_selected"),
             columns.pop("label", None),
         )
         return cls(ids, columns, times, labels, provenance)
+
+    def policy(self, name: str) -> Policy:
+        """The static policy whose scores are in the column `name`."""
+        methods = self.provenance.get("methods", {})
+        written = methods.get(name)
+        if written is None and self.provenance.get("recipe") == name:
+            written = self.provenance.get("policy")
+        if written is None and name not in methods and name in self.columns:
+            written = f"recipes.{name}()"
+        if written is None:
+            known = [*methods, *self.columns]
+            raise ValueError(f"no method {name!r} was recorded here.{nearest(name, known)}")
+        policy = from_repr(written)
+        if policy.final is None:
+            raise ValueError(f"{name} is a method of level {policy.level}: only static ones make a subset.")
+        return policy
+
+    def subset(
+        self,
+        name: str,
+        *,
+        keep: float | None = None,
+        balance: bool | None = None,
+        weights: Weighting | None = None,
+        normalize: Literal["mean1"] | None = None,
+        seed: int | None = None,
+    ) -> Subset:
+        """The coreset of a static method whose scores are here: see `Selector.subset`.
+
+        Args:
+            name: of the method, as it was recorded.
+            keep: the share kept; None: what the method was recorded with.
+            balance: choose inside each class.
+            weights: importance weights; None: the method's own.
+            normalize: "mean1" divides them by their mean over the subset.
+            seed: of the draws; None: the recording's.
+        """
+        policy = self.policy(name)
+        ranks = ranked_column(policy)
+        inside = {
+            key.removeprefix(f"{name}_"): column
+            for key, column in self.columns.items()
+            if key.startswith(f"{name}_")
+        }
+        if ranks is not None:
+            inside[ranks] = self[name]
+        provenance = {key: value for key, value in self.provenance.items() if key != "methods"}
+        provenance["scoring"] = self.provenance.get("scoring", {}).get(name)
+        if seed is None:
+            seed = int(provenance.get("seed") or 0)
+        return choose(
+            policy,
+            name,
+            inside,
+            len(self),
+            self.labels,
+            seed,
+            keep,
+            balance,
+            weights,
+            normalize,
+            provenance | {"method": name, "draw_seed": seed},
+        )
 
     @classmethod
     def combine(cls, tables: Sequence["ScoreTable"], how: Literal["mean", "sum"] = "mean") -> "ScoreTable":
@@ -99,7 +141,13 @@ class ScoreTable:
         for table in tables[1:]:
             same = len(table) == len(first) and bool((table.ids == first.ids).all())
             prints = {t.provenance.get("fingerprint") for t in (first, table)}
-            if not same or len(prints) > 1 or table.columns.keys() != first.columns.keys():
+            methods = {str(t.provenance.get("methods")) for t in (first, table)}
+            if (
+                not same
+                or len(prints) > 1
+                or len(methods) > 1
+                or table.columns.keys() != first.columns.keys()
+            ):
                 raise ValueError("combine needs tables of the same data set with the same columns.")
         columns = {}
         for name in first.columns:
@@ -107,8 +155,18 @@ class ScoreTable:
             columns[name] = stacked.mean(0) if how == "mean" else stacked.sum(0)
         times = torch.stack([table.times_selected for table in tables]).sum(0)
         provenance: dict[str, Any] = {"combined": how, "runs": [dict(table.provenance) for table in tables]}
-        provenance["fingerprint"] = first.provenance.get("fingerprint")
+        kept = ("fingerprint", "methods", "recipe", "policy", "n", "model", "epochs")
+        provenance["scoring"] = _summed([table.provenance.get("scoring", {}) for table in tables])
+        provenance |= {key: first.provenance[key] for key in kept if key in first.provenance}
         return cls(first.ids, columns, times, first.labels, provenance)
+
+
+def _summed(scorings: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    """What several scoring runs cost together, method by method."""
+    return {
+        name: {key: sum(scoring.get(name, {}).get(key, 0.0) for scoring in scorings) for key in spent}
+        for name, spent in scorings[0].items()
+    }
 
 
 def versions() -> dict[str, str]:
@@ -118,32 +176,3 @@ def versions() -> dict[str, str]:
         "torch": str(torch.__version__),
         "python": platform.python_version(),
     }
-
-
-def _write(path: str | Path, columns: Mapping[str, Tensor], provenance: Mapping[str, Any]) -> None:
-    pa, parquet = require("pyarrow", "scores"), require("pyarrow.parquet", "scores")
-    table = pa.table({name: column.cpu().numpy() for name, column in columns.items()})
-    note = json.dumps(dict(provenance), default=str)
-    table = table.replace_schema_metadata({"samplewise": note})
-    parquet.write_table(table, path, write_page_checksum=True)
-
-
-def _read(path: str | Path, required: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    pa, parquet = require("pyarrow", "scores"), require("pyarrow.parquet", "scores")
-    try:
-        table = parquet.read_table(path, page_checksum_verification=True)
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:  # a damaged page or footer is pyarrow's OSError
-        raise ValueError(f"{path} is not a readable Parquet file: {error}") from error
-    if missing := [name for name in required if name not in table.column_names]:
-        raise ValueError(f"{path} has no column {missing[0]!r}: it has {table.column_names}.")
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
-        if not any(is_kind(column.type) for is_kind in kinds):
-            raise ValueError(f"{path}: column {name!r} must hold numbers, got {column.type}.")
-        if column.null_count:
-            raise ValueError(f"{path}: column {name!r} has empty cells.")
-    note = (table.schema.metadata or {}).get(b"samplewise", b"{}")
-    columns = {name: torch.from_numpy(np.array(table[name].to_numpy())) for name in table.column_names}
-    return columns, json.loads(note)

@@ -6,21 +6,21 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int
 from torch import Tensor, nn
 
-from samplewise import dist, passes, recipes
+from samplewise import dist, recipes
 from samplewise.arguments import check_policy, check_types
+from samplewise.calls import EngineCalls
 from samplewise.checks import Range, check_arguments
-from samplewise.dataset import fingerprint, labels_of, length_of
+from samplewise.dataset import labels_of, length_of
 from samplewise.ledger import Ledger
 from samplewise.loader import Loader, PlanSampler, refuse_foreign
 from samplewise.method import adopt
-from samplewise.outputs import Batch, Outputs, as_batch, as_outputs
+from samplewise.outputs import Batch, as_batch
+from samplewise.pickers import Given
 from samplewise.policy import Policy
 from samplewise.rng import seed_of
-from samplewise.scores import ScoreTable, Subset, versions
 from samplewise.scoring import Scoring
 from samplewise.state import refuse_damaged
 from samplewise.step import Step
@@ -30,7 +30,7 @@ __all__ = ["Selector"]
 Ids = Int[Tensor, " b"]
 
 
-class Selector:
+class Selector(EngineCalls):
     """Decides for every sample whether it is worth training on, and keeps the account.
 
     Args:
@@ -80,12 +80,22 @@ class Selector:
         if isinstance(policy, Policy):
             check_policy(policy, self.n, self.dataset, model, batch_size, self.labels)
         self._ledger = Ledger()
+        self._scored: dict[str, dict[str, float]] = {}
+        self._check_given()
         self._step = Step(self.policy, forward, model, self.scoring)
         self._drop_last = False
         self.collate: Callable[[list[Any]], Any] | None = None
         self._batches = self._samples = self._counted = self._skip = 0
         self._started = self._resumed = self._warned = self._heard = False
         self._first_narrowed: int | None = None
+
+    def _check_given(self) -> None:
+        """A coreset that was chosen before must be of these data; what choosing it cost is charged."""
+        if not isinstance(given := self.policy.picker, Given):
+            return
+        given.check_fits(self.n, self._fingerprint)
+        if scoring := given.subset.provenance.get("scoring"):
+            self._ledger.scored(scoring["cost"] / dist.world(), scoring["seconds"])
 
     # ------------------------------------------------------------------------------ front door
 
@@ -101,6 +111,7 @@ class Selector:
         if self.batch_size is None:
             raise ValueError("the loader needs a batch size: Selector(..., batch_size=128).")
         self._drop_last = bool(arguments.get("drop_last", False))
+        self._engine.refuse_drop_last(self._drop_last)
         self.collate = arguments.get("collate_fn")
         return Loader(self, self.dataset, self.batch_size, arguments)
 
@@ -138,74 +149,7 @@ class Selector:
         first = epoch if self._first_narrowed is None else self._first_narrowed
         return (epoch - first) % self.scoring.every == 0
 
-    # ---------------------------------------------------------------------------------- engine
-
-    def pass_due(self, epoch: int) -> bool:
-        """Whether a pass is wanted before `epoch`: see `pass_ids`."""
-        return self._engine.pass_due(epoch)
-
-    def pass_ids(self, epoch: int) -> Ids:
-        """The ids to be observed with source="pass" before `plan(epoch)`."""
-        return self._engine.pass_ids(epoch)
-
-    def observe(
-        self, ids: Ids, outputs: Outputs | Tensor, source: Literal["training", "pass"] = "training"
-    ) -> None:
-        """Remember what a forward pass showed: `outputs` (or losses) of the samples `ids`.
-
-        An id twice in one call counts once. Sources that the method does not use are counted in the
-        ledger and otherwise ignored.
-        """
-        if source not in ("training", "pass"):
-            raise ValueError(f"source must be one of 'training', 'pass', got {source!r}.")
-        seen = as_outputs(outputs, len(ids))
-        self._heard = True
-        used = self._engine.observe(ids, seen, source)
-        if not used and self.policy.signals:
-            self._ledger.ignored_observations += len(ids)
-        if source == "pass" or (self.dataset is None and self._engine.narrows and used):
-            self._ledger.scoring_forwards += len(ids)
-
-    def choose(self, ids: Ids) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
-        """The rows of this batch to train on, ascending, and their weights (None: all 1).
-
-        Call it after `observe` of the same ids. All rows outside the method's active window.
-        """
-        rows, weights = self._engine.choose(ids)
-        self._heard = True
-        if self._engine.narrows:
-            self._ledger.trained(len(rows))
-        return rows, weights
-
-    def plan(self, epoch: int) -> Subset:
-        """Open `epoch`: its samples, equal on every rank, and their weights (None: all 1)."""
-        engine = self._engine
-        if not (engine.opened and epoch == engine.epoch):
-            if engine.opened and epoch > engine.epoch:
-                self._close()
-            engine.plan(epoch)
-            self._batches = self._samples = self._counted = self._skip = 0
-            self._started = self._resumed = False
-            if engine.narrows and self._first_narrowed is None:
-                self._first_narrowed = epoch
-        return engine.last_plan
-
-    def score(self, column: str | None = None) -> Shaped[Tensor, " n"]:
-        """What the finest picker ranks by, or another column by name; NaN where never observed."""
-        return self._engine.score(column).clone()
-
-    def lr_factor(self, epoch: int) -> float:
-        """Multiply your learning rate by this: KAKURENBO's 1 / share that trains; 1 for other methods."""
-        if self.policy.lr == "actual":
-            self._open(epoch)
-        return self._engine.lr_factor(epoch)
-
     # ---------------------------------------------------------------------------------- epochs
-
-    @property
-    def epoch(self) -> int:
-        """The epoch being trained, or the next to be."""
-        return self._engine.epoch
 
     @property
     def open_or_next(self) -> int:
@@ -222,24 +166,7 @@ class Selector:
         elif self.epoch < epoch:
             self._close()
             self._engine.epoch = epoch
-
-    def _open(self, epoch: int) -> None:
-        """The due pass first, then the plan."""
-        if self._engine.opened and epoch == self.epoch:
-            return
-        if self._engine.opened and epoch > self.epoch:
-            self._close()
-        if self.pass_due(epoch):
-            begun = time.perf_counter()
-            self._ledger.scoring_forwards += passes.run(self, self._engine, epoch)
-            self._ledger.seconds["scoring"] += time.perf_counter() - begun
-        begun = time.perf_counter()
-        self.plan(epoch)
-        self._ledger.seconds["selecting"] += time.perf_counter() - begun
-
-    def _close(self) -> None:
-        self._settle(closing=True)
-        self._engine.close()
+            self._last_pass()
 
     def start_iteration(self) -> int:
         """Called by the loader's `iter`: open the epoch that is next; returns the seed of its workers."""
@@ -346,28 +273,6 @@ class Selector:
             ledger.trained(rows - self._counted)
             self._counted = rows
 
-    def table(self) -> ScoreTable:
-        """One row a sample: every score, how often it was selected, its label, and where they come from."""
-        columns = {name: column.to("cpu", copy=True) for name, column in self._engine.columns().items()}
-        times = self._engine.times_selected.to("cpu", copy=True)
-        return ScoreTable(torch.arange(self.n), columns, times, self.labels, self.provenance())
-
-    def provenance(self) -> dict[str, Any]:
-        """What produced a table or a subset."""
-        data = self.dataset if self.scoring.dataset is None else self.scoring.dataset
-        return {
-            "recipe": self.policy.name,
-            "policy": repr(self.policy),
-            "n": self.n,
-            "fingerprint": None if data is None else passes.quietly(fingerprint, data, self.labels),
-            "model": None if self.model is None else type(self.model).__name__,
-            "epoch": self.epoch,
-            "epochs": self.epochs,
-            "seed": self.seed,
-            "scored_without_augmentation": self.scoring.dataset is not None,
-            "versions": versions(),
-        }
-
     def state_dict(self) -> dict[str, Any]:
         """Memory, plan and position at any step, as `torch.load(weights_only=True)` reads it."""
         return {
@@ -378,6 +283,7 @@ class Selector:
             "samples": self._samples,
             "counted": self._counted,
             "first_narrowed": self._first_narrowed,
+            "scored": {name: dict(spent) for name, spent in self._scored.items()},
             "engine": self._engine.state_dict(),
             "ledger": self._ledger.state_dict(),
         }
@@ -390,6 +296,7 @@ class Selector:
         self._batches, self._samples = state["batches"], state["samples"]
         if self.batch_size is not None:  # which may be another one than before
             self._batches = -(-self._samples // self.batch_size)
+        self._scored = {name: dict(spent) for name, spent in state["scored"].items()}
         self._counted, self._first_narrowed = state["counted"], state["first_narrowed"]
         self._started, self._resumed, self._skip = False, self._engine.opened, 0
         self._heard = True

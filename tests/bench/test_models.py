@@ -2,16 +2,22 @@ import pytest
 import torch
 
 from samplewise.bench import models
+from samplewise.bench.models.mobilenet import Inverted
+from samplewise.bench.models.resnet import Bottleneck
+from samplewise.bench.models.shufflenet import Unit
 
 
 @pytest.mark.parametrize("name", models.BUILDERS)
 @pytest.mark.parametrize(("channels", "side"), [(1, 8), (1, 28), (3, 32)])
 def test_models_give_logits_for_every_image_size(name, channels, side):
     model = models.build(name, channels, 10, side, seed=0).eval()
-    x = torch.rand(3, channels, side, side)
-    assert model(x).shape == (3, 10)
-    model.train()(x).sum().backward()
-    assert all(p.grad is not None for p in model.parameters())
+    x = torch.rand(2, channels, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert model(x).shape == (2, 10)
+    torch.nn.functional.cross_entropy(model.train()(x), torch.tensor([3, 8])).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
 
 
 @pytest.mark.parametrize("side", [8, 9, 15, 16, 17, 31, 33, 64])
@@ -22,13 +28,80 @@ def test_cnn_takes_any_side(side):
     )
 
 
-def test_resnet18_has_its_eighteen_layers_and_size():
-    model = models.build("resnet18", 3, 10, 32, seed=0)
-    assert sum(p.numel() for p in model.parameters()) == 11_173_962
-    kinds = (torch.nn.Conv2d, torch.nn.Linear)
-    weighted = [m for m in model.modules() if isinstance(m, kinds)]
-    # 18 layers and the three projections of the shortcuts.
-    assert len(weighted) == 21
+@pytest.mark.parametrize(
+    ("name", "classes", "published"),
+    [
+        ("resnet18", 10, 11_173_962),
+        ("resnet50", 10, 23_520_842),
+        # 14,728,266 with the biases of the 4,224 convolved channels.
+        ("vgg16", 10, 14_728_266 - 4_224),
+        ("mobilenet_v2", 1000, 3_504_872),
+        ("shufflenet_v2", 1000, 2_278_604),
+    ],
+)
+def test_networks_have_their_published_size(name, classes, published):
+    model = models.build(name, 3, classes, 32, seed=0)
+    assert sum(p.numel() for p in model.parameters()) == published
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "side"),
+    # The layers a network is named after, and where it has them the projections of shortcuts.
+    [("resnet18", 18 + 3, 4), ("resnet50", 50 + 4, 4), ("vgg16", 14, 1), ("mobilenet_v2", 53, 4),
+     ("shufflenet_v2", 1 + 13 * 3 + 3 * 5 + 2, 4)],
+)  # fmt: skip
+def test_networks_have_their_layers_and_shrink_32_pixels_to(name, layers, side):
+    model, seen = models.build(name, 3, 10, 32, seed=0).eval(), []
+    weighted = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    assert len(weighted) == layers
+    convolution = weighted[-2]
+    assert isinstance(convolution, torch.nn.Conv2d)
+    model.get_submodule("layers" if name == "vgg16" else "stages").register_forward_hook(
+        lambda module, inputs, output: seen.append(output.shape[2:])
+    )
+    with torch.no_grad():
+        model(torch.rand(1, 3, 32, 32))
+    assert seen == [(side, side)]
+
+
+@pytest.mark.parametrize("name", [*models.ARCHITECTURES, "cnn"])
+def test_the_head_is_linear_and_comes_last(name):
+    model, seen = models.build(name, 1, 7, 8, seed=0).eval(), {}
+    assert isinstance(model.head, torch.nn.Linear)
+    model.head.register_forward_hook(lambda module, inputs, output: seen.update(features=inputs[0]))
+    with torch.no_grad():
+        logits = model(torch.rand(2, 1, 8, 8))
+    assert torch.equal(
+        logits, torch.nn.functional.linear(seen["features"], model.head.weight, model.head.bias)
+    )
+
+
+@pytest.mark.parametrize("name", models.ARCHITECTURES)
+def test_images_below_8_pixels_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name} needs images of at least 8 pixels, got 7"):
+        models.build(name, 1, 10, 7, seed=0)
+
+
+def test_a_unit_of_shufflenet_passes_the_first_half_and_mixes():
+    unit = Unit(4).eval()
+    x = torch.rand(2, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    out = unit(x)
+    assert torch.equal(out[:, ::2], x[:, :2])
+    assert torch.equal(out[:, 1::2], unit.layers(x[:, 2:]))
+
+
+@pytest.mark.parametrize(("channels", "stride", "adds"), [(8, 1, True), (8, 2, False), (12, 1, False)])
+def test_an_inverted_block_adds_its_input_only_where_shapes_agree(channels, stride, adds):
+    block = Inverted(8, channels, stride, expansion=6).eval()
+    x = torch.rand(2, 8, 4, 4, generator=torch.Generator().manual_seed(0))
+    out = block.layers(x)
+    assert torch.equal(block(x), x + out if adds else out)
+
+
+def test_the_stride_of_a_bottleneck_is_in_its_3x3_convolution():
+    block = Bottleneck(8, 4, 2)
+    assert [conv.stride for conv in (block.conv1, block.conv2, block.conv3)] == [(1, 1), (2, 2), (1, 1)]
+    assert block(torch.rand(2, 8, 6, 6)).shape == (2, 16, 3, 3)
 
 
 def test_first_weights_depend_on_the_seed_alone():
@@ -55,7 +128,7 @@ def test_a_users_function_builds_the_model():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("resnet", r"must be one of cnn, mlp, resnet18 or .*Did you mean 'resnet18'\?"),
+        ("resnet", r"must be one of cnn, mlp, resnet18, .* or .*Did you mean 'resnet(18|50)'\?"),
         ("nowhere:build", "nowhere:build cannot be imported"),
         (f"{__name__}:absent", "absent cannot be imported"),
         (f"{__name__}:__name__", "is not a function"),

@@ -55,3 +55,16 @@ def test_a_rate_outside_0_to_1_and_a_single_class_are_refused(name):
         NOISES[name](LABELS, 40, 10, generator(0))
     with pytest.raises(ValueError, match="at least 2 classes"):
         NOISES[name](LABELS, 0.4, 1, generator(0))
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_labels_outside_the_classes_are_refused(name):
+    with pytest.raises(ValueError, match=r"over 5 classes needs labels 0 to 4, got 0 to 9"):
+        NOISES[name](LABELS, 0.4, 5, generator(0))
+
+
+def test_flip_to_the_next_class_goes_round():
+    noisy = flip_label_noise(LABELS, 0.4, 10, generator(0), next_class=True)
+    assert int(noisy.wrong.sum()) == 400
+    for label, was, wrong in zip(*map(torch.Tensor.tolist, (noisy.labels, LABELS, noisy.wrong)), strict=True):
+        assert label == ((was + 1) % 10 if wrong else was)

@@ -50,7 +50,14 @@ def test_methods_lists_the_registry(capsys):
 
 
 def test_help_and_version_work(capsys):
-    for arguments in (["--help"], ["train", "--help"], ["--version"], ["methods", "--help"]):
+    for arguments in (
+        ["--help"],
+        ["train", "--help"],
+        ["--version"],
+        ["methods", "--help"],
+        ["score", "--help"],
+        ["select", "--help"],
+    ):
         assert main(arguments) == 0
     assert "samplewise" in capsys.readouterr().out
 

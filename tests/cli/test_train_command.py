@@ -18,7 +18,7 @@ from samplewise.scores import ScoreTable
 SMALL = ["train", "--limit", "120", "--epochs", "4", "--batch-size", "32", "--seeds", "1"]
 SMALL += ["--threads", "1"]
 METHODS = ["--method", "infobatch", "--method", "evolved_sampling:anneal=0.25"]
-TIMINGS = {"seconds", "realised", "overhead"} | {
+TIMINGS = {"seconds", "seconds_without_scoring", "realised", "overhead"} | {
     f"seconds_{stage}" for stage in ("data", "scoring", "selecting", "training")
 }
 

@@ -47,6 +47,21 @@ def test_cells_say_what_was_measured_and_what_was_not():
     assert "estimated from the method's own full steps" in said
 
 
+def test_a_scoring_run_is_shown_with_and_without():
+    charged = {"cost": 900.0, "cost_without_scoring": 300.0, "seconds_without_scoring": 2.5}
+    rows = [row("full", 0, 95.0, realised=0.0, cost_share=1.0), row("tdds", 0, 90.0, **charged)]
+    summaries = summarise(rows, ["full", "tdds"])
+    full, tdds = (table.cells(s, len(table.headers(summaries))) for s in summaries)
+    # A third of the cost of 50 % is its own, and a quarter of the time, which was 60 % of full's.
+    assert tdds[3:] == ("50.0 %", "40.0 %", "1.0 %", "16.7 %", "85.0 %")
+    assert full[-2:] == ("", "")
+    assert table.headers(summaries)[-2:] == ("cost share without scoring", "saved without scoring")
+    assert len({line.count("|") for line in table.markdown(summaries).splitlines()}) == 1
+    assert "include its scoring run" in " ".join(table.notes(summaries))
+    assert table.headers(summaries[:1]) == table.HEADERS
+    assert "scoring run" not in " ".join(table.notes(summaries[:1]))
+
+
 def test_markdown_has_a_line_a_method_and_the_spread():
     rows = [row("ucb", s, 90.0 + s) for s in range(3)]
     lines = table.markdown(summarise(rows, ["ucb"])).splitlines()

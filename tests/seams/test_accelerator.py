@@ -12,6 +12,7 @@ from samplewise.engine import Engine
 from samplewise.outputs import Outputs
 from samplewise.scoring import device_of
 from samplewise.step import weighted_mean
+from samplewise.testing import Trace, build
 from tests.seams.toys import Net, make
 
 N, B = 20, 8
@@ -20,19 +21,21 @@ inf, nan = float("inf"), float("nan")
 
 def opened(name, epoch=0):
     """A selector with an open epoch, after whatever pass the method wants."""
-    selector = sw.Selector(name, N, epochs=30)
-    while selector.pass_due(epoch):
-        selector.observe(selector.pass_ids(epoch), torch.ones(N), source="pass")
-    selector.plan(epoch)
+    selector = sw.Selector(build(sw.recipes.get(name), N, period=5), N, epochs=30)
+    shown = Trace(N).outputs(torch.arange(N), 0)
+    for before in range(epoch + 1):
+        if selector.pass_due(before):
+            selector.observe(selector.pass_ids(before), shown, source="pass")
+        if before == epoch or "pass" in selector.policy.source:
+            selector.plan(before)
     return selector
 
 
 def elsewhere():
     """What a forward on an accelerator returns."""
     logits = torch.rand(B, 3, device="meta")
-    return Outputs(
-        torch.rand(B, device="meta"), logits=logits, targets=torch.empty(B, dtype=torch.int64, device="meta")
-    )
+    targets = torch.empty(B, dtype=torch.int64, device="meta")
+    return Outputs(torch.rand(B, device="meta"), logits, targets, features=torch.rand(B, 4, device="meta"))
 
 
 @pytest.mark.parametrize("name", sorted(sw.recipes.all()))

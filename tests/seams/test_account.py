@@ -15,8 +15,8 @@ def counted(model):
 
 @pytest.mark.parametrize("name", sorted(sw.recipes.all()))
 def test_counts_are_the_models_own(name):
-    selector, model = make(name, epochs=5, batch_size=10, model=Net(dropout=0.0))
-    train(selector, model)
+    selector, model = make(name, epochs=5, period=2, batch_size=10, model=Net(dropout=0.0))
+    train(selector, model, selector.loader())
     ledger = selector.ledger
     assert (ledger.training_forwards, ledger.scoring_forwards) == counted(model)
     assert ledger.samples_backpropagated == ledger.training_forwards

@@ -16,10 +16,10 @@ def moved(scoring_mode):
     for name in sw.recipes.all():
         model = Net(dropout=0.5)
         scoring = sw.Scoring(dataset=Random(), mode=scoring_mode)
-        selector, _ = make(name, model=model, epochs=3, scoring=scoring)
+        selector, _ = make(name, model=model, epochs=4, period=2, scoring=scoring)
         before = random_states()
-        for _ in range(3):
-            for batch in selector.loader(drop_last=True):
+        for _ in range(4):
+            for batch in selector.loader(drop_last=selector.policy.level != "static"):
                 # The training forward's dropout is the user's; without it nothing may be drawn.
                 model.body[3].p = 0.5 if selector._engine.narrows else 0.0
                 state = torch.get_rng_state()

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 import samplewise as sw
 from samplewise.rng import generator
+from samplewise.testing import build
 
 N, CLASSES = 40, 3
 
@@ -91,20 +92,22 @@ def forward_of(model):
 
 
 def outputs_of(model):
-    """As `forward_of`, with logits and targets."""
+    """As `forward_of`, with logits, targets and features."""
 
     def forward(batch):
         x, y = batch
         logits = model(x)
-        return sw.Outputs(F.cross_entropy(logits, y, reduction="none"), logits=logits, targets=y)
+        return sw.Outputs(F.cross_entropy(logits, y, reduction="none"), logits, y, features=x)
 
     return forward
 
 
-def make(policy, dataset=None, *, epochs=4, batch_size=8, model=None, forward=None, **more):
+def make(policy, dataset=None, *, epochs=4, batch_size=8, model=None, forward=None, period=None, **more):
     """A selector over a toy data set, and its model."""
     dataset = Tensors() if dataset is None else dataset
     model = Net() if model is None else model
+    if isinstance(policy, str):
+        policy = build(sw.recipes.get(policy), len(dataset), **{} if period is None else {"period": period})
     forward = outputs_of(model) if forward is None else forward
     return sw.Selector(
         policy, dataset, forward, model=model, epochs=epochs, batch_size=batch_size, **more

@@ -1,19 +1,23 @@
 """An experiment: every method with every seed, in a folder that a later call can continue."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 from samplewise import rng
+from samplewise.bench import coreset, machine, protocols, rngstate
 from samplewise.bench import data as images
-from samplewise.bench import machine, protocols, rngstate
 from samplewise.bench.data import ImageData
-from samplewise.bench.folder import RunFolder, plain
+from samplewise.bench.folder import SCORING, RunFolder, plain
 from samplewise.bench.settings import Settings
 from samplewise.bench.train import Run, Task, train
 from samplewise.checks import require
+from samplewise.policy import Policy
+from samplewise.scores import ScoreTable
+from samplewise.subset import Subset
 
 
 @runtime_checkable
@@ -31,6 +35,9 @@ class Listener(Protocol):
 
     def ended(self, row: dict[str, Any]) -> None:
         """A run is finished and on disk, or was found finished."""
+
+    def scored(self, row: dict[str, Any]) -> None:
+        """A scoring run is finished and on disk, or was found finished."""
 
 
 def open_folder(path: Path, settings: Settings, resume: bool, given: dict[str, Any]) -> Settings:
@@ -60,9 +67,14 @@ def load_data(settings: Settings) -> ImageData:
 def pending(folder: RunFolder, settings: Settings) -> list[tuple[str, int]]:
     """The runs that are left, seed by seed; `full` first, so that others are held against it."""
     finished = {(row["method"], row["seed"]) for row in folder.results()}
-    order = sorted(settings.method, key=lambda method: method != "full")
+    order = sorted(settings.names, key=lambda method: method != "full")
     runs = [(method, seed) for seed in range(settings.seeds) for method in order]
     return [run for run in runs if run not in finished]
+
+
+def count(settings: Settings) -> int:
+    """How many runs an experiment has, one scoring run a seed included."""
+    return settings.seeds * (len(settings.names) + bool(coreset.static_methods(settings)))
 
 
 def run(path: Path, settings: Settings, listener: Listener) -> list[dict[str, Any]]:
@@ -71,6 +83,33 @@ def run(path: Path, settings: Settings, listener: Listener) -> list[dict[str, An
     folder, policies = RunFolder(path), settings.policies()
     if folder.begun and not pending(folder, settings):
         return folder.results()
+    data = prepare(folder, settings)
+    static = coreset.static_methods(settings)
+    subset = None if settings.subset is None else settings.names[-1]
+    for row in folder.scorings().values():
+        listener.scored(row)
+    for row in folder.results():
+        listener.ended(row)
+    with rngstate.kept():
+        for method, seed in pending(folder, settings):
+            full = [row for row in folder.results() if (row["method"], row["seed"]) == ("full", seed)]
+            task = Task(
+                method,
+                policies[method],
+                seed,
+                noisy(data, settings, seed),
+                settings,
+                full[0]["seconds"] if full else None,
+            )
+            if method in static or method == subset:
+                task = _with_coreset(task, static, folder, listener)
+            listener.began(method, seed)
+            listener.ended(_one_run(task, folder, listener))
+    return folder.results()
+
+
+def prepare(folder: RunFolder, settings: Settings) -> ImageData:
+    """Load the data, try out every method, and start the folder or check that it may be continued."""
     torch.set_num_threads(settings.threads or torch.get_num_threads())
     data = load_data(settings)
     with rngstate.kept():
@@ -80,24 +119,26 @@ def run(path: Path, settings: Settings, listener: Listener) -> list[dict[str, An
         _same_experiment(folder, config)
     else:
         folder.create(config)
-    for row in folder.results():
-        listener.ended(row)
-    with rngstate.kept():
-        for method, seed in pending(folder, settings):
-            listener.began(method, seed)
-            baselines = [
-                row["seconds"] for row in folder.results() if (row["method"], row["seed"]) == ("full", seed)
-            ]
-            task = Task(
-                method,
-                policies[method],
-                seed,
-                noisy(data, settings, seed),
-                settings,
-                baselines[0] if baselines else None,
-            )
-            listener.ended(_one_run(task, folder, listener))
-    return folder.results()
+    return data
+
+
+def _with_coreset(task: Task, static: dict[str, Policy], folder: RunFolder, listener: Listener) -> Task:
+    """The task on its coreset: the subset that was given, or the one that a scoring run finds."""
+    if task.method not in static:
+        return coreset.on_subset(task, coreset.given(task.settings))
+    if task.seed not in folder.scorings():
+        scored(task, static, folder, listener)
+    return coreset.on_subset(task, Subset.read(folder.subset(task.method, task.seed)))
+
+
+def scored(task: Task, static: dict[str, Policy], folder: RunFolder, listener: Listener) -> dict[str, Any]:
+    """Do the scoring run of a seed, once for all static methods, or what is left of it."""
+    listener.began(SCORING, task.seed)
+    scoring, checkpoint = coreset.scoring_task(task, static), folder.checkpoint(SCORING, task.seed)
+    run = coreset.score(scoring, checkpoint, listener.stepped)
+    row = coreset.finish(run, static, folder)
+    listener.scored(row)
+    return row
 
 
 def noisy(data: ImageData, settings: Settings, seed: int) -> ImageData:
@@ -112,7 +153,7 @@ def noisy(data: ImageData, settings: Settings, seed: int) -> ImageData:
 def _one_run(task: Task, folder: RunFolder, listener: Listener) -> dict[str, Any]:
     checkpoint = folder.checkpoint(task.method, task.seed)
     under_way = train(task, checkpoint, listener.stepped, listener.epoch_ended)
-    under_way.selector.table().to_parquet(folder.scores(task.method, task.seed))
+    _table(under_way, folder).to_parquet(folder.scores(task.method, task.seed))
     ledger = under_way.selector.ledger
     if task.method == "full":
         ledger.baseline_seconds = ledger.wall
@@ -121,13 +162,35 @@ def _one_run(task: Task, folder: RunFolder, listener: Listener) -> dict[str, Any
     return result
 
 
+def _table(run: Run, folder: RunFolder) -> ScoreTable:
+    """What a run leaves as its scores; those of a static method were made by the scoring run."""
+    table = run.selector.table()
+    scores = folder.scores(SCORING, run.task.seed)
+    if not folder.subset(run.task.method, run.task.seed).exists():
+        return table
+    lead, scored = coreset.leaders(coreset.static_methods(run.task.settings)), ScoreTable.read(scores)
+    name = lead.get(run.task.method)
+    own = {key: scored[key] for key in scored.columns if name and (key == name or key.startswith(f"{name}_"))}
+    return replace(table, columns=own, provenance={**scored.provenance, "trained": table.provenance})
+
+
 def _warm_up(settings: Settings, data: ImageData) -> None:
     """Build every method, so that one that cannot run is refused before anything is written.
 
     Then a few unrecorded steps, or the first run of all would pay for what all share.
     """
-    for name, policy in settings.policies().items():
-        under_way = Run(Task(name, policy, 0, data, settings))
+    static, ready = coreset.static_methods(settings), noisy(data, settings, 0)
+    policies = {name: policy for name, policy in settings.policies().items() if name not in static}
+    if static:
+        scoring = Task(SCORING, coreset.recorder(static), 0, ready, settings)
+        under_way = Run(coreset.scoring_task(scoring, static))
+    for name, policy in policies.items():
+        under_way = Run(Task(name, policy, 0, ready, settings))
+    if settings.subset is not None:
+        for seed in range(settings.seeds):  # label noise differs, and the subset may not fit
+            name, labelled = settings.names[-1], noisy(data, settings, seed)
+            task = Task(name, policies[name], seed, labelled, settings)
+            under_way = Run(coreset.on_subset(task, coreset.given(settings)))
     rows = torch.arange(min(settings.batch_size, len(data)))
     batch = (data.train_x[rows], data.train_y[rows])
     for _ in range(3):
@@ -150,6 +213,7 @@ def _config(settings: Settings, data: ImageData) -> dict[str, Any]:
             "std": data.std.tolist(),
             "sha256": _digest(data),
         },
+        "subset": settings.subset and hashlib.sha256(Path(settings.subset).read_bytes()).hexdigest(),
         "versions": machine.versions(),
         "machine": machine.machine(settings.device or "cpu"),
     }
@@ -165,6 +229,7 @@ def _digest(data: ImageData) -> str:
 def _same_experiment(folder: RunFolder, config: dict[str, Any]) -> None:
     """Refuse to mix results of other data or of other defaults of a method."""
     stored = folder.config()
-    for key, what in (("data", "the data"), ("policies", "the methods' parameters")):
+    checked = {"data": "the data", "policies": "the methods' parameters", "subset": "the subset"}
+    for key, what in checked.items():
         if stored.get(key) != config[key]:
             raise ValueError(f"{folder.path} cannot be continued: {what} changed since it started")

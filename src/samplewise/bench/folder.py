@@ -9,7 +9,8 @@ from typing import Any
 from samplewise.bench import files
 from samplewise.bench.settings import NAMES, Settings
 
-_FORMAT = "samplewise run 1"
+SCORING = "scoring"
+_FORMAT = "samplewise run 2"
 
 
 class RunFolder:
@@ -17,7 +18,9 @@ class RunFolder:
 
     `config.json` says what was run, `results.jsonl` has a line for each finished run and
     `curves.jsonl` a line for each of its epochs; `scores-METHOD-SEED.parquet` holds its scores.
-    A run that is not finished has a checkpoint and no line anywhere.
+    A run that is not finished has a checkpoint and no line anywhere. `scoring.jsonl` has a line for
+    each seed whose scoring run is finished; its table is `scores-scoring-SEED.parquet`, and what each
+    method made of it `subset-METHOD-SEED.parquet`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,6 +28,7 @@ class RunFolder:
         self.config_file = path / "config.json"
         self.results_file = path / "results.jsonl"
         self.curves_file = path / "curves.jsonl"
+        self.scoring_file = path / "scoring.jsonl"
 
     @property
     def begun(self) -> bool:
@@ -80,6 +84,19 @@ class RunFolder:
         files.write_lines(self.results_file, [*self.results(), result])
         self.checkpoint(*key).unlink(missing_ok=True)
 
+    def scorings(self) -> dict[int, dict[str, Any]]:
+        """By seed: what the scoring run cost each method."""
+        rows = files.read_lines(self.scoring_file)
+        for row in rows:
+            if not {"seed", "seconds", "methods"} <= set(row):
+                raise ValueError(f"{self.scoring_file} is damaged: a row has no seed, seconds or methods")
+        return {row["seed"]: row for row in rows}
+
+    def finish_scoring(self, row: dict[str, Any]) -> None:
+        """Record a finished scoring run, whose table and subsets are on disk."""
+        files.write_lines(self.scoring_file, [*self.scorings().values(), row])
+        self.checkpoint(SCORING, row["seed"]).unlink(missing_ok=True)
+
     def checkpoint(self, method: str, seed: int) -> Path:
         """Where the unfinished run keeps its state."""
         return self.path / f"checkpoint-{_file_word(method)}-{seed}.pt"
@@ -87,6 +104,10 @@ class RunFolder:
     def scores(self, method: str, seed: int) -> Path:
         """Where the scores of a finished run go."""
         return self.path / f"scores-{_file_word(method)}-{seed}.parquet"
+
+    def subset(self, method: str, seed: int) -> Path:
+        """Where the coreset of a static method goes before it is trained on."""
+        return self.path / f"subset-{_file_word(method)}-{seed}.parquet"
 
 
 def next_folder(root: Path, name: str) -> Path:

@@ -1,6 +1,7 @@
 """The settings of `samplewise train`: everything that decides what a run computes."""
 
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
@@ -34,6 +35,13 @@ class Settings:
     amp: bool = False
     workers: Annotated[int, Range(0)] = 0
     threads: Annotated[int | None, Range(1)] = None
+    test_every: Annotated[int, Range(1)] = 1
+    subset: str | None = None
+    strategy: Literal["E", "P"] = "E"
+    weights: Literal["none", "per_sample", "batch_mean"] | None = None
+    normalize: Literal["mean1"] | None = None
+    coreset_batch_size: Annotated[int | None, Range(2)] = None
+    score_model: str | None = None
 
     def __post_init__(self) -> None:
         # A value read back from JSON arrives as a list.
@@ -41,13 +49,16 @@ class Settings:
 
     def resolved(self) -> "Settings":
         """The same with what was left open filled in; bad methods, models and devices end here."""
-        if not self.method:
+        if not self.names:
             raise ValueError("--method must name at least one method")
-        twice = [name for name in self.method if self.method.count(name) > 1]
+        twice = [name for name in self.names if self.names.count(name) > 1]
         if twice:
             raise ValueError(f"--method {twice[0]} is given twice")
+        if self.subset is not None and (stem := Path(self.subset).stem) in (*recipes.all(), "scoring"):
+            raise ValueError(f"--subset {self.subset}: {stem} is the name of a method, so rename the file")
         self.policies()
-        builder(self.model)
+        for name in filter(None, (self.model, self.score_model)):
+            builder(name)
         return replace(
             self,
             lr=self.lr if self.lr is not None else DEFAULT_LR[self.optimizer],
@@ -55,9 +66,17 @@ class Settings:
             threads=self.threads if self.threads is not None else torch.get_num_threads(),
         )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is compared: the methods as they were written, and the subset under its file's stem."""
+        return self.method if self.subset is None else (*self.method, Path(self.subset).stem)
+
     def policies(self) -> dict[str, Policy]:
-        """Each method as it was written, and what it stands for."""
-        return {method: recipes.parse(method) for method in self.method}
+        """Each name, and what it stands for."""
+        policies = {method: recipes.parse(method) for method in self.method}
+        if self.subset is not None:
+            policies[Path(self.subset).stem] = recipes.fixed(self.subset)
+        return policies
 
     def differing(self, given: dict[str, Any]) -> list[str]:
         """What of `given` is not as in these settings, in words."""

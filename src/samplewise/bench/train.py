@@ -16,6 +16,7 @@ import samplewise as sw
 from samplewise.bench import augment, files, models, optim, rngstate
 from samplewise.bench.data import ImageData
 from samplewise.bench.settings import Settings
+from samplewise.loader import Loader
 from samplewise.policy import Policy
 
 # Seconds between two checkpoints inside an epoch, so that a kill costs a few seconds of work; for
@@ -45,7 +46,10 @@ def collate(samples: list[tuple[np.ndarray, int]]) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Task:
-    """What one run is: a method with a seed, on given data."""
+    """What one run is: a method with a seed, on given data.
+
+    `stretch` is how many of its epochs stand for one of ordinary training.
+    """
 
     method: str
     policy: Policy
@@ -53,6 +57,8 @@ class Task:
     data: ImageData
     settings: Settings
     baseline_seconds: float | None = None
+    stretch: float = 1.0
+    model: str | None = None  # another one than the settings': a proxy that only scores
 
 
 class Run:
@@ -62,8 +68,12 @@ class Run:
         self.task, s, data = task, task.settings, task.data
         self.device = torch.device(s.device or "cpu")
         rngstate.seed_all(task.seed)
-        self.model = models.build(s.model, data.channels, data.classes, data.side, task.seed)
+        self.model = models.build(task.model or s.model, data.channels, data.classes, data.side, task.seed)
         self.model.to(self.device)
+        self.head = last_layer(self.model, data.classes)
+        self._features: Tensor | None = None
+        if self.head is not None:
+            self.head.register_forward_pre_hook(self._look)
         self.optimizer = optim.optimizer(s.optimizer, self.model, s.lr or 0.0)
         self.mean = data.mean.to(self.device)[:, None, None]
         self.std = data.std.to(self.device)[:, None, None]
@@ -77,9 +87,14 @@ class Run:
             seed=task.seed,
             labels=data.train_y,
         )
-        self.selector.ledger.baseline_seconds = task.baseline_seconds
-        self.step = 0
+        ledger = self.selector.ledger
+        ledger.baseline_seconds, ledger.stretch = task.baseline_seconds, task.stretch
+        self.step = self.done = 0
+        self.next_save = time.monotonic() + EVERY
         self.curve: list[dict[str, Any]] = []
+
+    def _look(self, head: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._features = inputs[0].detach() if inputs else None
 
     def logits(self, images: Num[Tensor, "b ch side side"]) -> Float[Tensor, "b c"]:
         """Stored pixels, in; logits, out."""
@@ -101,7 +116,11 @@ class Run:
         labels = labels.to(self.device, non_blocking=True)
         logits = self.logits(images)
         loss = F.cross_entropy(logits, labels, reduction="none")
-        return sw.Outputs(loss=loss, logits=logits, targets=labels)
+        if self.head is None or self._features is None:
+            return sw.Outputs(loss=loss, logits=logits, targets=labels)
+        bias = self.head.bias if self.head.bias is None else self.head.bias.detach()
+        features = self._features.flatten(1).float()
+        return sw.Outputs(loss, logits, labels, features, (self.head.weight.detach(), bias))
 
     def train_step(self, batch: sw.Batch, epoch: int) -> None:
         """One step of the loop that the README shows."""
@@ -118,6 +137,22 @@ class Run:
         loss.backward()
         self.optimizer.step()
         self.step += 1
+
+    def loader(self) -> Loader:
+        """The training batches of each epoch."""
+        workers = self.task.settings.workers
+        return self.selector.loader(num_workers=workers, collate_fn=collate, persistent_workers=workers > 0)
+
+    def train_epoch(
+        self, loader: Loader, epoch: int, checkpoint: Path, on_step: Callable[[float], None]
+    ) -> None:
+        """Train the rest of the open epoch, and save every few seconds."""
+        for batch in loader:
+            self.train_step(batch, epoch)
+            on_step(self.selector.progress)
+            if time.monotonic() > self.next_save:
+                self.save(checkpoint)
+        self.step, self.done = 0, epoch + 1
 
     def evaluate(self) -> tuple[float, float]:
         """Accuracy in percent and mean loss on the test split."""
@@ -140,6 +175,7 @@ class Run:
             "method": self.task.method,
             "seed": self.task.seed,
             "epoch": epoch,
+            "epochs": self.task.settings.epochs,
             "test_accuracy": accuracy,
             "test_loss": loss,
             "samples_backpropagated": ledger.samples_backpropagated,
@@ -148,6 +184,8 @@ class Run:
             "cost": ledger.cost,
             "cost_share": ledger.cost_share,
             "seconds": ledger.wall,
+            "cost_without_scoring": ledger.cost_without_scoring,
+            "seconds_without_scoring": ledger.wall_without_scoring,
         }
 
     def result(self) -> dict[str, Any]:
@@ -166,8 +204,8 @@ class Run:
             | {f"seconds_{stage}": spent for stage, spent in ledger.seconds.items()}
         )
 
-    def save(self, path: Path) -> float:
-        """Write everything that the rest of the run depends on; returns when to do so again."""
+    def save(self, path: Path) -> None:
+        """Write everything that the rest of the run depends on, and set when to do so again."""
         begun = time.monotonic()
         state = {
             "model": self.model.state_dict(),
@@ -175,11 +213,12 @@ class Run:
             "selector": self.selector.state_dict(),
             "random": rngstate.capture(),
             "step": self.step,
+            "done": self.done,
             "curve": self.curve,
         }
         files.write_checkpoint(path, state)
         ended = time.monotonic()
-        return ended + max(EVERY, SPARING * (ended - begun))
+        self.next_save = ended + max(EVERY, SPARING * (ended - begun))
 
     def restore(self, path: Path) -> None:
         """Continue from a checkpoint."""
@@ -189,9 +228,17 @@ class Run:
             self.optimizer.load_state_dict(state["optimizer"])
             self.selector.load_state_dict(state["selector"])
             rngstate.restore(state["random"])
-            self.step, self.curve = state["step"], state["curve"]
+            self.step, self.done = state["step"], state["done"]
+            self.curve = state["curve"]
         except (KeyError, RuntimeError, ValueError) as error:
             raise ValueError(f"checkpoint {path} does not fit this run: {error}") from error
+
+
+def last_layer(model: torch.nn.Module, classes: int) -> torch.nn.Linear | None:
+    """The last linear layer that gives one number a class; its input are the features of a sample."""
+    linear = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)]
+    fitting = [layer for layer in linear if layer.out_features == classes]
+    return fitting[-1] if fitting else None
 
 
 def train(
@@ -208,17 +255,13 @@ def train(
     run = Run(task)
     if checkpoint.exists():
         run.restore(checkpoint)
-    workers = task.settings.workers
-    loader = run.selector.loader(num_workers=workers, collate_fn=collate, persistent_workers=workers > 0)
-    next_save = time.monotonic() + EVERY
-    for epoch in range(len(run.curve), task.settings.epochs):
-        for batch in loader:
-            run.train_step(batch, epoch)
-            on_step(run.selector.progress)
-            if time.monotonic() > next_save:
-                next_save = run.save(checkpoint)
-        run.step = 0
-        run.curve.append(run.record(epoch + 1))
-        next_save = run.save(checkpoint)
-        on_epoch(run.curve[-1])
+    loader, settings = run.loader(), task.settings
+    for epoch in range(run.done, settings.epochs):
+        run.train_epoch(loader, epoch, checkpoint, on_step)
+        tested = not (epoch + 1) % settings.test_every or epoch + 1 == settings.epochs
+        if tested:
+            run.curve.append(run.record(epoch + 1))
+        run.save(checkpoint)
+        if tested:
+            on_epoch(run.curve[-1])
     return run

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from samplewise.cli.methods import methods
+from samplewise.cli.score import score
+from samplewise.cli.select import select
 from samplewise.cli.train import train
 
 app = typer.Typer(
@@ -17,6 +19,8 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(train)
+app.command()(score)
+app.command()(select)
 app.command()(methods)
 
 
@@ -54,6 +58,6 @@ def call(arguments: list[str]) -> int:
 
 def _fail(message: str) -> int:
     """Fields are named as the user wrote them: `Settings.batch_size` is `--batch-size`."""
-    message = re.sub(r"\bSettings\.(\w+)", lambda m: "--" + m[1].replace("_", "-"), message)
+    message = re.sub(r"\b(?:Settings|Wanted)\.(\w+)", lambda m: "--" + m[1].replace("_", "-"), message)
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return 2

@@ -10,8 +10,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 class Watch:
     """Shows which run is under way, its accuracy, and how long all of them will take."""
 
-    def __init__(self, console: Console, runs: int, epochs: int) -> None:
-        self.console, self.runs, self.epochs = console, runs, epochs
+    def __init__(self, console: Console, runs: int) -> None:
+        self.console, self.runs = console, runs
         self.finished = 0
         self.bar = Progress(
             TextColumn("[bold]{task.description}"),
@@ -50,15 +50,23 @@ class Watch:
 
     def epoch_ended(self, row: dict[str, Any]) -> None:
         """Show the newest accuracy."""
-        state = f"epoch {row['epoch']}/{self.epochs}  {row['test_accuracy']:.1f} %"
+        state = f"epoch {row['epoch']}/{row['epochs']}  {row['test_accuracy']:.1f} %"
         self.bar.update(self.task, state=state)
+
+    def scored(self, row: dict[str, Any]) -> None:
+        """One line a finished scoring run."""
+        methods = f"{len(row['methods'])} method" + "s" * (len(row["methods"]) > 1)
+        self._finished(
+            f"scoring, seed {row['seed']}: {methods} from {row['epochs']} epochs in {row['seconds']:.1f} s"
+        )
 
     def ended(self, row: dict[str, Any]) -> None:
         """One line a finished run, which stays."""
+        self._finished(
+            f"{row['method']}, seed {row['seed']}: {row['test_accuracy']:.2f} % in {row['seconds']:.1f} s"
+        )
+
+    def _finished(self, line: str) -> None:
         self.finished += 1
         self.bar.update(self.task, completed=float(self.finished))
-        self.console.print(
-            f"[dim]{self.finished:>3}/{self.runs}[/]  {row['method']}, seed {row['seed']}: "
-            f"{row['test_accuracy']:.2f} % in {row['seconds']:.1f} s",
-            highlight=False,
-        )
+        self.console.print(f"[dim]{self.finished:>3}/{self.runs}[/]  {line}", highlight=False)

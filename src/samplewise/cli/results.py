@@ -13,7 +13,7 @@ def show(path: Path, console: Console) -> None:
     """Summarise a finished experiment."""
     folder = RunFolder(path)
     config, settings = folder.config(), folder.settings()
-    order = list(settings.method)
+    order = list(settings.names)
     summaries = summarise(folder.results(), order)
     about = config["data"]
     noise = f", {settings.label_noise:.0%} {settings.noise} label noise" * bool(settings.label_noise)

@@ -118,21 +118,36 @@ class PerClass(Picker):
         return self.inner.size(m, least)
 
     def pick(self, pool: Pool) -> Picked:
-        if pool.labels is None:
-            raise ValueError("PerClass needs labels: Selector(..., labels=tensor of n class numbers).")
         k, _ = self.size(pool.m, pool.least)
+        classes = self._classes(pool)
         if k == pool.m:
             return Picked()
-        order = pool.labels.argsort(stable=True)
-        sizes = pool.labels.bincount()
-        quotas = ranking.largest_remainder(k, sizes)
-        rows = []
-        for members, quota in zip(torch.split(order, sizes.tolist()), quotas.tolist(), strict=True):
-            inside = pool._replace(
-                m=len(members),
-                values={name: column[members] for name, column in pool.values.items()},
-                ids=None if pool.ids is None else pool.ids[members],
-                labels=None,
-            )
-            rows.append(members if quota == len(members) else members[self.inner.take(inside, quota)])
+        quotas = ranking.largest_remainder(k, torch.tensor([len(members) for members in classes]))
+        rows = [
+            members if quota == len(members) else members[self.inner.take(_inside(pool, members), quota)]
+            for members, quota in zip(classes, quotas.tolist(), strict=True)
+        ]
         return Picked(torch.cat(rows).sort().values)
+
+    def columns(self, pool: Pool) -> dict[str, Tensor]:
+        made: dict[str, Tensor] = {}
+        for members in self._classes(pool):
+            for name, column in self.inner.columns(_inside(pool, members)).items():
+                made.setdefault(name, column.new_empty(pool.m))[members] = column
+        return made
+
+    def _classes(self, pool: Pool) -> tuple[Rows, ...]:
+        """The rows of every class number."""
+        if pool.labels is None:
+            raise ValueError("PerClass needs labels: Selector(..., labels=tensor of n class numbers).")
+        return torch.split(pool.labels.argsort(stable=True), pool.labels.bincount().tolist())
+
+
+def _inside(pool: Pool, members: Rows) -> Pool:
+    """The pool of some rows."""
+    return pool._replace(
+        m=len(members),
+        values={name: column[members] for name, column in pool.values.items()},
+        ids=None if pool.ids is None else pool.ids[members],
+        labels=None,
+    )

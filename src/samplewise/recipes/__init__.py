@@ -4,32 +4,64 @@ import ast
 
 from samplewise.checks import nearest
 from samplewise.policy import REGISTRY, Policy, Recipe
+from samplewise.recipes.aum import aum
+from samplewise.recipes.ccs import ccs
+from samplewise.recipes.craig import craig, craig_dynamic
+from samplewise.recipes.dyn_unc import dyn_unc
+from samplewise.recipes.el2n import el2n
+from samplewise.recipes.entropy import entropy
 from samplewise.recipes.epsilon_greedy import epsilon_greedy
 from samplewise.recipes.evolved_sampling import eswp, evolved_sampling
+from samplewise.recipes.fixed import fixed
+from samplewise.recipes.forgetting import forgetting
 from samplewise.recipes.full import full
+from samplewise.recipes.gradmatch import gradmatch, gradmatch_dynamic
+from samplewise.recipes.grand import grand
+from samplewise.recipes.herding import herding
 from samplewise.recipes.infobatch import infobatch
 from samplewise.recipes.kakurenbo import kakurenbo
 from samplewise.recipes.loss_sampling import loss_sampling
+from samplewise.recipes.moderate import moderate
 from samplewise.recipes.ordered_sgd import ordered_sgd
+from samplewise.recipes.random import random
 from samplewise.recipes.random_batch import random_batch
 from samplewise.recipes.random_dynamic import random_dynamic
+from samplewise.recipes.svp import svp
+from samplewise.recipes.tdds import tdds
 from samplewise.recipes.ucb import ucb
 from samplewise.recipes.uncertainty import uncertainty, uncertainty_ema
 
 __all__ = [
     "all",
+    "aum",
+    "ccs",
+    "craig",
+    "craig_dynamic",
+    "dyn_unc",
+    "el2n",
+    "entropy",
     "epsilon_greedy",
     "eswp",
     "evolved_sampling",
+    "fixed",
+    "forgetting",
     "full",
     "get",
+    "gradmatch",
+    "gradmatch_dynamic",
+    "grand",
+    "herding",
     "infobatch",
     "kakurenbo",
     "loss_sampling",
+    "moderate",
     "ordered_sgd",
     "parse",
+    "random",
     "random_batch",
     "random_dynamic",
+    "svp",
+    "tdds",
     "ucb",
     "uncertainty",
     "uncertainty_ema",

@@ -15,7 +15,8 @@ class Summary:
 
     `spread` is the sample standard deviation over seeds, None with one seed. `saved` is the share
     of the ordinary run's wall clock that was saved: measured against `full` with the same seed
-    (`given`), against this run's own un-narrowed steps (`estimated`), or `not measured`.
+    (`given`), against this run's own un-narrowed steps (`estimated`), or `not measured`. Where a
+    coreset was scored in a run of its own, `bare_cost_share` and `bare_saved` leave that run out.
     """
 
     method: str
@@ -28,6 +29,13 @@ class Summary:
     saved: float | None
     baseline: str
     overhead: float
+    bare_cost_share: float
+    bare_saved: float | None
+
+    @property
+    def scored(self) -> bool:
+        """Whether a scoring run is charged."""
+        return self.bare_cost_share < self.cost_share
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -65,4 +73,14 @@ def _summary(method: str, rows: list[Row]) -> Summary:
         saved=mean("realised") if measured else None,
         baseline=baseline,
         overhead=mean("overhead"),
+        bare_cost_share=fmean(row["cost_share"] * _bare(row, "cost") for row in rows),
+        bare_saved=fmean(1 - (1 - row["realised"]) * _bare(row, "seconds") for row in rows)
+        if measured
+        else None,
     )
+
+
+def _bare(row: Row, what: str) -> float:
+    """The share of a run's cost or seconds that is its own, not its scoring run's."""
+    own, whole = row.get(f"{what}_without_scoring"), row.get(what)
+    return own / whole if own is not None and whole else 1.0

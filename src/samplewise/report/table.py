@@ -15,6 +15,7 @@ HEADERS = (
     "wall clock saved",
     "selection overhead",
 )
+WITHOUT = ("cost share without scoring", "saved without scoring")
 NOTES = {
     "spread": "± is the standard deviation over seeds.",
     "cost": "Cost share: forwards and backwards as a share of ordinary training's (a forward "
@@ -22,20 +23,32 @@ NOTES = {
     "saved": "Wall clock saved: against `full` with the same seed.",
     "estimated": "~: no `full` run to compare with, estimated from the method's own full steps.",
     "overhead": "Selection overhead: scoring and selecting as a share of the wall clock.",
+    "scored": "A coreset's cost, wall clock and overhead include its scoring run, as if that had been "
+    "done for it alone; the columns on the right leave it out.",
 }
 
 
-def cells(summary: Summary) -> tuple[str, ...]:
+def headers(summaries: list[Summary]) -> tuple[str, ...]:
+    """The columns: two more where coresets were scored in a run of their own."""
+    return HEADERS + WITHOUT if any(s.scored for s in summaries) else HEADERS
+
+
+def cells(summary: Summary, columns: int = len(HEADERS)) -> tuple[str, ...]:
     """One row of the table as text."""
     spread = "" if summary.spread is None else f" +- {summary.spread:.2f}"
-    return (
+    row = (
         summary.method,
         f"{summary.accuracy:.2f}{spread}",
         f"{round(summary.samples):,}",
         _percent(summary.cost_share),
-        _saved(summary),
+        _saved(summary, summary.saved),
         _percent(summary.overhead),
     )
+    if columns == len(HEADERS):
+        return row
+    if not summary.scored:
+        return (*row, "", "")
+    return (*row, _percent(summary.bare_cost_share), _saved(summary, summary.bare_saved))
 
 
 def notes(summaries: list[Summary]) -> list[str]:
@@ -48,13 +61,17 @@ def notes(summaries: list[Summary]) -> list[str]:
     if any(s.baseline == "estimated" and s.method != "full" for s in summaries):
         keys.append("estimated")
     keys.append("overhead")
+    if any(s.scored for s in summaries):
+        keys.append("scored")
     spread = f" {NOTES['spread']}" if any(s.spread is not None for s in summaries) else ""
     return [f"{count}.{spread}", *(NOTES[key] for key in keys)]
 
 
 def markdown(summaries: list[Summary]) -> str:
     """The table as Markdown, numbers to the right."""
-    rows = [HEADERS, ("---", *["---:"] * (len(HEADERS) - 1)), *map(cells, summaries)]
+    top = headers(summaries)
+    body = [cells(summary, len(top)) for summary in summaries]
+    rows = [top, ("---", *["---:"] * (len(top) - 1)), *body]
     lines = ["| " + " | ".join(row).replace("+-", "±") + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
@@ -65,8 +82,9 @@ def terminal(summaries: list[Summary], title: str) -> "Table":
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    rows = [[cell.replace("+-", "±") for cell in cells(summary)] for summary in summaries]
-    for i, header in enumerate(HEADERS):
+    top = headers(summaries)
+    rows = [[cell.replace("+-", "±") for cell in cells(summary, len(top))] for summary in summaries]
+    for i, header in enumerate(top):
         # A narrow terminal breaks the headers, never a number.
         width = max(len(row[i]) for row in rows)
         table.add_column(header, justify="right" if i else "left", min_width=width)
@@ -79,9 +97,9 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _saved(summary: Summary) -> str:
+def _saved(summary: Summary, share: float | None) -> str:
     if summary.method == "full":
         return "-"
-    if summary.saved is None:
+    if share is None:
         return "not measured"
-    return ("~" if summary.baseline == "estimated" else "") + _percent(summary.saved)
+    return ("~" if summary.baseline == "estimated" else "") + _percent(share)

@@ -17,6 +17,11 @@ from samplewise.testing.choosing import (
     same_seed_same_choice,
     the_way_of_training_does_not_change_the_plan,
 )
+from samplewise.testing.coresets import (
+    a_coreset_is_the_same_from_everywhere,
+    a_score_is_final_in_time,
+    coreset_budget_is_met,
+)
 from samplewise.testing.costs import declared_cost_is_counted_cost, keep_one_is_full, stated_memory_is_real
 from samplewise.testing.counting import CountingModel, ToyData, Training
 from samplewise.testing.inputs import (
@@ -75,4 +80,7 @@ LAWS: tuple[Law, ...] = (
     declared_cost_is_counted_cost,
     scoring_leaves_no_trace,
     stated_memory_is_real,
+    coreset_budget_is_met,
+    a_score_is_final_in_time,
+    a_coreset_is_the_same_from_everywhere,
 )

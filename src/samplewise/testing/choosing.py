@@ -69,7 +69,8 @@ def the_way_of_training_does_not_change_the_plan(recipe: Recipe) -> None:
     front = Training(policy, trace, batch=4).finish()
     loaded = [sorted(i for e, b in front.seen if e == epoch for i in b.ids.tolist()) for epoch in range(5)]
     ensure(loaded == [told[2].tolist() for told in plans], "the loader did not yield the samples of the plan")
-    brief = Trace(n=12, epochs=3)
+    brief = Trace(n=12, epochs=4)
+    policy = build(recipe, brief.n, period=2)
     alone, helped = (
         Training(policy, brief, batch=4, arguments=arguments).finish().told()
         for arguments in ({}, {"num_workers": 2, "persistent_workers": True})

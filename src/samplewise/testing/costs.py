@@ -56,6 +56,10 @@ def _closed_form(
     None where scores decide how many rows of a batch train.
     """
     n, batch, period = trace.n, training.batch, policy.every
+    if policy.level == "static" and policy.picker is not None:
+        (final,) = training.selector.final.values()
+        size = _k(n, getattr(policy.picker, "keep", policy.picker.size(n)[0] / n))
+        return n * final + size * (trace.epochs - final), n if policy.source == "pass" else 0
     trained, scored, active = 0, 0, 0
     fixed = True
     for epoch in range(trace.epochs):
@@ -104,12 +108,24 @@ def _seeded(policy: Any, trace: Trace) -> Training:
 
 @law
 def stated_memory_is_real(recipe: Recipe) -> None:
-    """The docstring's `Memory: N bytes a sample` is what the columns of the memory take."""
-    stated = re.search(r"Memory: (\d+) bytes a sample", recipe.__doc__ or "")
+    """The docstring's `Memory: N bytes a sample` is what the columns of the memory take.
+
+    N may be a sum of products of numbers with C classes, d features and K epochs of a window.
+    """
+    stated = re.search(r"Memory: ([\dCdK() +]+) bytes a sample", recipe.__doc__ or "")
     ensure(stated is not None, "its docstring does not say `Memory: N bytes a sample`")
-    trace = Trace()
-    history = run(build(recipe, trace.n, period=3), trace)
+    trace, window = Trace(), 3
+    history = run(build(recipe, trace.n, period=3, window=window), trace)
     memory = history.selector._engine.state_dict()["memory"]
-    real = sum(column.element_size() for column in memory.values() if column.ndim)
-    said = int(stated.group(1)) if stated else -1
+    real = sum(column[0].nbytes for column in memory.values() if column.ndim)
+    sizes = {"C": trace.logits.shape[2], "d": trace.features.shape[2], "K": window}
+    said = _sum_of_products(stated.group(1), sizes) if stated else -1
     ensure(real == said, f"its docstring says {said} bytes a sample, its columns take {real}")
+
+
+def _sum_of_products(text: str, sizes: dict[str, int]) -> int:
+    """`4 C + 8` with C = 3 is 20."""
+    terms = [term.split() for term in text.replace("(", "").replace(")", "").split("+")]
+    return sum(
+        math.prod(sizes[factor] if factor in sizes else int(factor) for factor in term) for term in terms
+    )

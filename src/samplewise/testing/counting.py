@@ -94,7 +94,8 @@ class ToyForward:
             self.states.append(state_of(self.model))
         logits = self.model(data["x"])
         if self.real or self.selector is None:
-            return Outputs(F.cross_entropy(logits, data["y"], reduction="none"), logits, data["y"])
+            loss = F.cross_entropy(logits, data["y"], reduction="none")
+            return Outputs(loss, logits, data["y"], data["x"])
         shown = self.trace.outputs(data["id"], self.selector.epoch)
         loss = shown.loss + 0 * logits.sum(1).to(shown.loss.dtype)
         return Outputs(loss, shown.logits, shown.targets, shown.features, shown.head)

@@ -64,6 +64,8 @@ def walk(
         order: of the planned samples inside an epoch.
         seen: batches of the open epoch that are done.
         padding: ids repeated at the end of every observation, as samplers pad.
+
+    After the last epoch comes the pass that some static scores want.
     """
     for epoch in range(selector.epoch, trace.epochs):
         if selector.pass_due(epoch):
@@ -80,6 +82,12 @@ def walk(
             rows, weights = selector.choose(ids)
             yield Event("step", epoch, ids, rows, weights)
         seen = 0
+    selector.set_epoch(trace.epochs)
+    if selector.pass_due(trace.epochs):
+        ids = selector.pass_ids(trace.epochs)
+        for part in torch.split(ids, batch):
+            _observe(selector, trace, part, trace.epochs, padding, "pass")
+        yield Event("pass", trace.epochs, ids, torch.arange(len(ids)), None)
 
 
 def _observe(

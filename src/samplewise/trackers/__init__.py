@@ -15,17 +15,25 @@ from samplewise.trackers.averages import (
 )
 from samplewise.trackers.averages import Rate as Rate
 from samplewise.trackers.base import Pipe, State, Tracker, Values
+from samplewise.trackers.depth import DualDepth
+from samplewise.trackers.dynamics import Forgotten, Mean, WindowSpread
+from samplewise.trackers.features import ClassDistance
 
 __all__ = [
     "BestAccuracy",
+    "ClassDistance",
     "Count",
     "DecoupledEma",
+    "DualDepth",
     "Ema",
     "EmaMoments",
+    "Forgotten",
     "Last",
+    "Mean",
     "Pipe",
     "State",
     "Tracker",
     "UpperBound",
     "Values",
+    "WindowSpread",
 ]

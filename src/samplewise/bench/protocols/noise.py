@@ -30,14 +30,24 @@ def uniform_label_noise(
 
 
 def flip_label_noise(
-    labels: Int[Tensor, " n"], rate: float, classes: int, rng: torch.Generator
+    labels: Int[Tensor, " n"],
+    rate: float,
+    classes: int,
+    rng: torch.Generator,
+    next_class: bool = False,
 ) -> NoisyLabels:
     """Give exactly round(rate n) samples the one fixed wrong class of their true class.
 
-    The map from true to wrong class is drawn once from `rng`, evenly for each class.
+    The map from true to wrong class is drawn once from `rng`, evenly for each class; with
+    `next_class` it is y + 1, and 0 for the last class.
+
+    >>> flip_label_noise(torch.tensor([0, 1, 2]), 1.0, 3, torch.Generator(), next_class=True).labels
+    tensor([1, 2, 0])
     """
     ids = _victims(labels, rate, classes, rng)
-    step = torch.randint(1, classes, (classes,), generator=rng)
+    step = torch.ones(classes, dtype=torch.long)
+    if not next_class:
+        step = torch.randint(1, classes, (classes,), generator=rng)
     wrong_class = (torch.arange(classes) + step) % classes
     return _replaced(labels, ids, wrong_class[labels[ids]])
 
@@ -50,6 +60,11 @@ def _victims(labels: Tensor, rate: float, classes: int, rng: torch.Generator) ->
         raise ValueError(f"label noise must be in [0, 1], got {rate}")
     if classes < 2:
         raise ValueError(f"label noise needs at least 2 classes, got {classes}")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise ValueError(
+            f"label noise over {classes} classes needs labels 0 to {classes - 1}, "
+            f"got {int(labels.min())} to {int(labels.max())}"
+        )
     return torch.randperm(len(labels), generator=rng)[: round(rate * len(labels))]
 
 

@@ -1,17 +1,8 @@
-"""Small networks for images, by name or by `package.module:function`."""
-
-import importlib
-from collections.abc import Callable
-from typing import Any
+"""The two smallest networks: a convolutional one, and one of three linear layers."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-
-from samplewise.bench.resnet import ResNet18
-from samplewise.checks import nearest
-
-Builder = Callable[[int, int, int], nn.Module]
 
 
 class Cnn(nn.Module):
@@ -62,40 +53,3 @@ class Mlp(nn.Module):
         """Logits of a batch."""
         logits: Tensor = self.layers(x)
         return logits
-
-
-BUILDERS: dict[str, Builder] = {"cnn": Cnn, "mlp": Mlp, "resnet18": ResNet18}
-
-
-def builder(name: str) -> Builder:
-    """The function that builds a model from (in_channels, classes, image_size).
-
-    `name` is one of `BUILDERS` or `package.module:function`.
-    """
-    if name in BUILDERS:
-        return BUILDERS[name]
-    module, colon, function = name.partition(":")
-    if not colon:
-        raise ValueError(
-            f"--model must be one of {', '.join(BUILDERS)} or package.module:function, "
-            f"got {name!r}.{nearest(name, list(BUILDERS))}"
-        )
-    try:
-        found: Any = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"--model {name} cannot be imported: {error}") from error
-    if not callable(found):
-        raise ValueError(f"--model {name} is not a function")
-    made: Builder = found
-    return made
-
-
-def build(name: str, in_channels: int, classes: int, image_size: int, seed: int) -> nn.Module:
-    """Build a model whose first weights depend on `seed` only; the global RNG stays as found."""
-    make = builder(name)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        model = make(in_channels, classes, image_size)
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"--model {name} must return a torch.nn.Module, got {type(model)}")
-    return model

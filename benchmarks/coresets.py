@@ -1,0 +1,258 @@
+"""Fourteen ways to choose before training, on Fashion-MNIST and CIFAR-10, at four shares.
+
+    python benchmarks/coresets.py data/fmnist.npz data/cifar10.npz
+
+Each experiment is one of `samplewise train` in its run folder: one training a seed scores for all
+methods (another, of a small proxy, for `svp`), then every method trains a fresh model on its
+coreset by Strategy E. A second call continues where the first was stopped, every finished run
+being on disk. At the end, and with --report at any time, benchmarks/results/ gets the rows, the
+table and the picture.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from samplewise.bench import experiment, files
+from samplewise.bench.folder import RunFolder
+from samplewise.bench.settings import Settings
+from samplewise.cli.console import terminal
+from samplewise.cli.progress import Watch
+
+FOURTEEN = (
+    "random", "entropy", "forgetting", "el2n", "grand", "aum", "moderate", "ccs", "dyn_unc", "tdds",
+    "svp", "herding", "craig", "gradmatch",
+)  # fmt: skip
+UNWEIGHTED = "tdds, unweighted"
+ROWS = (*FOURTEEN, UNWEIGHTED)
+PROXY = "mlp"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One table: a data set, how many images, which shares, which share of wrong labels."""
+
+    heading: str
+    images: int
+    keeps: tuple[float, ...]
+    noise: float = 0.0
+
+
+PARTS = {
+    "clean": Part("Fashion-MNIST, clean labels", 20_000, (0.7, 0.5, 0.3, 0.1)),
+    "noise": Part("Fashion-MNIST, 20 % uniform label noise", 20_000, (0.7, 0.5, 0.3, 0.1), 0.2),
+    "cifar10": Part("CIFAR-10, clean labels", 10_000, (0.5, 0.1)),
+}
+
+
+def spec(row: str, keep: float) -> str:
+    """The method of one cell as it is written on the command line."""
+    if row == UNWEIGHTED:
+        return f"tdds:keep={keep:g},weighting=none"
+    return f"{row}:keep={keep:g}"
+
+
+def experiments(part: Part, data: str, given: argparse.Namespace) -> dict[str, Settings]:
+    """The two experiments of a part: all methods scored by the model itself, and svp by the proxy."""
+    shared: dict[str, Any] = {
+        "data": data,
+        "epochs": given.epochs,
+        "lr": 0.1,
+        "seeds": given.seeds,
+        "limit": min(part.images, given.limit or part.images),
+        "label_noise": part.noise,
+        "test_every": given.epochs,
+        "device": "cpu",
+        "threads": given.threads,
+    }
+    own = tuple(spec(row, keep) for row in ROWS if row != "svp" for keep in part.keeps)
+    proxied = tuple(spec("svp", keep) for keep in part.keeps)
+    return {
+        "": Settings(method=("full", *own), **shared).resolved(),
+        "-svp": Settings(method=proxied, score_model=PROXY, **shared).resolved(),
+    }
+
+
+def main() -> None:
+    """Run what is left, then write the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("fmnist", help="the .npz file of Fashion-MNIST")
+    parser.add_argument("cifar10", help="the .npz file of CIFAR-10")
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--limit", type=int, help="fewer images, to try it out")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", choices=list(PARTS), action="append", help="some of the parts")
+    parser.add_argument("--report", action="store_true", help="train nothing, report what is there")
+    parser.add_argument("--runs", type=Path, default=Path("runs/coresets"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    given = parser.parse_args()
+    for name, part in PARTS.items():
+        if given.report or (given.only and name not in given.only):
+            continue
+        data = given.cifar10 if name == "cifar10" else given.fmnist
+        for suffix, settings in experiments(part, data, given).items():
+            path = given.runs / f"{name}{suffix}"
+            if RunFolder(path).begun:
+                settings = experiment.open_folder(path, settings, True, vars(settings))
+            with Watch(terminal(), experiment.count(settings)) as watch:
+                experiment.run(path, settings, watch)
+        report(given.runs, given.out)
+    if given.report:
+        report(given.runs, given.out)
+
+
+def rows_of(runs: Path, name: str) -> list[dict[str, Any]]:
+    """Every finished run of a part, each with the table row and the share that it belongs to."""
+    return [
+        {"part": name, **cell_of(row["method"]), **row}
+        for suffix in ("", "-svp")
+        for row in RunFolder(runs / f"{name}{suffix}").results()
+    ]
+
+
+def cell_of(method: str) -> dict[str, Any]:
+    """Where a method stands in the table."""
+    recipe, _, said = method.partition(":")
+    if not said:
+        return {"row": recipe, "keep": 1.0}
+    given = dict(item.split("=") for item in said.split(","))
+    return {"row": UNWEIGHTED if "weighting" in given else recipe, "keep": float(given["keep"])}
+
+
+def report(runs: Path, out: Path) -> None:
+    """Rows, table and picture of the runs that are finished."""
+    out.mkdir(parents=True, exist_ok=True)
+    rows = [row for name in PARTS if (runs / name).exists() for row in rows_of(runs, name)]
+    files.write_lines(out / "coresets.jsonl", rows)
+    done = [name for name in PARTS if any(row["part"] == name for row in rows)]
+    configs = {name: RunFolder(runs / name).config() for name in done}
+    files.write_json(out / "coresets.config.json", configs)
+    lines = [*_opening(configs, rows), ""]
+    for name in done:
+        lines += [
+            f"## {PARTS[name].heading}",
+            "",
+            *table(PARTS[name], [r for r in rows if r["part"] == name]),
+            "",
+        ]
+    lines += [*_costs(rows, done), ""]
+    lines += [
+        "Rows: `coresets.jsonl`; settings: `coresets.config.json`; made with `python benchmarks/coresets.py "
+        "data/fmnist.npz data/cifar10.npz`. Data: Xiao et al. 2017; Krizhevsky 2009.",
+        "",
+    ]
+    notes = out / "coresets.notes.md"
+    if notes.exists():
+        lines += [notes.read_text()]
+    (out / "coresets.md").write_text("\n".join(lines))
+    draw({name: [row for row in rows if row["part"] == name] for name in done}, out / "coresets.png")
+
+
+def _opening(configs: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+    config = next(iter(configs.values()))
+    settings, machine = config["settings"], config["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in config["versions"].items())
+    minutes = sum(row["seconds_data"] + row["seconds_training"] for row in rows) / 60
+    return [
+        "# Coresets: fourteen ways to choose before training",
+        "",
+        "![Accuracy of every method against the share kept](coresets.png)",
+        "",
+        f"Model `{settings['model']}`, {settings['epochs']} epochs, batch {settings['batch_size']}, "
+        f"{settings['optimizer']}, top learning rate {settings['lr']:g} ({settings['schedule']}), "
+        f"{settings['seeds']} seeds, Strategy E: as many epochs on the coreset as on all (batch 32 at "
+        "keep 0.1). Each method has its defaults, so `tdds`, `el2n` and `dyn_unc` record as their papers "
+        "say, scaled to these epochs; `svp` is scored by a proxy (`mlp`), all others by the model itself. "
+        "Test accuracy in % after the last epoch, mean ± standard deviation over seeds. None was tuned.",
+        "",
+        f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['threads']} thread(s) of torch; "
+        f"{versions}. Training took {minutes:.0f} minutes in all; other work ran beside it.",
+    ]
+
+
+def table(part: Part, rows: list[dict[str, Any]]) -> list[str]:
+    """Accuracy by method and share; the best of each share in bold."""
+    full = [row["test_accuracy"] for row in rows if row["row"] == "full"]
+    cells: dict[tuple[str, float], list[float]] = {}
+    for row in rows:
+        cells.setdefault((row["row"], row["keep"]), []).append(row["test_accuracy"])
+    best = {
+        keep: max((fmean(cells[row, keep]) for row in ROWS if (row, keep) in cells), default=0.0)
+        for keep in part.keeps
+    }
+    lines = [
+        "| method | " + " | ".join(f"keep {keep:g}" for keep in part.keeps) + " |",
+        "| --- |" + " ---: |" * len(part.keeps),
+    ]
+    for row in ROWS:
+        said = [_cell(cells.get((row, keep), []), best[keep]) for keep in part.keeps]
+        lines.append(f"| {row} | " + " | ".join(said) + " |")
+    return [*lines, "", f"`full` (every sample): {_cell(full, 101.0)}."]
+
+
+def _cell(values: list[float], best: float) -> str:
+    if not values:
+        return "-"
+    said = f"{fmean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+    return f"**{said}**" if fmean(values) >= best else said
+
+
+def _costs(rows: list[dict[str, Any]], done: list[str]) -> list[str]:
+    """What each method cost, with its scoring run and without."""
+    first = [row for row in rows if row["part"] == done[0]]
+    keep = 0.3 if any(row["keep"] == 0.3 for row in first) else first[-1]["keep"]
+    lines = [
+        f"## Cost at keep {keep:g} ({PARTS[done[0]].heading})",
+        "",
+        "In shares of ordinary training's forwards and backwards, the scoring run charged as if it had been "
+        "made for one method alone, and without it: what a coreset that exists already costs.",
+        "",
+        "| method | with scoring run | without |",
+        "| --- | ---: | ---: |",
+    ]
+    for name in ROWS:
+        mine = [row for row in first if row["row"] == name and row["keep"] == keep]
+        if mine:
+            ordinary = [row["cost"] / row["cost_share"] for row in mine]
+            without = fmean(row["cost_without_scoring"] / o for row, o in zip(mine, ordinary, strict=True))
+            charged = fmean(row["cost_share"] for row in mine)
+            lines.append(f"| {name} | {100 * charged:.1f} % | {100 * without:.1f} % |")
+    return lines
+
+
+def draw(parts: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """A panel for each part: accuracy against the share kept, a line for each method."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(parts), figsize=(5.2 * len(parts), 5.6), squeeze=False)
+    colours = plt.get_cmap("tab20").colors
+    for axis, (name, rows) in zip(axes[0], parts.items(), strict=True):
+        for number, row in enumerate(ROWS):
+            points: dict[float, list[float]] = {}
+            for found in rows:
+                if found["row"] == row:
+                    points.setdefault(found["keep"], []).append(found["test_accuracy"])
+            keeps = sorted(points)
+            style = {"color": "black", "linewidth": 2.5} if row == "random" else {"color": colours[number]}
+            dashed = "--" if row == UNWEIGHTED else "-"
+            axis.plot(
+                keeps, [fmean(points[k]) for k in keeps], dashed, marker="o", markersize=4, label=row, **style
+            )
+        full = [row["test_accuracy"] for row in rows if row["row"] == "full"]
+        if full:
+            axis.axhline(fmean(full), color="grey", linewidth=1, linestyle=":", label="full")
+        axis.set(title=PARTS[name].heading, xlabel="share kept", ylabel="test accuracy, %")
+        axis.set_xticks(sorted({row["keep"] for row in rows} - {1.0}))
+        axis.grid(alpha=0.25)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=6, frameon=False)
+    figure.tight_layout(rect=(0, 0.13, 1, 1))
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

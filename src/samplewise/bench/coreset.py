@@ -1,0 +1,191 @@
+"""The protocol of two runs: score with one training, keep a coreset, train a fresh model on it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from samplewise import recipes
+from samplewise.bench import models, protocols
+from samplewise.bench.folder import SCORING, RunFolder
+from samplewise.bench.settings import Settings
+from samplewise.bench.train import Run, Task
+from samplewise.choice import choose, refuse_weights
+from samplewise.pickers import Given, PerClass, Picker
+from samplewise.policy import Policy
+from samplewise.recorder import Recorder
+from samplewise.subset import Subset
+
+_ANY_KEEP = 0.5
+
+
+def static_methods(settings: Settings) -> dict[str, Policy]:
+    """The methods of an experiment that are scored before they are trained on."""
+    policies = {name: policy for name, policy in settings.policies().items() if name in settings.method}
+    static = {
+        name: policy
+        for name, policy in policies.items()
+        if policy.level == "static" and not isinstance(policy.picker, Given)
+    }
+    if settings.weights in ("per_sample", "batch_mean"):
+        for name, policy in static.items():
+            refuse_weights(policy, name)
+    return static
+
+
+def leaders(policies: Mapping[str, Policy]) -> dict[str, str]:
+    """For each method the one whose record serves it: the same but for a keep that is at least as large.
+
+    Methods that keep all need no record, and are left out.
+    """
+    found: dict[str, str] = {}
+    chosen = [name for name in policies if keep_of(policies[name]) < 1]
+    for name in sorted(chosen, key=lambda name: -keep_of(policies[name])):
+        alike = (lead for lead in found.values() if _keepless(policies[lead]) == _keepless(policies[name]))
+        found[name] = next(alike, name)
+    return {name: found[name] for name in chosen}
+
+
+def keep_of(policy: Policy) -> float:
+    """The share that a static policy keeps."""
+    return float(getattr(_inner(policy), "keep", 1.0))
+
+
+def recorder(policies: Mapping[str, Policy]) -> Policy:
+    """The policy of the scoring run; where nothing has to be recorded one that is final at once."""
+    leading = set(leaders(policies).values())
+    if not leading:
+        free: Policy = recipes.random()
+        return free
+    return Recorder({name: policy for name, policy in policies.items() if name in leading})
+
+
+def scoring_task(task: Task, policies: Mapping[str, Policy]) -> Task:
+    """The first run: everything is trained on and recorded, by a proxy if the settings name one."""
+    return replace(
+        task,
+        method=SCORING,
+        policy=recorder(policies),
+        model=task.settings.score_model,
+        baseline_seconds=None,
+    )
+
+
+def score(task: Task, checkpoint: Path, on_step: Callable[[float], None] = lambda progress: None) -> Run:
+    """Train as in full, but stop as soon as the last score is final; continues from `checkpoint`.
+
+    The learning rate follows the schedule of the whole training, as in the papers.
+    """
+    run = Run(task)
+    if checkpoint.exists():
+        run.restore(checkpoint)
+    last, loader = max(run.selector.final.values()), run.loader()
+    while run.done < last:
+        run.train_epoch(
+            loader, run.done, checkpoint, lambda done: on_step(done * task.settings.epochs / last)
+        )
+        run.save(checkpoint)
+    if run.selector.pass_due(last):
+        run.selector.set_epoch(last)
+    return run
+
+
+def subsets(run: Run, policies: Mapping[str, Policy], settings: Settings) -> dict[str, Subset]:
+    """The coreset of every method, out of a finished scoring run."""
+    wanted: dict[str, Any] = {"weights": settings.weights, "normalize": settings.normalize}
+    lead, found = leaders(policies), {}
+    for name, policy in policies.items():
+        if name in lead:
+            subset = run.selector.subset(lead[name], keep=keep_of(policy), **wanted)
+            found[name] = _recounted(subset, run)
+        else:
+            labels, n = run.task.data.train_y, len(run.task.data)
+            found[name] = choose(policy, name, {}, n, labels, run.task.seed)
+    return found
+
+
+def _recounted(subset: Subset, run: Run) -> Subset:
+    """With the cost of a proxy's scoring run in forwards of the model that will train."""
+    task, spent = run.task, subset.provenance.get("scoring")
+    if spent is None or task.model in (None, task.settings.model):
+        return subset
+    data = task.data
+    proxy, trained = (
+        models.forward_flops(name, data.channels, data.classes, data.side)
+        for name in (str(task.model), task.settings.model)
+    )
+    scoring = {**spent, "cost": spent["cost"] * proxy / trained}
+    return replace(subset, provenance={**subset.provenance, "scoring": scoring})
+
+
+def finish(run: Run, policies: Mapping[str, Policy], folder: RunFolder) -> dict[str, Any]:
+    """Put the scores and the coresets on disk, and at last the row that makes the scoring run finished."""
+    seed, methods = run.task.seed, {}
+    run.selector.table().to_parquet(folder.scores(SCORING, seed))
+    for name, subset in subsets(run, policies, run.task.settings).items():
+        subset.to_parquet(folder.subset(name, seed))
+        methods[name] = {"k": len(subset), **subset.provenance.get("scoring", {})}
+    row = scoring_row(run, methods)
+    folder.finish_scoring(row)
+    return row
+
+
+def scoring_row(run: Run, methods: Mapping[str, Any]) -> dict[str, Any]:
+    """A finished scoring run in one row: what it cost in all, and what is said of each method."""
+    ledger = run.selector.ledger
+    return {
+        "seed": run.task.seed,
+        "epochs": run.done,
+        "cost": ledger.cost,
+        "seconds": ledger.wall,
+        "methods": dict(methods),
+    }
+
+
+def on_subset(task: Task, subset: Subset) -> Task:
+    """The second run: the task with a coreset in place of its method, by the settings' strategy.
+
+    What its scoring cost is in the subset's provenance, from where the selector charges it.
+    """
+    settings = task.settings
+    keep = float(subset.provenance.get("keep", len(subset) / len(task.data)))
+    fixed_batch = settings.coreset_batch_size is not None
+    size = settings.coreset_batch_size or settings.batch_size
+    plan = protocols.strategy(settings.strategy, keep, settings.epochs, size, fixed_batch)
+    return replace(
+        task,
+        policy=recipes.fixed(subset),
+        settings=replace(settings, epochs=plan.epochs, batch_size=plan.batch_size),
+        stretch=plan.epochs / settings.epochs,
+    )
+
+
+def given(settings: Settings) -> Subset:
+    """The subset of `--subset`, weighted as was asked for."""
+    subset, weights = Subset.read(str(settings.subset)), settings.weights
+    if weights == "none":
+        return replace(subset, weights=None)
+    if weights is not None:
+        if subset.weights is None and subset.provenance.get("weights") != weights:
+            raise ValueError(
+                f"{settings.subset} holds no weights for --weights {weights}: choose it with "
+                f"samplewise select --weights {weights}"
+            )
+        subset = replace(subset, weighting=weights)
+    if settings.normalize is None or subset.weights is None:
+        return subset
+    return replace(subset, weights=subset.weights / subset.weights.mean())
+
+
+def _inner(policy: Policy) -> Picker | None:
+    return policy.picker.inner if isinstance(policy.picker, PerClass) else policy.picker
+
+
+def _keepless(policy: Policy) -> Policy:
+    """The policy with one and the same share, whatever it keeps."""
+    inner = _inner(policy)
+    if inner is None or not hasattr(inner, "keep"):
+        return policy
+    same = replace(inner, keep=_ANY_KEEP)  # type: ignore[type-var]  # every picker is a dataclass
+    by_class = isinstance(policy.picker, PerClass)
+    return replace(policy, picker=PerClass(same) if by_class else same)  # type: ignore[arg-type]

@@ -1,0 +1,73 @@
+"""Networks for small images, by name or by `package.module:function`."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from samplewise.bench.models.mobilenet import MobileNetV2
+from samplewise.bench.models.resnet import ResNet18, ResNet50
+from samplewise.bench.models.shufflenet import ShuffleNetV2
+from samplewise.bench.models.small import Cnn, Mlp
+from samplewise.bench.models.vgg import Vgg16
+from samplewise.checks import nearest
+
+Builder = Callable[[int, int, int], nn.Module]
+
+BUILDERS: dict[str, Builder] = {
+    "cnn": Cnn,
+    "mlp": Mlp,
+    "resnet18": ResNet18,
+    "resnet50": ResNet50,
+    "vgg16": Vgg16,
+    "mobilenet_v2": MobileNetV2,
+    "shufflenet_v2": ShuffleNetV2,
+}
+
+ARCHITECTURES = ("resnet18", "resnet50", "vgg16", "mobilenet_v2", "shufflenet_v2")
+"""The networks between which subsets are transferred."""
+
+
+def builder(name: str) -> Builder:
+    """The function that builds a model from (in_channels, classes, image_size).
+
+    `name` is one of `BUILDERS` or `package.module:function`.
+    """
+    if name in BUILDERS:
+        return BUILDERS[name]
+    module, colon, function = name.partition(":")
+    if not colon:
+        raise ValueError(
+            f"--model must be one of {', '.join(BUILDERS)} or package.module:function, "
+            f"got {name!r}.{nearest(name, list(BUILDERS))}"
+        )
+    try:
+        found: Any = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"--model {name} cannot be imported: {error}") from error
+    if not callable(found):
+        raise ValueError(f"--model {name} is not a function")
+    made: Builder = found
+    return made
+
+
+def forward_flops(name: str, in_channels: int, classes: int, image_size: int) -> int:
+    """Floating-point operations of the forward of one image, counted while it runs."""
+    model = build(name, in_channels, classes, image_size, seed=0).eval()
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, in_channels, image_size, image_size))
+    return int(counter.get_total_flops())
+
+
+def build(name: str, in_channels: int, classes: int, image_size: int, seed: int) -> nn.Module:
+    """Build a model whose first weights depend on `seed` only; the global RNG stays as found."""
+    make = builder(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = make(in_channels, classes, image_size)
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"--model {name} must return a torch.nn.Module, got {type(model)}")
+    return model

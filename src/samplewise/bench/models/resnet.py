@@ -1,0 +1,94 @@
+"""ResNets for small images: a 3x3 stem without pooling in front of the usual four stages."""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from samplewise.bench.models.sizes import at_least
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and a shortcut, projected where the shape changes."""
+
+    widening = 1
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut = _shortcut(in_channels, channels, stride)
+
+    def forward(self, x: Float[Tensor, "b ci hi wi"]) -> Float[Tensor, "b co ho wo"]:
+        """Features of the next depth."""
+        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(out + self.shortcut(x))
+
+
+class Bottleneck(nn.Module):
+    """A 3x3 convolution, which takes the stride, between two of 1x1; four times as wide at the end."""
+
+    widening = 4
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        out_channels = self.widening * channels
+        self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.shortcut = _shortcut(in_channels, out_channels, stride)
+
+    def forward(self, x: Float[Tensor, "b ci hi wi"]) -> Float[Tensor, "b co ho wo"]:
+        """Features of the next depth."""
+        out = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+        return F.relu(self.bn3(self.conv3(out)) + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """A stem, four stages of which three halve the image, the mean over pixels and the head."""
+
+    name: str
+    block: type[Block | Bottleneck]
+    depths: tuple[int, int, int, int]
+
+    def __init__(self, in_channels: int, classes: int, image_size: int) -> None:
+        super().__init__()
+        at_least(8, self.name, image_size)
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_channels, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()
+        )
+        stages: list[nn.Module] = []
+        width = 64
+        for channels, stride, depth in zip((64, 128, 256, 512), (1, 2, 2, 2), self.depths, strict=True):
+            for i in range(depth):
+                stages.append(self.block(width, channels, stride if i == 0 else 1))
+                width = self.block.widening * channels
+        self.stages = nn.Sequential(*stages)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: Float[Tensor, "b ch side side"]) -> Float[Tensor, "b c"]:
+        """Logits of a batch."""
+        logits: Tensor = self.head(self.stages(self.stem(x)).mean((2, 3)))
+        return logits
+
+
+class ResNet18(ResNet):
+    """Eighteen layers, 11.2 million parameters, for images of 8 pixels and more."""
+
+    name, block, depths = "resnet18", Block, (2, 2, 2, 2)
+
+
+class ResNet50(ResNet):
+    """Fifty layers, 23.5 million parameters, for images of 8 pixels and more."""
+
+    name, block, depths = "resnet50", Bottleneck, (3, 4, 6, 3)
+
+
+def _shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential:
+    if stride == 1 and in_channels == channels:
+        return nn.Sequential()
+    return nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))

@@ -1,0 +1,34 @@
+"""What is done to data and to training before methods are compared: noise, corruption, shares, lengths."""
+
+from samplewise.bench.protocols.corruption import CORRUPTIONS, CorruptedImages, corrupt_images
+from samplewise.bench.protocols.noise import NOISES, NoisyLabels, flip_label_noise, uniform_label_noise
+from samplewise.bench.protocols.shares import IMBALANCED, downsampled, imbalanced
+from samplewise.bench.protocols.strategies import (
+    STRATEGIES,
+    Training,
+    equalised_epochs,
+    samples_seen,
+    scaled_milestones,
+    strategy,
+)
+from samplewise.bench.protocols.transfer import transfer
+
+__all__ = [
+    "CORRUPTIONS",
+    "IMBALANCED",
+    "NOISES",
+    "STRATEGIES",
+    "CorruptedImages",
+    "NoisyLabels",
+    "Training",
+    "corrupt_images",
+    "downsampled",
+    "equalised_epochs",
+    "flip_label_noise",
+    "imbalanced",
+    "samples_seen",
+    "scaled_milestones",
+    "strategy",
+    "transfer",
+    "uniform_label_noise",
+]

@@ -1,0 +1,122 @@
+"""Five ways to spoil a square image, as in the experiments of moderate coreset and TDDS.
+
+Sizes are those of 32 pixels and grow with the side. Where `reference_bugs` is a parameter, it brings
+back what the published script really does.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from samplewise.checks import require
+
+Images = UInt8[Tensor, "b ch side side"]
+
+
+def gaussian(images: Images, rng: torch.Generator, reference_bugs: bool = False) -> Images:
+    """Normal noise of mean 0.2 and deviation 1 on pixels in [0, 1], each channel its own, clipped to [0, 1].
+
+    The script clips at -1, and what is below 0 comes round again at the bright end of uint8.
+    """
+    noise = torch.randn(images.shape, generator=rng, dtype=torch.float64)
+    noisy = images.double() / 255 + (0.2 + noise)
+    if reference_bugs:
+        return (noisy.clamp(-1, 1) * 255).long().remainder(256).to(torch.uint8)
+    return _truncated(noisy.clamp(0, 1))
+
+
+def occlusion(images: Images, rng: torch.Generator, random_position: bool = False) -> Images:
+    """A black square of half the side: rows and columns 5 to 20 of 32, both included.
+
+    It is always at the same place, as in the script, unless `random_position` draws one for each image.
+    """
+    b, _, side, _ = images.shape
+    size = side // 2
+    if random_position:
+        corner = torch.randint(0, side - size + 1, (2, b, 1), generator=rng)
+    else:
+        corner = torch.full((2, b, 1), _scaled(5, side))
+    inside = (torch.arange(side) >= corner) & (torch.arange(side) < corner + size)
+    return images.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0)
+
+
+def resolution(images: Images) -> Images:
+    """Shrunk to a quarter of the side and enlarged again, both by Pillow's bicubic filter."""
+    image = require("PIL.Image", "bench")
+    side = images.shape[-1]
+    small, large = (side // 4, side // 4), (side, side)
+    planes = [
+        torch.frombuffer(
+            bytearray(
+                image.fromarray(plane.numpy())
+                .resize(small, image.Resampling.BICUBIC)
+                .resize(large, image.Resampling.BICUBIC)
+                .tobytes()
+            ),
+            dtype=torch.uint8,
+        )
+        for plane in images.flatten(0, 1)
+    ]
+    return torch.stack(planes).view_as(images)
+
+
+def fog(images: Images, reference_bugs: bool = False) -> Images:
+    """A grey veil that is thinnest away from the centre: x t + 0.5 (1 - t) with t = exp(-0.4 D).
+
+    D = sqrt(side) - 0.04 distance from the pixel (side // 2, side // 2), in pixels. The script
+    writes values in [0, 1] into uint8, which turns the image black.
+    """
+    side = images.shape[-1]
+    span = torch.arange(side, dtype=torch.float64) - side // 2
+    distance = (span[:, None].square() + span.square()).sqrt()
+    clear = torch.exp(-0.4 * (math.sqrt(side) - 0.04 * distance))
+    veiled = images.double() / 255 * clear + 0.5 * (1 - clear)
+    return veiled.to(torch.uint8) if reference_bugs else _truncated(veiled)
+
+
+def motion_blur(images: Images, reference_bugs: bool = False) -> Images:
+    """Blurred along a line of 15 of 32 pixels, then each image stretched to the range 0..255.
+
+    Borders are mirrored without repeating the edge. An image whose blur is one single value has no
+    contrast to stretch: it stays as it was; the script makes it black.
+    """
+    side = images.shape[-1]
+    kernel = blur_kernel(2 * _scaled(7, side) + 1)
+    padded = F.pad(images.double(), (len(kernel) // 2,) * 4, mode="reflect")
+    blurred = torch.zeros(images.shape, dtype=torch.float64)
+    for row, col in kernel.nonzero().tolist():
+        blurred += kernel[row, col] * padded[..., row : row + side, col : col + side]
+    # The script filters in uint8, so values are rounded before they are stretched.
+    blurred = blurred.round_().clamp_(0, 255)
+    low, high = blurred.amin((1, 2, 3), keepdim=True), blurred.amax((1, 2, 3), keepdim=True)
+    flat = high == low
+    stretched = ((blurred - low) * 255 / torch.where(flat, 1, high - low)).round().to(torch.uint8)
+    return stretched if reference_bugs else torch.where(flat, images, stretched)
+
+
+def blur_kernel(degree: int) -> Float[Tensor, "degree degree"]:
+    """The unit diagonal over `degree`, turned by 45 degrees about (degree / 2, degree / 2), bilinearly.
+
+    That point is half a pixel off the centre, as in the script, so the line lies on two rows. The
+    weights do not add up to 1; the stretch after the filter makes up for it.
+    """
+    centre, half = degree / 2, math.sqrt(0.5)
+    span = torch.arange(degree, dtype=torch.float64) - centre
+    source_x = centre + half * (span - span[:, None])
+    source_y = centre + half * (span + span[:, None])
+    # The diagonal at a place between pixels: what each of its ones, a pyramid one pixel wide, gives there.
+    ones = torch.arange(degree, dtype=torch.float64)[:, None, None]
+    pyramids = (1 - (source_x - ones).abs()).clamp(min=0) * (1 - (source_y - ones).abs()).clamp(min=0)
+    return pyramids.sum(0) / degree
+
+
+def _truncated(unit: Tensor) -> Tensor:
+    return (unit * 255).to(torch.uint8)
+
+
+def _scaled(pixels: int, side: int) -> int:
+    """A length in images of 32 pixels, in images of `side`, rounded half up."""
+    return (2 * pixels * side + 32) // 64

@@ -1,0 +1,87 @@
+"""How long to train on a coreset: strategies E and P, and runs that see equally many samples."""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
+
+from samplewise.checks import Range, check_arguments, nearest
+from samplewise.ranking import budget
+
+STRATEGIES = ("E", "P")
+# A share such as 0.1 + 0.1 or 0.3 - 0.1 may come out a hair above the limit it stands for.
+_HAIR = 1e-9
+
+Share = Annotated[float, Range(0, 1, open_low=True)]
+Positive = Annotated[int, Range(1)]
+
+
+class Training(NamedTuple):
+    """The length of a training and the size of its batches."""
+
+    epochs: int
+    batch_size: int
+
+
+def strategy(
+    name: str, keep: Share, epochs: Positive, batch_size: Positive, fixed_batch: bool = False
+) -> Training:
+    """How to train on the share `keep`, where all the data gets `epochs` in batches of `batch_size`.
+
+    "E" keeps the epochs, so training is shorter by the share dropped. A small coreset then has
+    few steps, so batches are halved at keep <= 0.2 and quartered at keep <= 0.1, but never go below
+    2 rows; `fixed_batch` leaves them alone. "P" stretches the epochs by 1 / keep, rounded half up, so
+    that about as many samples are seen; batches stay. A schedule that is a function of the
+    progress stretches by itself; milestones do by `scaled_milestones`. The learning rate is the same.
+
+    The numbers are those of temporal dual-depth scoring (arXiv:2311.13613): batches of 128, 64 and 32.
+
+    >>> strategy("E", 0.1, 200, 128), strategy("P", 0.3, 200, 128)
+    (Training(epochs=200, batch_size=32), Training(epochs=667, batch_size=128))
+    """
+    check_arguments("strategy", strategy, locals())
+    if name not in STRATEGIES:
+        said = " or ".join(map(repr, STRATEGIES))
+        raise ValueError(f"strategy must be {said}, got {name!r}.{nearest(name, STRATEGIES)}")
+    if name == "P":
+        return Training(equalised_epochs(epochs, keep), batch_size)
+    if fixed_batch or keep > 0.2 + _HAIR:
+        return Training(epochs, batch_size)
+    part = batch_size // (4 if keep <= 0.1 + _HAIR else 2)
+    return Training(epochs, min(batch_size, max(2, part)))
+
+
+def equalised_epochs(epochs: Positive, keep: Share) -> int:
+    """Epochs on the share `keep` that see as many samples as `epochs` on all: epochs / keep, half up.
+
+    >>> equalised_epochs(200, 0.2), equalised_epochs(200, 0.3), equalised_epochs(5, 0.4)
+    (1000, 667, 13)
+    """
+    check_arguments("equalised_epochs", equalised_epochs, locals())
+    return _half_up(epochs / keep)
+
+
+def scaled_milestones(milestones: Sequence[int], epochs: Positive, new_epochs: Positive) -> tuple[int, ...]:
+    """Milestones of a training of `epochs`, at the same shares of one of `new_epochs`, half up.
+
+    >>> scaled_milestones((60, 120, 160), 200, equalised_epochs(200, 0.2))
+    (300, 600, 800)
+    """
+    check_arguments("scaled_milestones", scaled_milestones, locals())
+    outside = [m for m in milestones if not 0 <= m <= epochs]
+    if outside:
+        raise ValueError(f"milestones must be in [0, {epochs}], the epochs they belong to, got {outside}")
+    return tuple(_half_up(milestone * new_epochs / epochs) for milestone in milestones)
+
+
+def samples_seen(n: Positive, keep: Share, epochs: Annotated[int, Range(0)]) -> int:
+    """How many samples `epochs` on the share `keep` of n show to the model, repetitions counted.
+
+    >>> samples_seen(50_000, 0.2, 1000) == samples_seen(50_000, 1, 200) == 10_000_000
+    True
+    """
+    check_arguments("samples_seen", samples_seen, locals())
+    return budget(n, keep) * epochs
+
+
+def _half_up(x: float) -> int:
+    return math.floor(x + 0.5 + _HAIR)

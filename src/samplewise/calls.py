@@ -1,0 +1,237 @@
+"""`EngineCalls`: what loops of any shape call - observe, plan, choose - and what comes out as tables."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+
+from samplewise import passes
+from samplewise.dataset import fingerprint
+from samplewise.engine import Engine
+from samplewise.ledger import Ledger
+from samplewise.outputs import Outputs, as_outputs
+from samplewise.policy import Policy, Weighting
+from samplewise.scores import ScoreTable, Subset, versions
+from samplewise.scoring import Scoring
+from samplewise.static import Static
+
+__all__ = ["EngineCalls"]
+
+Ids = Int[Tensor, " b"]
+
+
+class EngineCalls:
+    """The half of a `Selector` that needs no loader. It is not built by itself."""
+
+    n: int
+    dataset: Any
+    forward: Callable[[Any], Any] | None
+    model: nn.Module | None
+    batch_size: int | None
+    collate: Callable[[list[Any]], Any] | None
+    scoring: Scoring
+    policy: Policy
+    labels: Tensor | None
+    epochs: int
+    seed: int
+    _engine: Engine
+    _ledger: Ledger
+    _heard: bool
+    _started: bool
+    _resumed: bool
+    _batches: int
+    _samples: int
+    _counted: int
+    _skip: int
+    _first_narrowed: int | None
+    _scored: dict[str, dict[str, float]]
+
+    def pass_due(self, epoch: int) -> bool:
+        """Whether a pass is wanted before `epoch`: see `pass_ids`."""
+        return self._engine.pass_due(epoch)
+
+    def pass_ids(self, epoch: int) -> Ids:
+        """The ids to be observed with source="pass" before `plan(epoch)`."""
+        return self._engine.pass_ids(epoch)
+
+    def observe(
+        self, ids: Ids, outputs: Outputs | Tensor, source: Literal["training", "pass"] = "training"
+    ) -> None:
+        """Remember what a forward pass showed: `outputs` (or losses) of the samples `ids`.
+
+        An id twice in one call counts once. Sources that the method does not use are counted in the
+        ledger and otherwise ignored.
+        """
+        if source not in ("training", "pass"):
+            raise ValueError(f"source must be one of 'training', 'pass', got {source!r}.")
+        seen = as_outputs(outputs, len(ids))
+        self._heard = True
+        used = self._engine.observe(ids, seen, source)
+        if not used and self.policy.signals:
+            self._ledger.ignored_observations += len(ids)
+        if source == "pass" or (self.dataset is None and self._engine.narrows and used):
+            self._ledger.scoring_forwards += len(ids)
+
+    def choose(self, ids: Ids) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
+        """The rows of this batch to train on, ascending, and their weights (None: all 1).
+
+        Call it after `observe` of the same ids. All rows outside the method's active window.
+        """
+        rows, weights = self._engine.choose(ids)
+        self._heard = True
+        if self._engine.narrows:
+            self._ledger.trained(len(rows))
+        return rows, weights
+
+    def plan(self, epoch: int) -> Subset:
+        """Open `epoch`: its samples, equal on every rank, and their weights (None: all 1)."""
+        engine = self._engine
+        if not (engine.opened and epoch == engine.epoch):
+            if engine.opened and epoch > engine.epoch:
+                self._close()
+            engine.plan(epoch)
+            self._batches = self._samples = self._counted = self._skip = 0
+            self._started = self._resumed = False
+            if engine.narrows and self._first_narrowed is None:
+                self._first_narrowed = epoch
+        return engine.last_plan
+
+    def score(self, column: str | None = None) -> Shaped[Tensor, " n"]:
+        """What the finest picker ranks by, or another column by name; NaN where never observed."""
+        return self._engine.score(column).clone()
+
+    def lr_factor(self, epoch: int) -> float:
+        """Multiply your learning rate by this: KAKURENBO's 1 / share that trains; 1 for other methods."""
+        if self.policy.lr == "actual":
+            self._open(epoch)
+        return self._engine.lr_factor(epoch)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch being trained, or the next to be."""
+        return self._engine.epoch
+
+    def _open(self, epoch: int) -> None:
+        """The due pass first, then the plan."""
+        if self._engine.opened and epoch == self.epoch:
+            return
+        if self._engine.opened and epoch > self.epoch:
+            self._close()
+        if self.pass_due(epoch):
+            self._run_pass(epoch)
+        begun = time.perf_counter()
+        self.plan(epoch)
+        self._ledger.seconds["selecting"] += time.perf_counter() - begun
+
+    def _close(self) -> None:
+        """Close the open epoch; after the last one the pass that is still due follows."""
+        self._settle(closing=True)
+        begun = time.perf_counter()
+        self._engine.close()
+        if isinstance(self._engine, Static):  # which measures then what it only copied before
+            self._ledger.seconds["selecting"] += time.perf_counter() - begun
+        self._note_final()
+        self._last_pass()
+
+    def _last_pass(self) -> None:
+        """The pass after the last epoch, if one is wanted and there are data and a model for it."""
+        if self.epoch == self.epochs and self.dataset is not None and self.pass_due(self.epochs):
+            self._run_pass(self.epochs)
+
+    def _run_pass(self, epoch: int) -> None:
+        begun = time.perf_counter()
+        forwards, backwards = passes.run(self, self._engine, epoch)
+        self._ledger.scoring_forwards += forwards
+        self._ledger.scoring_backwards += backwards
+        self._ledger.seconds["scoring"] += time.perf_counter() - begun
+        self._note_final()
+
+    def _settle(self, closing: bool = False) -> None:
+        raise NotImplementedError
+
+    def table(self) -> ScoreTable:
+        """One row a sample: every score, how often it was selected, its label, and where they come from."""
+        columns = {name: column.to("cpu", copy=True) for name, column in self._engine.columns().items()}
+        times = self._engine.times_selected.to("cpu", copy=True)
+        return ScoreTable(torch.arange(self.n), columns, times, self._engine.labels, self.provenance())
+
+    def subset(
+        self,
+        method: str | None = None,
+        *,
+        keep: float | None = None,
+        balance: bool | None = None,
+        weights: Weighting | None = None,
+        normalize: Literal["mean1"] | None = None,
+    ) -> Subset:
+        """The coreset of a static method, once its score is final.
+
+        Args:
+            method: which one, of a `Recorder`.
+            keep: the share kept; None: the method's own.
+            balance: choose inside each class; None: as the method says.
+            weights: importance weights, the score min-max over all n: each for its own sample, or the
+                batch's mean weight for the batch's mean loss; None: the method's own.
+            normalize: "mean1" divides the weights by their mean over the subset.
+
+        Raises:
+            ValueError: before the score is final, naming the epochs or the pass that are missing.
+        """
+        engine = self._static()
+        self._last_pass()
+        provenance = self.provenance()
+        name = method or (self.policy.name if len(engine.records) == 1 else None)
+        provenance["scoring"] = self._scored.get(name or "", {"cost": 0.0, "seconds": 0.0})
+        return engine.subset(
+            method, provenance, keep=keep, balance=balance, weights=weights, normalize=normalize
+        )
+
+    @property
+    def final(self) -> dict[str, int]:
+        """For static methods by name: the epoch before which the score is final."""
+        return self._static().final
+
+    def _static(self) -> Static:
+        if not isinstance(self._engine, Static):
+            raise ValueError(
+                f"{self.policy.name} is of level {self.policy.level}: only static methods keep a coreset."
+            )
+        return self._engine
+
+    def _note_final(self) -> None:
+        """What each score that has become final cost, as if it had been recorded alone."""
+        if not isinstance(self._engine, Static):
+            return
+        for name in self._engine.finished - self._scored.keys():
+            cost = self._engine.cost_of(name)
+            self._scored[name] = {"cost": cost, "seconds": self._ledger.wall_without_scoring}
+
+    def _fingerprint(self) -> str | None:
+        data = self.dataset if self.scoring.dataset is None else self.scoring.dataset
+        return None if data is None else passes.quietly(fingerprint, data, self.labels)
+
+    def _policies(self) -> dict[str, Any]:
+        static = self._engine if isinstance(self._engine, Static) else None
+        if static is None:
+            return {}
+        return {name: record.policy for name, record in static.records.items()}
+
+    def provenance(self) -> dict[str, Any]:
+        """What produced a table or a subset."""
+        return {
+            "recipe": self.policy.name,
+            "policy": repr(self.policy),
+            "n": self.n,
+            "fingerprint": self._fingerprint(),
+            "model": None if self.model is None else type(self.model).__name__,
+            "epoch": self.epoch,
+            "epochs": self.epochs,
+            "seed": self.seed,
+            "methods": {name: repr(policy) for name, policy in self._policies().items()},
+            "scoring": dict(self._scored),
+            "scored_without_augmentation": self.scoring.dataset is not None,
+            "versions": versions(),
+        }

@@ -1,0 +1,74 @@
+"""`samplewise score`: train once, record many static methods, write one table of scores."""
+
+import shlex
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from samplewise.bench import experiment, scoring
+from samplewise.checks import require
+from samplewise.cli import options
+from samplewise.cli.console import terminal
+from samplewise.cli.files import refuse_existing, whole
+from samplewise.cli.options import option
+from samplewise.cli.progress import Watch
+
+
+def score(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file of scores, Parquet.")],
+    method: Annotated[
+        list[str] | None,
+        option("A static method, as in `el2n` or `tdds:keep=0.3`; may be given several times."),
+    ] = None,
+    runs: Annotated[
+        int | None,
+        typer.Option(help="Trainings with seeds 0, 1, ..., combined.", min=1, show_default="1"),
+    ] = None,
+    combine: Annotated[str, typer.Option(help="How: mean or sum.")] = "mean",
+    data: options.Data = None,
+    model: options.Model = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    lr: options.Lr = None,
+    optimizer: options.Optimizer = None,
+    schedule: options.Schedule = None,
+    augment: options.Augment = None,
+    label_noise: options.LabelNoise = None,
+    noise: options.Noise = None,
+    limit: options.Limit = None,
+    device: options.Device = None,
+    amp: options.Amp = None,
+    workers: options.Workers = None,
+    threads: options.Threads = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue where the command was stopped.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Train as in full, and write what static methods make of it; see `samplewise select`.
+
+    Training ends when the last score is final. While it is under way its state is beside the file,
+    in FILE.work, from where --resume continues.
+    """
+    if combine not in ("mean", "sum"):
+        raise ValueError(f"--combine must be one of 'mean', 'sum', got {combine!r}.")
+    refuse_existing(out, force)
+    work = out.with_name(f"{out.name}.work")
+    written = locals() | {"seeds": runs}
+    settings, given = options.settings_of(written, {"out", "runs", "combine", "resume", "force", "work"})
+    settings = replace(settings, method=given.get("method", ()), seeds=given.get("seeds", 1))
+    settings = experiment.open_folder(work, settings, resume, given)
+    scoring.columns(settings)
+    require("pyarrow", "scores")
+    console = terminal()
+    try:
+        with Watch(console, settings.seeds) as watch:
+            table = scoring.run(work, settings, "sum" if combine == "sum" else "mean", watch)
+    except KeyboardInterrupt:
+        again = ["samplewise", "score", "--out", str(out), "--combine", combine, "--resume"]
+        typer.echo(f"\ninterrupted. Continue with: {shlex.join(again)}", err=True)
+        raise typer.Exit(130) from None
+    whole(out, table.to_parquet)
+    shutil.rmtree(work)
+    console.print(f"{out}: {len(table):,} samples, {', '.join(table.columns)}", soft_wrap=True, markup=False)

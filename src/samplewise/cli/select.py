@@ -1,0 +1,88 @@
+"""`samplewise select`: a coreset out of a file of scores, as a file that `train --subset` takes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from samplewise.checks import Range, checked
+from samplewise.cli.console import terminal
+from samplewise.cli.files import refuse_existing, whole
+from samplewise.policy import Policy, Weighting
+from samplewise.recipes.tdds import published
+from samplewise.scores import ScoreTable
+from samplewise.subset import Subset
+
+
+@checked
+@dataclass(frozen=True)
+class Wanted:
+    """The options that are about the choice."""
+
+    keep: Annotated[float | None, Range(0, 1, open_low=True)]
+    balance: bool | None
+    weights: Weighting | None
+    normalize: Literal["mean1"] | None
+    seed: Annotated[int | None, Range(0)]
+
+
+def select(
+    scores: Annotated[Path, typer.Argument(help="Scores, as `samplewise score` writes them.")],
+    method: Annotated[str, typer.Option(help="Which of the methods that were recorded.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The subset's file.")],
+    keep: Annotated[
+        float | None, typer.Option(help="The share kept.", show_default="what was recorded")
+    ] = None,
+    balance: Annotated[bool | None, typer.Option("--balance", help="Choose inside each class.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="per_sample, batch_mean or none.", show_default="what the method does"),
+    ] = None,
+    normalize: Annotated[str | None, typer.Option(help="mean1 divides the weights by their mean.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the draws, where there are any.", show_default="the recording's")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Choose a coreset by scores that were recorded before."""
+    refuse_existing(out, force)
+    given: Any = {"keep": keep, "weights": weights, "normalize": normalize, "seed": seed}
+    wanted = Wanted(**given, balance=balance)
+    table = ScoreTable.read(scores)
+    subset = table.subset(method, **vars(wanted))
+    whole(out, lambda path: subset.to_parquet(path, table))
+    console = terminal()
+    for line in _lines(subset, table, table.policy(method), out):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _lines(subset: Subset, table: ScoreTable, policy: Policy, out: Path) -> list[str]:
+    """What was chosen, and from where."""
+    said = subset.provenance
+    weighted = "no weights" if subset.weights is None else f"weights {subset.weighting}"
+    lines = [f"{out}: {len(subset):,} of {len(table):,} samples by {policy!r}, {weighted}"]
+    if table.labels is not None:
+        counts = table.labels[subset.ids].bincount(minlength=int(table.labels.max()) + 1)
+        sizes = table.labels.bincount()
+        shares = zip(counts.tolist(), sizes.tolist(), strict=True)
+        lines.append("per class: " + ", ".join(f"{c}: {k}/{m}" for c, (k, m) in enumerate(shares)))
+    runs = said.get("runs")
+    seeds = f"{len(runs)} runs, {said.get('combined')}" if runs else f"seed {said.get('seed')}"
+    lines.append(f"recorded with {said.get('model')}, {said.get('epochs')} epochs, {seeds}")
+    return lines + _note(policy, float(said["keep"]))
+
+
+def _note(policy: Policy, keep: float) -> list[str]:
+    """TDDS has published settings for each share: say so if the scores were made for another one."""
+    params = policy.params
+    if policy.name != "tdds" or params["T"] is not None or keep == params["keep"]:
+        return []
+    made, asked = (published(share, params["data"]) for share in (params["keep"], keep))
+    if made == asked:
+        return []
+    share = f"{params['keep']:g}"
+    return [
+        f"note: these scores were made for keep={share} (published: T={made[0]}, window={made[1]}); for "
+        f"keep={keep:g} it is T={asked[0]}, window={asked[1]}: score again with tdds:keep={keep:g}"
+    ]

@@ -1,0 +1,253 @@
+"""Pickers that are greedy over vectors: herding, facility location, matching pursuit, class by class."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from samplewise import greedy, rng
+from samplewise.checks import Range, checked
+from samplewise.greedy import Groups
+from samplewise.pickers.base import Budgeted, Keep, Picked, Pool, Rows
+
+__all__ = ["FacilityLocation", "Greedy", "Herding", "MatchingPursuit"]
+
+Block = Annotated[int, Range(2)]
+Weights = Float[Tensor, " k"]
+
+
+class _Run(NamedTuple):
+    """Rows of the pool in the order of picking, over all classes, and their weights with mean 1."""
+
+    order: Rows
+    weights: Weights | None
+
+
+class Greedy(Budgeted):
+    """Picks one after the other by the vectors of the samples, inside each class.
+
+    Classes are `pool.labels`, else the column `target`, else one class; their budgets are divided by
+    largest remainder. Every pick depends on those before alone, so a column `order` of an earlier
+    run serves each smaller share: 0 for the first pick, -1 for the second, -m for never.
+    """
+
+    keep: Keep
+    ranks: ClassVar[str] = "order"
+    needs: ClassVar[tuple[str, ...]]
+    """The columns of vectors that it reads."""
+    weighs: ClassVar[bool] = False
+    """Whether its picks come with weights."""
+
+    @property
+    def largest(self) -> int | None:
+        """The most rows that are compared with each other; larger classes are split at random."""
+        return None
+
+    @abstractmethod
+    def picks(self, vectors: tuple[Tensor, ...], k: int, draws: torch.Generator) -> tuple[Rows, Weights]:
+        """K rows of one group in the order of picking, and their weights before they are scaled."""
+
+    def weigh(self, vectors: tuple[Tensor, ...], order: Rows) -> Weights:
+        """The weights of some rows of one group, given in the order of picking."""
+        return torch.ones(len(order), dtype=torch.float64)
+
+    def pick(self, pool: Pool) -> Picked:
+        k, _ = self.size(pool.m, pool.least)
+        if k == pool.m:
+            return Picked()
+        order = self._recorded(pool, k)
+        run = self._run(pool, k) if order is None else _Run(order, self._weigh_again(pool, order))
+        rows, back = run.order.sort()
+        return Picked(rows, None if run.weights is None else run.weights[back])
+
+    def rows(self, pool: Pool) -> Rows:
+        """What `pick` chooses, without the weights."""
+        return self.take(pool, self.size(pool.m, pool.least)[0])
+
+    def take(self, pool: Pool, k: int) -> Rows:
+        if k == pool.m:
+            return torch.arange(k)
+        order = self._recorded(pool, k)
+        return (self._run(pool, k).order if order is None else order).sort().values
+
+    def columns(self, pool: Pool) -> dict[str, Tensor]:
+        k, _ = self.size(pool.m, pool.least)
+        run = self._run(pool, k)
+        # float32 counts to 2^24.
+        exact = torch.float32 if pool.m <= 1 << 24 else torch.float64
+        order = torch.full((pool.m,), -pool.m, dtype=exact)
+        order[run.order] = -torch.arange(k, dtype=exact)
+        if run.weights is None:
+            return {"order": order}
+        weight = torch.full((pool.m,), float("nan"))
+        weight[run.order] = run.weights
+        return {"order": order, "weight": weight}
+
+    # ------------------------------------------------------------------------------ from vectors
+
+    def _vectors(self, pool: Pool) -> tuple[Tensor, ...]:
+        return tuple(pool.scores(name) for name in self.needs)
+
+    def _groups(self, pool: Pool) -> Groups:
+        classes = pool.values.get("target") if pool.labels is None else pool.labels
+        labels = torch.zeros(pool.m, dtype=torch.int64) if classes is None else classes.long()
+        # Not the pool's own generator: the blocks must be the same at every call.
+        return greedy.groups(labels, self.largest, rng.generator(pool.rng.initial_seed(), "blocks"))
+
+    def _run(self, pool: Pool, k: int) -> _Run:
+        vectors, groups = self._vectors(pool), self._groups(pool)
+        rows, weights, places, sources = [], [], [], []
+        for g, (members, quota) in enumerate(zip(groups.members, greedy.quotas(k, groups), strict=True)):
+            if not quota:
+                continue
+            inside = tuple(column[members] for column in vectors)
+            order, weight = self.picks(inside, int(quota), pool.rng)
+            rows.append(members[order])
+            weights.append(weight)
+            places.append(torch.arange(len(order)))
+            sources.append(torch.full((len(order),), g))
+        order = greedy.merged(groups, torch.cat(rows), torch.cat(sources), torch.cat(places))
+        return _Run(torch.cat(rows)[order], _scaled(torch.cat(weights)[order]) if self.weighs else None)
+
+    # ----------------------------------------------------------------------------- from an order
+
+    def _recorded(self, pool: Pool, k: int) -> Rows | None:
+        """The k rows that a recorded order begins with in each class; None: pick from the vectors."""
+        recorded = pool.values.get("order")
+        if recorded is None:
+            return None
+        order = recorded.argsort(descending=True, stable=True)[: int((recorded > -pool.m).sum())]
+        if len(order) < k:
+            if all(name in pool.values for name in self.needs):
+                return None
+            raise ValueError(
+                f"{type(self).__name__} was scored with keep={len(order) / pool.m:g}, which made "
+                f"{len(order)} picks, but {k} are wanted: score again with a larger keep."
+            )
+        of = self._groups(pool).of
+        made = of[order].bincount(minlength=int(of.max()) + 1)
+        quotas = greedy.capped(k, of.bincount(), made)
+        return order[greedy.places(of[order]) < quotas[of[order]]]
+
+    def _weigh_again(self, pool: Pool, order: Rows) -> Weights | None:
+        if not self.weighs:
+            return None
+        recorded = pool.values["weight"] if "weight" in pool.values else torch.empty(0)
+        made = int((~recorded.isnan()).sum())
+        if made == len(order):
+            return recorded[order]
+        if not all(name in pool.values for name in self.needs):
+            raise ValueError(
+                f"the weights of {type(self).__name__} are known for {made} picks only, not for "
+                f"{len(order)}. Choose keep={made / pool.m:g}, or weights='none': the same samples, "
+                "each with weight 1."
+            )
+        vectors, groups = self._vectors(pool), self._groups(pool)
+        weights = torch.empty(len(order), dtype=torch.float64)
+        inside = torch.empty(pool.m, dtype=torch.int64)
+        for g, members in enumerate(groups.members):
+            inside[members] = torch.arange(len(members))
+            picked = groups.group[order] == g
+            if picked.any():
+                weights[picked] = self.weigh(
+                    tuple(column[members] for column in vectors), inside[order[picked]]
+                )
+        return _scaled(weights)
+
+
+def _scaled(weights: Weights) -> Weights:
+    """With mean 1 over the subset; a 0 becomes the smallest positive weight."""
+    found = weights / weights.mean()
+    small = found.float() <= 0
+    if small.any():
+        found = torch.where(small, found[~small].min(), found)
+        found = found / found.mean()
+    return found.float()
+
+
+@checked
+@dataclass(frozen=True)
+class Herding(Greedy):
+    """Keeps the mean of the picked `features` as near as possible to the mean of the class."""
+
+    keep: Keep
+    needs: ClassVar[tuple[str, ...]] = ("features",)
+
+    def picks(self, vectors: tuple[Tensor, ...], k: int, draws: torch.Generator) -> tuple[Rows, Weights]:
+        (features,) = vectors
+        order = greedy.herd(features, k)
+        return order, self.weigh(vectors, order)
+
+
+@checked
+@dataclass(frozen=True)
+class FacilityLocation(Greedy):
+    """Represents every last-layer gradient of the class by a picked one near it.
+
+    A pick weighs as much as the samples it represents. Reads `residual` and `features`; holds
+    4 block^2 bytes of distances at a time.
+    """
+
+    keep: Keep
+    block: Block = 8192
+    needs: ClassVar[tuple[str, ...]] = ("residual", "features")
+    weighs: ClassVar[bool] = True
+
+    @property
+    def largest(self) -> int:
+        return self.block
+
+    def picks(self, vectors: tuple[Tensor, ...], k: int, draws: torch.Generator) -> tuple[Rows, Weights]:
+        similarity = greedy.similarity(*vectors)
+        order = greedy.locate(similarity, k)
+        return order, greedy.clusters(similarity, order).double()
+
+    def weigh(self, vectors: tuple[Tensor, ...], order: Rows) -> Weights:
+        return greedy.clusters(greedy.similarity(*vectors), order).double()
+
+
+@checked
+@dataclass(frozen=True)
+class MatchingPursuit(Greedy):
+    """Matches the sum of the last-layer gradients of the class by a weighted sum of picked ones.
+
+    Weights are fitted with a ridge `lam` and are never negative. If the sum is met before the budget
+    is used up (to `eps`, relative), or no gradient points towards what is left, the rest is filled with
+    a uniform draw of weight 1. Reads `residual` and `features`; holds 4 block^2 bytes of products
+    and 8 k^2 of the fit at a time.
+    """
+
+    keep: Keep
+    lam: Annotated[float, Range(0, open_low=True)] = 0.5
+    eps: Annotated[float, Range(0)] = 1e-4
+    block: Block = 8192
+    needs: ClassVar[tuple[str, ...]] = ("residual", "features")
+    weighs: ClassVar[bool] = True
+
+    @property
+    def largest(self) -> int:
+        return self.block
+
+    def picks(self, vectors: tuple[Tensor, ...], k: int, draws: torch.Generator) -> tuple[Rows, Weights]:
+        order, weights = self._pursue(vectors, torch.arange(len(vectors[0])), k)
+        left = torch.ones(len(vectors[0]), dtype=torch.bool)
+        left[order] = False
+        others = left.nonzero().squeeze(1)
+        fill = others[torch.randperm(len(others), generator=draws)[: k - len(order)]]
+        return torch.cat([order, fill]), torch.cat([weights, weights.new_ones(len(fill))])
+
+    def weigh(self, vectors: tuple[Tensor, ...], order: Rows) -> Weights:
+        """Pursuit among these rows alone; those it leaves out were the fill, and weigh 1."""
+        found, fitted = self._pursue(vectors, order, len(order))
+        weights = torch.ones(len(order), dtype=torch.float64)
+        weights[found] = fitted
+        return weights
+
+    def _pursue(self, vectors: tuple[Tensor, ...], among: Int[Tensor, " m"], k: int) -> tuple[Rows, Weights]:
+        residual, features = vectors
+        goal, square = greedy.toward_sum(residual, features)
+        gram = greedy.gram(residual[among], features[among])
+        return greedy.pursue(gram, goal[among], square, k, self.lam, self.eps)

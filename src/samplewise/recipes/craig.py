@@ -1,0 +1,59 @@
+"""Samples whose last-layer gradients stand for all others (CRAIG, arXiv:1906.01827)."""
+
+from typing import Annotated, Literal
+
+from samplewise import pickers, signals, trackers
+from samplewise.checks import Range
+from samplewise.pickers import Keep
+from samplewise.policy import Policy, recipe
+from samplewise.schedules import WarmUp
+
+__all__ = ["craig", "craig_dynamic"]
+
+
+@recipe(paper="arXiv:1906.01827", level="static", source="pass")
+def craig(
+    keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
+    at: Annotated[int | Literal["end"], Range(0)] = "end",
+    block: Annotated[int, Range(2)] = 8192,
+) -> Policy:
+    """Pick, class by class, the samples that represent every gradient best; weigh each by its cluster.
+
+    Facility location over the largest distance minus the Euclidean distance of the gradients of the
+    last layer, weight and bias (CORDS squares the distance). A weight is the number of samples that
+    a pick represents, divided by the mean; DeepCore adds 1 to each. Classes above `block` samples
+    are split at random.
+
+    Signal: residual and features. Memory: 4 C + 4 d + 12 bytes a sample.
+    Choice: greedy; the column is minus the order of picking, and serves every smaller keep.
+    Cost: one forward over all n samples, and all distances inside each class.
+    """
+    return Policy(
+        signal=(signals.residual, signals.features, signals.target),
+        tracker=trackers.Last(),
+        picker=pickers.FacilityLocation(keep, block=block),
+        source="pass",
+        final=at,
+    )
+
+
+@recipe(paper="arXiv:1906.01827", level="epoch", source="pass")
+def craig_dynamic(
+    keep: Keep = 0.5,
+    period: Annotated[int, Range(1)] = 10,
+    block: Annotated[int, Range(2)] = 8192,
+) -> Policy:
+    """As `craig`, chosen anew every `period` epochs from the model of the moment.
+
+    The first period is a warm-up on all samples; a training has at least two periods.
+
+    Signal: residual and features. Memory: 4 C + 4 d + 4 bytes a sample. Choice: greedy.
+    Cost: one forward over all n samples, and all distances inside each class, every period but the first.
+    """
+    return Policy(
+        signal=(signals.residual, signals.features, signals.target),
+        tracker=trackers.Last(),
+        picker=pickers.FacilityLocation(WarmUp(keep, period), block=block),
+        every=period,
+        source="pass",
+    )

@@ -1,0 +1,36 @@
+"""Distance of early predictions from the labels (arXiv:2107.07075)."""
+
+from typing import Annotated
+
+from samplewise import pickers, signals, trackers
+from samplewise.checks import Range
+from samplewise.policy import Policy, recipe
+
+__all__ = ["el2n"]
+
+_PUBLISHED = 10
+
+
+@recipe(paper="arXiv:2107.07075", level="static", source="training")
+def el2n(
+    keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
+    first: Annotated[int | None, Range(1)] = None,
+    balance: bool = False,
+) -> Policy:
+    """Keep the samples whose predictions were far from their labels early in training.
+
+    The mean over the `first` epochs of one run (10, or all of a shorter training), as later papers
+    use it. The paper itself takes one early checkpoint in eval mode and the mean over 10 models:
+    record several runs and combine their tables for that. Mislabelled samples score high.
+
+    Signal: ||p - e_y||. Memory: 4 bytes a sample when final, 12 while recording.
+    Choice: top-k. Cost: no forward beyond the `first` epochs of a training on everything.
+    """
+    inner = pickers.TopK(keep)
+    return Policy(
+        signal=signals.el2n,
+        tracker=trackers.Mean(first, most=_PUBLISHED),
+        picker=pickers.PerClass(inner) if balance else inner,
+        source="training",
+        final="end",
+    )

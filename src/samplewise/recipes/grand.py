@@ -1,0 +1,40 @@
+"""The gradient norm of every sample, early in training (GraNd, arXiv:2107.07075)."""
+
+from typing import Annotated, Literal
+
+from samplewise import pickers, signals, trackers
+from samplewise.checks import Range
+from samplewise.policy import Policy, recipe
+
+__all__ = ["grand"]
+
+
+@recipe(paper="arXiv:2107.07075", level="static", source="pass")
+def grand(
+    keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
+    at: Annotated[int, Range(0)] = 1,
+    layer: Literal["last", "full"] = "last",
+    bias: bool = True,
+    balance: bool = False,
+) -> Policy:
+    """Keep the samples with the largest gradient before epoch `at`, in eval mode.
+
+    `layer="last"`: the closed form for cross-entropy in the last layer, ||p - e_y|| sqrt(||h||^2 + 1),
+    or ||p - e_y|| ||h|| with `bias=False`; forward must return logits, targets and features.
+    `layer="full"`: the norm over all parameters, of whatever loss forward returns, by per-sample
+    gradients (`samplewise.gradients`); `bias` is then of no account. Published as the mean over 10
+    models: combine the tables of several runs. The gradient is of each sample's own loss, never of a
+    batch's mean, which would make the last, smaller batch look larger.
+
+    Signal: gradient norm. Memory: 4 bytes a sample. Choice: top-k.
+    Cost: one forward over all n samples; with `layer="full"` one forward and one backward of each.
+    """
+    closed = signals.grand if bias else signals.grand_without_bias
+    inner = pickers.TopK(keep)
+    return Policy(
+        signal=closed if layer == "last" else signals.gradient_norm,
+        tracker=trackers.Last(),
+        picker=pickers.PerClass(inner) if balance else inner,
+        source="pass",
+        final=at,
+    )

@@ -1,0 +1,22 @@
+"""A random coreset: the control for every static method."""
+
+from typing import Annotated
+
+from samplewise import pickers
+from samplewise.checks import Range
+from samplewise.policy import Policy, recipe
+
+__all__ = ["random"]
+
+
+@recipe(paper="-", level="static", source="none")
+def random(keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5, balance: bool = False) -> Policy:
+    """Train on one uniform draw of the data, the same in every epoch.
+
+    With `balance` the budget is divided among the classes in proportion to their sizes.
+
+    Signal: none. Memory: 0 bytes a sample. Choice: uniform without replacement, once.
+    Cost: no forward beyond training.
+    """
+    inner = pickers.Uniform(keep)
+    return Policy(picker=pickers.PerClass(inner) if balance else inner, final=0)

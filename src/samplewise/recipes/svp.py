@@ -1,0 +1,30 @@
+"""Selection via proxy: the scores of a small model choose for a large one (arXiv:1906.11829)."""
+
+from typing import Annotated, Literal
+
+from samplewise.checks import Range
+from samplewise.policy import Policy, recipe
+from samplewise.recipes.entropy import entropy
+from samplewise.recipes.forgetting import forgetting
+
+__all__ = ["svp"]
+
+
+@recipe(paper="arXiv:1906.11829", level="static", source="training")
+def svp(
+    keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
+    score: Literal["forgetting", "entropy"] = "forgetting",
+    balance: bool = False,
+) -> Policy:
+    """Keep the samples that a proxy forgot most often, or is least certain of.
+
+    The score is `forgetting` or `entropy`, recorded on whichever model is being trained: train a
+    small one, or a large one for fewer epochs, and give the subset to the large one
+    (`recipes.fixed(subset)`). The provenance names the model that scored.
+
+    Signal: that of `score`. Memory: 4 bytes a sample. Choice: top-k.
+    Cost: the proxy's training, and for `entropy` one forward over all n samples.
+    """
+    measured = forgetting if score == "forgetting" else entropy
+    policy: Policy = measured(keep=keep, balance=balance)
+    return policy

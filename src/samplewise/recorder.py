@@ -1,0 +1,110 @@
+"""`Recorder`: one training that feeds several static methods at once."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any
+
+from samplewise import recipes
+from samplewise.checks import nearest
+from samplewise.policy import Policy, Source
+
+__all__ = ["Recorder"]
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Recorder(Policy):
+    """A policy that trains on everything and records what several static methods need.
+
+    One training, and at most one pass for each epoch before which a pass is wanted, gives all their
+    scores: `selector.table()` has a column for each, `selector.subset("tdds", keep=0.3)` its coreset.
+
+    Args:
+        methods: names or static policies; a mapping gives names of one's own, such as
+            `{"tdds-30": sw.recipes.tdds(keep=0.3)}`.
+
+    >>> Recorder(["el2n", "aum"]).needs
+    ('loss', 'logits', 'targets')
+    """
+
+    def __init__(self, methods: Iterable[str | Policy] | Mapping[str, str | Policy]) -> None:
+        if isinstance(methods, str | Policy) or not isinstance(methods, Iterable):
+            raise TypeError(f"Recorder takes a list of static methods, got {methods!r}.")
+        named = methods.items() if isinstance(methods, Mapping) else [(None, method) for method in methods]
+        records: dict[str, Policy] = {}
+        for name, method in named:
+            policy = recipes.parse(method) if isinstance(method, str) else method
+            if not isinstance(policy, Policy) or policy.level != "static" or policy.name == "recorder":
+                raise ValueError(f"Recorder takes static methods, got {method!r}.")
+            own = policy.name if name is None else name
+            if own in records:
+                raise ValueError(
+                    f"Recorder has two methods named {own!r}: give a mapping with names of your own."
+                )
+            if "/" in own or not own:
+                raise ValueError(f"a name in a Recorder must not be empty or hold a '/', got {own!r}.")
+            records[own] = policy
+        if not records:
+            raise ValueError("Recorder needs at least one static method.")
+        for field in fields(Policy):
+            value = field.default_factory() if callable(field.default_factory) else field.default
+            object.__setattr__(self, field.name, value)
+        signals = [signal for policy in records.values() for signal in policy.signals]
+        sources = {source for policy in records.values() for source in policy.source.split("+")}
+        source: Source = "none"
+        if sources - {"none"}:
+            source = "+".join(part for part in ("training", "pass") if part in sources)  # type: ignore[assignment]
+        own_fields: dict[str, Any] = {
+            "signal": tuple(dict.fromkeys(signals)),
+            "source": source,
+            "final": "end",
+            "name": "recorder",
+            "params": MappingProxyType({"methods": MappingProxyType(records)}),
+        }
+        for name, value in own_fields.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def records(self) -> Mapping[str, Policy]:
+        """The policies by name."""
+        found: Mapping[str, Policy] = self.params["methods"]
+        return found
+
+    @property
+    def ranks(self) -> str | None:
+        """None: each method has its own column."""
+        return None
+
+    @property
+    def by_class(self) -> bool:
+        """Whether one of them needs labels."""
+        return any(policy.by_class for policy in self.records.values())
+
+    def at(self, epoch: int, epochs: int) -> "Recorder":
+        """Itself: static methods have no schedules."""
+        return self
+
+    def check(self, epochs: int) -> None:
+        """Every method's own check."""
+        for policy in self.records.values():
+            policy.check(epochs)
+
+    def find(self, name: str | None) -> str:
+        """The name of one of its methods; an unknown one is an error."""
+        if name is None:
+            raise ValueError(f"say which method: {', '.join(self.records)}.")
+        if name not in self.records:
+            known = ", ".join(self.records)
+            raise ValueError(f"{name!r} was not recorded.{nearest(name, self.records)} Recorded: {known}.")
+        return name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Recorder) and dict(other.records) == dict(self.records)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Recorder, (dict(self.records),)
+
+    def __repr__(self) -> str:
+        return f"Recorder({dict(self.records)!r})"

@@ -1,0 +1,174 @@
+"""The memory of TDDS: how much a sample's predictions move, and how unevenly (arXiv:2311.13613)."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from samplewise.checks import Range, checked
+from samplewise.trackers.base import Ids, State, Tracker, Values, at, only, write
+
+__all__ = ["Absolute", "Depth", "DualDepth", "WindowAverage"]
+
+Depth = Literal["kl", "ce", "el2n"]
+Absolute = Literal["inside", "outside", "none"]
+WindowAverage = Literal["ema", "mean"]
+
+_EPS = 1e-8
+_AT_ONCE = 1 << 18  # numbers of a snapshot worked on at a time: they stay in the cache
+
+
+@checked
+@dataclass(frozen=True)
+class DualDepth(Tracker):
+    """Spread of the change from epoch to epoch inside windows, averaged over the windows, column `score`.
+
+    Depth 1 is the change between two epochs: of probabilities (`kl`; its terms' absolute value is
+    taken `inside` the sum over classes, `outside`, or not at all) or of the target's log-probability
+    (`ce`); `el2n` takes a signal's own values in place of changes. Depth 2 is the root of the summed
+    squared deviations from their mean (without `sqrt` the sum) over the K - 1 changes of `window` = K
+    epochs. Windows are averaged with the newest weighted `beta`, starting at 0, or plainly.
+
+    Only the last two snapshots and K - 1 changes are held: 8 C + 4 K + 1 bytes a sample while
+    recording C numbers (4 C + 4 K + 1 with `half`, which stores snapshots in float16), 4 when final.
+
+    Args:
+        T: the epochs recorded; None scales `published[0]` from `length` epochs to the training's.
+        window: None is the published one, but less than T.
+        published: (T, window) for a training of `length` epochs.
+    """
+
+    T: Annotated[int | None, Range(3)] = None
+    window: Annotated[int | None, Range(3)] = None
+    beta: Annotated[float, Range(0, 1, open_low=True)] = 0.9
+    depth1: Depth = "kl"
+    absolute: Absolute = "inside"
+    sqrt: bool = True
+    average: WindowAverage = "ema"
+    half: bool = False
+    published: tuple[int, int] = (90, 10)
+    length: Annotated[int, Range(1)] = 200
+    complete: ClassVar[bool] = True
+    """Every sample must be seen in every epoch."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.T, int) and isinstance(self.window, int) and self.window > self.T:
+            raise ValueError(f"DualDepth.T must be at least the window of {self.window}, got {self.T}.")
+
+    @property
+    def ranks(self) -> str:
+        return "score"
+
+    @property
+    def enough(self) -> int | None:
+        return self.T
+
+    def within(self, epochs: int) -> "DualDepth":
+        scaled = math.floor(self.published[0] * epochs / self.length + 0.5)
+        window = self.window or max(3, min(self.published[1], (self.T or scaled) - 1))
+        last = self.T or max(scaled, window + 1)
+        if last > epochs:
+            raise ValueError(
+                f"DualDepth.T must fit into a training of {epochs} epochs, got {last}. "
+                "Train longer, or give a smaller T and window."
+            )
+        return replace(self, T=last, window=window)
+
+    def start(self, n: int, values: Values) -> State:
+        like = only(values, "DualDepth")
+        kept = torch.float16 if self.half else torch.float32
+        window = self.window or self.published[1]
+        state = {
+            "now": torch.zeros((n, *like.shape[1:]), dtype=kept, device=like.device),
+            "seen": torch.zeros(n, dtype=torch.bool, device=like.device),
+            # A window of K epochs has K - 1 changes, but K values.
+            "changes": torch.zeros((n, window - self._lag), device=like.device),
+            "score": torch.full((n,), float("nan"), device=like.device),
+            "epoch": torch.zeros((), dtype=torch.int64, device=like.device),
+        }
+        if self._lag:
+            state["before"] = torch.zeros_like(state["now"])
+        return state
+
+    def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
+        again = state["seen"].index_select(0, ids)
+        if bool(again.any()):
+            raise ValueError(
+                f"every sample must be seen once in an epoch, but {_named(ids[again])} came again in epoch "
+                f"{int(state['epoch'])}."
+            )
+        write(state["now"], ids, only(values, "DualDepth"))
+        state["seen"].index_fill_(0, ids, True)
+        return ids, {}
+
+    def restart(self, state: State) -> None:
+        state["seen"].zero_()
+
+    def close(self, state: State) -> None:
+        epoch = int(state["epoch"])
+        if not bool(state["seen"].all()):
+            raise ValueError(
+                "every sample must be seen once in an epoch, but "
+                f"{_named((~state['seen']).nonzero().flatten())} were not in epoch {epoch}: a missing one "
+                "would look like a huge change."
+            )
+        changes = state["changes"]
+        if epoch >= self._lag:
+            self._change(state, changes[:, (epoch - self._lag) % changes.shape[1]])
+        windows = epoch + 2 - self._lag - changes.shape[1]
+        if windows >= 1:
+            self._average(state["score"], self._spread(changes), windows)
+        if self._lag:
+            state["before"], state["now"] = state["now"], state["before"]
+        state["seen"].zero_()
+        state["epoch"] += 1
+
+    def read(self, state: State, ids: Ids | None = None) -> Values:
+        return {"score": at(state["score"], ids)}
+
+    def finish(self, state: State) -> None:
+        score = state["score"]
+        state.clear()
+        state["score"] = score
+
+    @property
+    def _lag(self) -> int:
+        """How many epochs come before the first change."""
+        return int(self.depth1 != "el2n")
+
+    def _change(self, state: State, into: Float[Tensor, " n"]) -> None:
+        """Depth 1 of the epoch that ends."""
+        now = state["now"]
+        rows = max(1, _AT_ONCE * len(now) // max(1, now.numel()))
+        for first in range(0, len(now), rows):
+            part = slice(first, first + rows)
+            new = now[part].float()
+            if self.depth1 == "el2n":
+                change = new
+            elif self.depth1 == "ce":
+                change = new - state["before"][part]
+            else:
+                old = state["before"][part].float()
+                terms = new.add(_EPS).log_().sub_(old.add(_EPS).log_()).mul_(new)
+                change = (terms.abs_() if self.absolute == "inside" else terms).sum(1)
+            into[part] = change if self.absolute == "none" else change.abs()
+
+    def _spread(self, changes: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+        """Depth 2 of the window that ends; the order of the changes in it does not matter."""
+        squares = changes.var(1, correction=0).mul_(changes.shape[1])
+        return squares.sqrt_() if self.sqrt else squares
+
+    def _average(self, score: Float[Tensor, " n"], new: Float[Tensor, " n"], windows: int) -> None:
+        rate = self.beta if self.average == "ema" else 1 / windows
+        if windows == 1:
+            score.zero_()
+        score.lerp_(new, rate)
+
+
+def _named(ids: Tensor, most: int = 8) -> str:
+    """The first few ids, and how many more there are."""
+    more = f" and {len(ids) - most} more" if len(ids) > most else ""
+    return f"ids {ids[:most].tolist()}{more}"

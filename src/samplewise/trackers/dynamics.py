@@ -1,0 +1,210 @@
+"""Trackers of whole epochs: what each of many epochs showed of a sample, boiled down to one score.
+
+An epoch counts when it closes. Until then its values lie in a column of their own, so that an epoch
+which begins again from its start is not counted twice. Once a score is final only its column is left.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from samplewise.checks import Range, checked
+from samplewise.trackers.base import Ids, State, Tracker, Values, at, column, only, write
+
+__all__ = ["Forgotten", "Mean", "Never", "WindowSpread"]
+
+Never = Literal["inf", "zero", "epochs"]
+_UNSEEN = -1
+
+
+@checked
+@dataclass(frozen=True)
+class Mean(Tracker):
+    """Mean of a signal over the epochs in which a sample was seen, column `mean`.
+
+    Over the `first` epochs; over all of them without it, or over at most `most`. 12 bytes a sample
+    while recording, 4 when final.
+    """
+
+    first: Annotated[int | None, Range(1)] = None
+    most: Annotated[int | None, Range(1)] = None
+
+    @property
+    def ranks(self) -> str:
+        return "mean"
+
+    @property
+    def enough(self) -> int | None:
+        return self.first
+
+    def within(self, epochs: int) -> "Mean":
+        if self.first is None:
+            return self if self.most is None else Mean(min(self.most, epochs))
+        _fits("Mean.first", self.first, epochs)
+        return Mean(self.first)
+
+    def start(self, n: int, values: Values) -> State:
+        like = only(values, "Mean")
+        times = torch.zeros(n, dtype=torch.int32, device=like.device)
+        return {"now": column(n, like), "total": column(n, like, 0.0), "times": times}
+
+    def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
+        write(state["now"], ids, only(values, "Mean"))
+        return ids, {}
+
+    def close(self, state: State) -> None:
+        _count(state, state["now"])
+        state["now"].fill_(float("nan"))
+
+    def restart(self, state: State) -> None:
+        state["now"].fill_(float("nan"))
+
+    def read(self, state: State, ids: Ids | None = None) -> Values:
+        return {"mean": _settled(state, "mean", ids)}
+
+    def finish(self, state: State) -> None:
+        _keep_only(state, self.read(state))
+
+
+@checked
+@dataclass(frozen=True)
+class Forgotten(Tracker):
+    """How often `correct` fell from right to wrong between two presentations, column `forgotten`.
+
+    Before its first presentation a sample counts as wrong. `never` is what a sample gets that was
+    seen but never right: +inf, 0, or its count plus the number of epochs. 7 bytes a sample while
+    recording, 4 when final.
+    """
+
+    never: Never = "inf"
+
+    @property
+    def ranks(self) -> str:
+        return "forgotten"
+
+    def start(self, n: int, values: Values) -> State:
+        device = only(values, "Forgotten").device
+        unseen = torch.full((n,), _UNSEEN, dtype=torch.int8, device=device)
+        return {
+            "now": unseen,
+            "before": unseen.clone(),
+            "learned": torch.zeros(n, dtype=torch.bool, device=device),
+            "count": torch.zeros(n, dtype=torch.int32, device=device),
+            "epochs": torch.zeros((), dtype=torch.int64, device=device),
+        }
+
+    def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
+        write(state["now"], ids, only(values, "Forgotten") != 0)
+        return ids, {}
+
+    def close(self, state: State) -> None:
+        now, before = state["now"], state["before"]
+        state["count"] += (before == 1) & (now == 0)
+        state["learned"] |= now == 1
+        before.copy_(torch.where(now == _UNSEEN, before, now))
+        now.fill_(_UNSEEN)
+        state["epochs"] += 1
+
+    def restart(self, state: State) -> None:
+        state["now"].fill_(_UNSEEN)
+
+    def read(self, state: State, ids: Ids | None = None) -> Values:
+        if "forgotten" in state:
+            return {"forgotten": at(state["forgotten"], ids)}
+        count = at(state["count"], ids).float()
+        if self.never == "zero":
+            found = count
+        else:
+            stubborn = (
+                torch.full_like(count, float("inf")) if self.never == "inf" else count + state["epochs"]
+            )
+            found = torch.where(at(state["learned"], ids), count, stubborn)
+        return {"forgotten": torch.where(at(state["before"], ids) == _UNSEEN, float("nan"), found)}
+
+    def finish(self, state: State) -> None:
+        _keep_only(state, self.read(state))
+
+
+@checked
+@dataclass(frozen=True)
+class WindowSpread(Tracker):
+    """Mean over all windows of `window` epochs of a signal's unbiased standard deviation, column `spread`.
+
+    Without `window` at most `most`, and no more than the training has; a spread needs two. A window
+    in which a sample was missing does not count for it. 4 K + 8 bytes a sample while recording (K =
+    `window`), 4 when final.
+    """
+
+    window: Annotated[int | None, Range(2)] = None
+    most: Annotated[int, Range(2)] = 10
+
+    @property
+    def ranks(self) -> str:
+        return "spread"
+
+    def within(self, epochs: int) -> "WindowSpread":
+        window = max(2, min(self.most, epochs)) if self.window is None else self.window
+        _fits("WindowSpread.window", window, epochs)
+        return WindowSpread(window, self.most)
+
+    def start(self, n: int, values: Values) -> State:
+        like = only(values, "WindowSpread")
+        ring = like.new_empty((0, self.window or self.most))
+        return {
+            "values": column(n, ring),
+            "total": column(n, like, 0.0),
+            "times": torch.zeros(n, dtype=torch.int32, device=like.device),
+            "epoch": torch.zeros((), dtype=torch.int64, device=like.device),
+        }
+
+    def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
+        write(self._open(state), ids, only(values, "WindowSpread"))
+        return ids, {}
+
+    def close(self, state: State) -> None:
+        state["epoch"] += 1
+        if int(state["epoch"]) >= state["values"].shape[1]:
+            _count(state, state["values"].std(1, correction=1))
+        self.restart(state)
+
+    def restart(self, state: State) -> None:
+        self._open(state).fill_(float("nan"))
+
+    def read(self, state: State, ids: Ids | None = None) -> Values:
+        return {"spread": _settled(state, "spread", ids)}
+
+    def finish(self, state: State) -> None:
+        _keep_only(state, self.read(state))
+
+    @staticmethod
+    def _open(state: State) -> Float[Tensor, " n"]:
+        """The open epoch's place in the ring: that of the oldest epoch, which no window needs any more."""
+        return state["values"][:, int(state["epoch"]) % state["values"].shape[1]]
+
+
+def _fits(where: str, needed: int, epochs: int) -> None:
+    if needed > epochs:
+        said = "1 epoch" if epochs == 1 else f"{epochs} epochs"
+        raise ValueError(f"{where} must fit into a training of {said}, got {needed}. Train longer.")
+
+
+def _count(state: State, new: Float[Tensor, " n"]) -> None:
+    """Add what is no NaN to each sample's total."""
+    seen = ~new.isnan()
+    state["total"] += torch.where(seen, new, 0.0)
+    state["times"] += seen
+
+
+def _settled(state: State, name: str, ids: Ids | None) -> Float[Tensor, " b"]:
+    """The final column, or total / times so far: NaN where nothing was counted."""
+    if name in state:
+        return at(state[name], ids)
+    return at(state["total"], ids) / at(state["times"], ids)
+
+
+def _keep_only(state: State, columns: Values) -> None:
+    state.clear()
+    state.update(columns)
