@@ -1,5 +1,6 @@
 """`EngineCalls`: what loops of any shape call - observe, plan, choose - and what comes out as tables."""
 
+import inspect
 import time
 from collections.abc import Callable
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from samplewise.dataset import fingerprint
 from samplewise.engine import Engine
 from samplewise.ledger import Ledger
 from samplewise.outputs import Outputs, as_outputs
-from samplewise.policy import Policy, Weighting
+from samplewise.policy import REGISTRY, Policy, Weighting
 from samplewise.scores import ScoreTable, Subset, versions
 from samplewise.scoring import Scoring
 from samplewise.static import Static
@@ -184,6 +185,7 @@ class EngineCalls:
         self._last_pass()
         provenance = self.provenance()
         name = method or (self.policy.name if len(engine.records) == 1 else None)
+        del provenance["columns"]  # which tell of scores
         provenance["scoring"] = self._scored.get(name or "", {"cost": 0.0, "seconds": 0.0})
         return engine.subset(
             method, provenance, keep=keep, balance=balance, weights=weights, normalize=normalize
@@ -202,12 +204,16 @@ class EngineCalls:
         return self._engine
 
     def _note_final(self) -> None:
-        """What each score that has become final cost, as if it had been recorded alone."""
-        if not isinstance(self._engine, Static):
+        """What each score that has become final cost, as if it had been recorded alone.
+
+        The seconds are the run's so far, without what making the other scores final took.
+        """
+        if not isinstance(engine := self._engine, Static):
             return
-        for name in self._engine.finished - self._scored.keys():
-            cost = self._engine.cost_of(name)
-            self._scored[name] = {"cost": cost, "seconds": self._ledger.wall_without_scoring}
+        for name in engine.finished - self._scored.keys():
+            others = sum(spent for other, spent in engine.finish_seconds.items() if other != name)
+            seconds = max(0.0, self._ledger.wall_without_scoring - others)
+            self._scored[name] = {"cost": engine.cost_of(name), "seconds": seconds}
 
     def _fingerprint(self) -> str | None:
         data = self.dataset if self.scoring.dataset is None else self.scoring.dataset
@@ -231,7 +237,14 @@ class EngineCalls:
             "epochs": self.epochs,
             "seed": self.seed,
             "methods": {name: repr(policy) for name, policy in self._policies().items()},
+            "columns": {name: _meaning(policy) for name, policy in self._policies().items()},
             "scoring": dict(self._scored),
             "scored_without_augmentation": self.scoring.dataset is not None,
             "versions": versions(),
         }
+
+
+def _meaning(policy: Policy) -> str:
+    """What a method's column holds, in the words of its recipe."""
+    said = inspect.getdoc(REGISTRY[policy.name]) if policy.name in REGISTRY else None
+    return "higher: rather keep" if said is None else f"Higher: rather keep. {said}"

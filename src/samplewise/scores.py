@@ -112,7 +112,9 @@ class ScoreTable:
         }
         if ranks is not None:
             inside[ranks] = self[name]
-        provenance = {key: value for key, value in self.provenance.items() if key != "methods"}
+        provenance = {
+            key: value for key, value in self.provenance.items() if key not in ("methods", "columns")
+        }
         provenance["scoring"] = self.provenance.get("scoring", {}).get(name)
         if seed is None:
             seed = int(provenance.get("seed") or 0)
@@ -155,7 +157,7 @@ class ScoreTable:
             columns[name] = stacked.mean(0) if how == "mean" else stacked.sum(0)
         times = torch.stack([table.times_selected for table in tables]).sum(0)
         provenance: dict[str, Any] = {"combined": how, "runs": [dict(table.provenance) for table in tables]}
-        kept = ("fingerprint", "methods", "recipe", "policy", "n", "model", "epochs")
+        kept = ("fingerprint", "methods", "columns", "recipe", "policy", "n", "model", "epochs")
         provenance["scoring"] = _summed([table.provenance.get("scoring", {}) for table in tables])
         provenance |= {key: first.provenance[key] for key in kept if key in first.provenance}
         return cls(first.ids, columns, times, first.labels, provenance)

@@ -44,6 +44,7 @@ class Selector(EngineCalls):
         labels: class numbers (n,), where the data set does not carry them as `targets`.
         scoring: how scores are computed.
 
+    >>> import torch
     >>> selector = Selector("infobatch", 4, epochs=2)
     >>> selector.plan(0).ids
     tensor([0, 1, 2, 3])

@@ -1,5 +1,6 @@
 """The static level: record every sample, make a score final, keep a coreset from then on."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -60,6 +61,7 @@ class Static(Engine):
         self.records = {name: Record.of(p, epochs) for name, p in named.items()}
         self._states: dict[str, State] = {name: {} for name in named}
         self._finished: set[str] = set()
+        self.finish_seconds: dict[str, float] = {}
         self._buffer: Buffer | None = None
         self._recorded_in, self._records_training = -1, False
         super().__init__(policy, n, epochs, seed, labels)
@@ -250,7 +252,7 @@ class Static(Engine):
             if record.policy.source == "pass" and (self._passed is None or not bool(self._passed.all())):
                 continue
             self._finished.add(name)
-            state = self._states[name]
+            state, begun = self._states[name], time.perf_counter()
             if record.tracker is None or not state:
                 continue
             if self.labels is None and "target" in state and bool((state["target"] >= 0).all()):
@@ -258,6 +260,7 @@ class Static(Engine):
             record.tracker.finish(state)
             if record.policy.picker is not None:
                 state |= record.policy.picker.columns(self._pool_of(name))
+            self.finish_seconds[name] = time.perf_counter() - begun
 
     def _pool_of(self, name: str) -> Pool:
         """All columns of a method, vectors too, on the CPU."""

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from samplewise import recipes
-from samplewise.bench import coreset, experiment, files
+from samplewise.bench import coreset, experiment, files, protocols
 from samplewise.bench.data import ImageData
 from samplewise.bench.folder import RunFolder
 from samplewise.bench.settings import Settings
@@ -328,3 +328,31 @@ def test_a_run_s_forward_returns_features_and_head_that_give_its_logits(name):
     torch.testing.assert_close(outputs.features @ weight.T + bias, outputs.logits.detach())
     assert not outputs.features.requires_grad
     assert not weight.requires_grad
+
+
+def test_a_proxy_scores_and_its_cost_counts_in_forwards_of_the_model(source, tmp_path):
+    wanted = settings(source, ("svp:keep=0.5",), model="cnn", score_model="mlp")
+    (row,) = experiment.run(tmp_path / "run", wanted, Silent())
+    mlp = 2 * (64 * 256 + 256 * 256 + 256 * 3)
+    cnn = 2 * (64 * 32 * 9 + 64 * 64 * 32 * 9 + 64 * 16 * 3)
+    charged = row["cost"] - row["cost_without_scoring"]
+    assert charged == pytest.approx(3 * N * EPOCHS * mlp / cnn)
+    assert row["cost_without_scoring"] == 3 * (N // 2) * EPOCHS
+    assert Subset.read(RunFolder(tmp_path / "run").subset("svp:keep=0.5", 0)).provenance["model"] == "Mlp"
+
+
+def test_a_coreset_of_one_network_trains_others_and_goes_on_where_it_was_stopped(source, tmp_path):
+    wanted = settings(source)
+    data = experiment.load_data(wanted)
+    task = Task("el2n", recipes.el2n(keep=0.5), 0, data, wanted)
+    scored = coreset.score(coreset.scoring_task(task, {"el2n": task.policy}), tmp_path / "scoring.pt")
+    subset = scored.selector.subset("el2n", keep=0.5)
+    train = coreset.trainer(wanted, data, 0, tmp_path)
+    rows = list(protocols.transfer(subset, train, ["mlp", "cnn"]))
+    assert [(row["scored_with"], row["trained_with"]) for row in rows] == [("Mlp", "mlp"), ("Mlp", "cnn")]
+    for row in rows:
+        assert row["samples_backpropagated"] == (N // 2) * EPOCHS
+        assert 0 <= row["test_accuracy"] <= 100
+    again = coreset.trainer(wanted, data, 0, tmp_path)("cnn", subset)
+    assert again["test_accuracy"] == rows[1]["test_accuracy"]
+    assert again["samples_backpropagated"] == rows[1]["samples_backpropagated"]

@@ -48,6 +48,7 @@ def test_infinite_scores_are_kept_first():
 def test_keep_one_is_every_sample_without_weights_whatever_the_scores():
     subset = chosen([math.nan] * 4, keep=1, weights="per_sample")
     assert (subset.ids.tolist(), subset.weights) == ([0, 1, 2, 3], None)
+    assert subset.provenance["weights"] == "none"
 
 
 def test_samples_that_were_never_observed_are_counted_in_the_error():

@@ -7,9 +7,10 @@ from typing import Any
 
 from samplewise import recipes
 from samplewise.bench import models, protocols
+from samplewise.bench.data import ImageData
 from samplewise.bench.folder import SCORING, RunFolder
 from samplewise.bench.settings import Settings
-from samplewise.bench.train import Run, Task
+from samplewise.bench.train import Run, Task, train
 from samplewise.choice import choose, refuse_weights
 from samplewise.pickers import Given, PerClass, Picker
 from samplewise.policy import Policy
@@ -158,6 +159,20 @@ def on_subset(task: Task, subset: Subset) -> Task:
         settings=replace(settings, epochs=plan.epochs, batch_size=plan.batch_size),
         stretch=plan.epochs / settings.epochs,
     )
+
+
+def trainer(settings: Settings, data: ImageData, seed: int, folder: Path) -> Callable[[str, Subset], Any]:
+    """What `protocols.transfer` calls: one model on one subset, by the settings' strategy; gives its row.
+
+    Each training has a checkpoint in `folder`, so a second call goes on where the first was stopped.
+    """
+
+    def train_one(model: str, subset: Subset) -> dict[str, Any]:
+        wanted = replace(settings, model=model)
+        task = on_subset(Task(model, recipes.fixed(subset), seed, data, wanted), subset)
+        return train(task, folder / f"{model.replace(':', '-')}-{seed}.pt").result()
+
+    return train_one
 
 
 def given(settings: Settings) -> Subset:

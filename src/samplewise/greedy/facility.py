@@ -14,8 +14,9 @@ def locate(similarity: Float[Tensor, "m m"], k: int) -> Int[Tensor, " k"]:
 
     Each pick adds most to F(S) = sum_i max_{j in S} similarity_ij, similarities being >= 0. Nothing is
     revalued but what a pick improved: if the best of row i rises from a to b, the gain of every j
-    falls by clip(similarity_ij, a, b) - a. A pick improves ever fewer rows, about m / picks of them,
-    so that all gains stay exact for O(m^2 log k) in total. Equal gains: the lower row.
+    falls by clip(similarity_ij, a, b) - a (a is the same for all j, and left out). A pick improves
+    ever fewer rows, about m / picks of them, so that the order of the gains costs O(m^2 log k) in
+    total. Equal gains: the lower row.
 
     >>> locate(torch.tensor([[3.0, 2.0, 0.0], [2.0, 3.0, 1.0], [0.0, 1.0, 3.0]]), 2)
     tensor([1, 2])
@@ -30,7 +31,6 @@ def locate(similarity: Float[Tensor, "m m"], k: int) -> Int[Tensor, " k"]:
         for rows in torch.split(better, _CHUNK):
             low, high = best[rows, None], similarity[pick, rows, None]
             gain -= similarity[rows].clamp_(low, high).sum(0, dtype=torch.float64)
-            gain += low.sum(dtype=torch.float64)
         best[better] = similarity[pick, better]
         gain[pick] = -torch.inf
     return order

@@ -1,0 +1,272 @@
+"""The static level by the front door: one recording for several methods, then a fresh model on a coreset."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+import samplewise as sw
+from samplewise.outputs import Outputs
+from samplewise.recording import CHUNK, Buffer
+from samplewise.testing import Trace
+from tests.seams.toys import CLASSES, N, Net, Random, Tensors, forward_of, make, step, train
+
+SEVERAL = {
+    "el2n": sw.recipes.el2n(keep=0.5, first=2),
+    "aum": sw.recipes.aum(keep=0.5),
+    "grand": sw.recipes.grand(keep=0.5),
+    "whole": sw.recipes.grand(keep=0.5, layer="full"),
+    "entropy": sw.recipes.entropy(keep=0.5),
+    "herding": sw.recipes.herding(keep=0.5),
+}
+
+
+def recorded(policy, **more):
+    """A selector and a model after a whole training."""
+    torch.manual_seed(1)
+    selector, model = make(policy, model=Net(dropout=0.0), **more)
+    train(selector, model, selector.loader())
+    return selector, model
+
+
+@pytest.fixture(scope="module")
+def several():
+    return recorded(sw.Recorder(SEVERAL))
+
+
+def test_a_recorder_trains_as_full_does(several):
+    _, plain = recorded("full")
+    assert all(torch.equal(a, b) for a, b in zip(several[1].parameters(), plain.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", sorted(SEVERAL))
+def test_one_training_gives_each_method_what_its_own_would(several, name):
+    selector, _ = several
+    alone, _ = recorded(sw.Recorder({name: SEVERAL[name]}))
+    assert torch.equal(alone.score(name), selector.score(name))
+    assert alone.subset(name, keep=0.25) == selector.subset(name, keep=0.25)
+    if selector.final[name] == 4:  # a policy of its own trains on its coreset once the score is final
+        own, _ = recorded(SEVERAL[name])
+        assert torch.equal(own.score(), selector.score(name))
+
+
+def test_the_passes_are_charged_once_and_each_method_as_if_alone(several):
+    selector, model = several
+    ledger = selector.ledger
+    # Before epoch 1 both gradient norms share a pass, after epoch 3 entropy and herding share one.
+    assert ledger.scoring_forwards == N + N + N
+    assert ledger.scoring_backwards == N
+    assert ledger.cost == 3 * 4 * N + 3 * N + 2 * N
+    without_gradient = sum(rows for rows, _, grad in model.calls if not grad)
+    assert without_gradient == 2 * N
+    charged = {name: selector.subset(name).provenance["scoring"]["cost"] for name in SEVERAL}
+    assert charged == {
+        "el2n": 6 * N, "aum": 12 * N, "grand": 4 * N, "whole": 6 * N, "entropy": 13 * N, "herding": 13 * N,
+    }  # fmt: skip
+
+
+def test_whole_gradient_norms_are_those_of_autograd():
+    data, model = Tensors(), Net(dropout=0.0)
+    policy = sw.recipes.grand(at=0, layer="full")
+    selector, _ = make(policy, data, model=model, forward=forward_of(model), epochs=2, batch_size=16)
+    next(iter(selector.loader()))  # the pass comes before the first batch
+    found, again = selector.score(), copy.deepcopy(model).eval()
+    for i in (0, 7, 39):
+        again.zero_grad()
+        F.cross_entropy(again(data.x[i : i + 1]), data.targets[i : i + 1]).backward()
+        norm = torch.cat([p.grad.flatten() for p in again.parameters()]).norm()
+        assert found[i].item() == pytest.approx(norm.item(), rel=1e-4)
+
+
+def test_a_fresh_model_trains_on_a_fixed_coreset_with_its_weights(several):
+    recorder, _ = several
+    subset = recorder.subset("el2n", keep=0.25, weights="per_sample")
+    selector, model = make(sw.recipes.fixed(subset), batch_size=10)
+    seen = train(selector, model, selector.loader())
+    assert all(sorted(i for batch in epoch for i in batch) == subset.ids.tolist() for epoch in seen)
+    score = recorder.score("el2n").double().numpy()
+    scaled = (score - score.min()) / (score.max() - score.min())
+    assert np.allclose(
+        subset.weights, np.where(scaled > 0, scaled, np.sort(scaled)[1])[subset.ids], atol=1e-6
+    )
+    ledger = selector.ledger
+    assert ledger.cost_without_scoring == 3 * 4 * N // 4
+    assert ledger.cost == ledger.cost_without_scoring + 6 * N
+    assert "of it by the scoring run" in str(ledger)
+
+
+@pytest.mark.parametrize("weighting", ["per_sample", "batch_mean"])
+def test_weights_act_on_samples_or_on_batches(weighting):
+    subset = sw.Subset(torch.tensor([1, 2, 5, 8]), torch.tensor([0.5, 2.0, 1.0, 0.25]), {}, weighting)
+    selector, model = make(sw.recipes.fixed(subset), batch_size=4, model=Net(dropout=0.0))
+    batch = next(iter(selector.loader()))
+    again = copy.deepcopy(model)
+    loss = selector.loss(batch)
+    x, y = batch.data
+    plain = F.cross_entropy(again(x), y, reduction="none")
+    of = dict(zip(subset.ids.tolist(), subset.weights.tolist(), strict=True))
+    weights = torch.tensor([of[i] for i in batch.ids.tolist()])
+    wanted = (weights * plain).mean() if weighting == "per_sample" else plain.mean() * weights.mean()
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_a_coreset_of_other_data_is_refused(tmp_path, several):
+    subset = several[0].subset("aum")
+    subset.to_parquet(tmp_path / "aum.parquet")
+    policy = sw.recipes.fixed(tmp_path / "aum.parquet")
+    assert make(policy)[0].plan(0).ids.equal(subset.ids)
+    other = Tensors()
+    other.x[0, 1] += 1
+    with pytest.raises(ValueError, match="chosen from other data"):
+        make(policy, other)
+    relabelled = Tensors()
+    relabelled.targets = (relabelled.targets + 1) % CLASSES
+    with pytest.raises(ValueError, match="chosen from other data"):
+        make(policy, relabelled)
+    with pytest.raises(ValueError, match=f"chosen from {N} samples, but this data set has 39"):
+        make(policy, Tensors(39))
+    with pytest.raises(ValueError, match=f"holds id {N}, but this data set has {N}"):
+        make(sw.recipes.fixed(sw.Subset(torch.tensor([3, N]))))
+    with pytest.raises(ValueError, match="augmented at random"):
+        make(policy, Random())
+    make(policy, Random(), scoring=sw.Scoring(dataset=Tensors()))
+
+
+@pytest.mark.parametrize(
+    ("ids", "weights", "words"),
+    [
+        ([2, 2], None, "ascending, none twice"),
+        ([-1, 2], None, "must be >= 0"),
+        ([], None, "at least one"),
+        ([1, 2], [1.0, 0.0], "finite and above 0"),
+    ],
+)
+def test_a_subset_that_makes_no_sense_is_refused(ids, weights, words):
+    given = sw.Subset(
+        torch.tensor(ids, dtype=torch.int64), None if weights is None else torch.tensor(weights)
+    )
+    with pytest.raises(ValueError, match=words):
+        sw.recipes.fixed(given)
+
+
+def test_what_a_recorder_cannot_take_is_refused():
+    with pytest.raises(ValueError, match="takes static methods, got 'ucb'"):
+        sw.Recorder(["ucb"])
+    with pytest.raises(ValueError, match="two methods named 'tdds': give a mapping"):
+        sw.Recorder([sw.recipes.tdds(0.3), sw.recipes.tdds(0.5)])
+    with pytest.raises(TypeError, match="a list of static methods"):
+        sw.Recorder("el2n")
+    with pytest.raises(ValueError, match="at least one"):
+        sw.Recorder([])
+    selector = sw.Selector(sw.Recorder(["el2n", "aum"]), 8, epochs=2)
+    with pytest.raises(ValueError, match=r"'eln2' was not recorded\. Did you mean 'el2n'"):
+        selector.subset("eln2")
+    with pytest.raises(ValueError, match="say which method: el2n, aum"):
+        selector.subset()
+    with pytest.raises(ValueError, match="only static methods keep a coreset"):
+        sw.Selector("ucb", 8, epochs=2).subset()
+
+
+def test_methods_that_need_every_sample_refuse_a_dropped_last_batch():
+    selector, _ = make(sw.recipes.tdds(T=4, window=3))
+    with pytest.raises(ValueError, match=r"tdds must see every sample in every epoch: drop_last=True"):
+        selector.loader(drop_last=True)
+    make("aum")[0].loader(drop_last=True)
+
+
+def test_a_missing_and_a_repeated_sample_are_named():
+    trace = Trace(12, 4)
+    selector = sw.Selector(sw.recipes.tdds(T=4, window=3), 12, epochs=4)
+    selector.plan(0)
+    selector.observe(torch.arange(11), trace.outputs(torch.arange(11), 0))
+    with pytest.raises(ValueError, match=r"tdds in epoch 0.*\[11\]"):
+        selector.plan(1)
+    selector = sw.Selector(sw.recipes.tdds(T=4, window=3), 12, epochs=4)
+    selector.plan(0)
+    for ids in (torch.arange(12), torch.tensor([5, 3])):
+        selector.observe(ids, trace.outputs(ids, 0))
+    with pytest.raises(ValueError, match=r"tdds in epoch 0.*[53].*[35]"):
+        selector.plan(1)
+
+
+def test_an_epoch_that_begins_again_is_recorded_once():
+    policy = sw.Recorder({"tdds": sw.recipes.tdds(T=4, window=3), "aum": sw.recipes.aum()})
+    plain, _ = recorded(policy)
+    torch.manual_seed(1)
+    selector, model = make(policy, model=Net(dropout=0.0))
+    loader, optimizer = selector.loader(), torch.optim.SGD(model.parameters(), lr=0.05)
+    kept = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+    for number, batch in enumerate(loader):
+        step(selector, optimizer, batch)
+        if number == 2:
+            break
+    model.load_state_dict(kept[0])
+    optimizer.load_state_dict(kept[1])
+    with pytest.warns(UserWarning, match="starts again"):
+        train(selector, model, loader)
+    for name in ("tdds", "aum"):
+        assert torch.equal(selector.score(name), plain.score(name))
+
+
+def test_logits_that_are_not_finite_are_named_when_they_are_measured():
+    selector = sw.Selector("el2n", 12, epochs=3)
+    selector.plan(0)
+    logits = torch.zeros(12, 3)
+    logits[4] = float("nan")
+    selector.observe(torch.arange(12), sw.Outputs(torch.ones(12), logits, torch.zeros(12, dtype=torch.int64)))
+    with pytest.raises(ValueError, match=r"el2n is not finite for ids \[4\] in epoch 0"):
+        selector.plan(1)
+
+
+def test_ids_outside_are_refused_at_once():
+    selector = sw.Selector("el2n", 12, epochs=3)
+    selector.plan(0)
+    shown = Trace(12).outputs(torch.arange(2), 0)
+    with pytest.raises(ValueError, match=r"ids \[12\] are outside"):
+        selector.observe(torch.tensor([3, 12]), shown)
+
+
+def shown_of(ids):
+    """Logits that say whose they are."""
+    return Outputs(torch.zeros(len(ids)), logits=ids[:, None].float() + torch.tensor([0.0, 0.5]))
+
+
+def test_a_buffer_gives_back_what_it_was_given_once_an_id():
+    first = torch.tensor([4, 2, 9, 4])  # 4 again: the padding of a sampler
+    buffer = Buffer(("logits",), first, shown_of(first))
+    for ids in (first, torch.tensor([1, 0]), torch.tensor([2, 7])):  # 2 again: another visit
+        buffer.add(ids, shown_of(ids), None)
+    parts = [(ids.tolist(), shown.logits[:, 0].tolist()) for ids, shown in buffer.chunks()]
+    assert parts == [([4, 2, 9, 1, 0], [4.0, 2.0, 9.0, 1.0, 0.0]), ([2, 7], [2.0, 7.0])]
+    assert not len(buffer)
+    assert not list(buffer.chunks())
+
+
+def test_a_buffer_leaves_out_rows_that_are_not_good():
+    ids = torch.arange(4)
+    buffer = Buffer(("logits",), ids, shown_of(ids))
+    buffer.add(ids, shown_of(ids), torch.tensor([True, False, True, True]))
+    buffer.add(ids + 4, shown_of(ids + 4), None)
+    ((found, shown),) = buffer.chunks()
+    assert found.tolist() == [0, 2, 3, 4, 5, 6, 7]
+    assert shown.logits[:, 1].tolist() == [i + 0.5 for i in found.tolist()]
+
+
+def test_nothing_is_measured_before_a_chunk_is_full(monkeypatch):
+    measured = []
+    selector = sw.Selector("el2n", 3 * CHUNK, epochs=2)
+    measure = selector._engine._measured
+    monkeypatch.setattr(
+        selector._engine, "_measured", lambda ids, *given: (measured.append(len(ids)), measure(ids, *given))
+    )
+    selector.plan(0)
+    for ids in torch.arange(3 * CHUNK).split(256):
+        selector.observe(
+            ids, Outputs(torch.ones(256), torch.zeros(256, 2), torch.zeros(256, dtype=torch.int64))
+        )
+    assert measured
+    assert min(measured) >= CHUNK
+    selector.set_epoch(1)
+    assert sum(measured) == 3 * CHUNK
