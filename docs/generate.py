@@ -28,6 +28,9 @@ MODULES = (
     "samplewise.policy",
     "samplewise.method",
     "samplewise.ledger",
+    "samplewise.gradients",
+    "samplewise.greedy",
+    "samplewise.bench.protocols",
     "samplewise.testing",
 )
 NOTE = "<!-- Written by docs/generate.py: edit the docstrings instead. -->"
@@ -43,6 +46,11 @@ def library() -> list[Recipe]:
 def first_line(documented: Any) -> str:
     """The sentence a docstring begins with."""
     return (inspect.getdoc(documented) or "").partition("\n")[0]
+
+
+def _in_cell(said: str) -> str:
+    """Text as it may stand in a cell of a table."""
+    return said.replace("|", r"\|")
 
 
 def paper(made: Recipe) -> str:
@@ -63,7 +71,8 @@ def method_table(page: str) -> str:
     lines = ["| method | level | reads | what it does | paper |", "| --- | --- | --- | --- | --- |"]
     for made in library():
         link = f"[`{made.name}`]({page}#{made.name})"
-        lines.append(f"| {link} | {made.level} | {made.source} | {first_line(made)} | {paper(made)} |")
+        said = _in_cell(first_line(made))
+        lines.append(f"| {link} | {made.level} | {made.source} | {said} | {paper(made)} |")
     return "\n".join(lines)
 
 
@@ -125,7 +134,7 @@ def reference_page() -> str:
         for name, value in public(module):
             if id(value) not in told:
                 said = first_line(value) if _documented(value) else f"`{value}`"
-                lines.append(f"| `{_called(name, value)}` | {said} |")
+                lines.append(f"| `{_called(name, value)}` | {_in_cell(said)} |")
                 told.add(id(value))
         parts.append("\n".join(lines))
     laws = [f"| `{law.__name__}` | {first_line(law)} |" for law in LAWS]

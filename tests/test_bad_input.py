@@ -50,7 +50,7 @@ def refused(error, said):
         (lambda: sw.recipes.infobatch(keep=0.05), "infobatch.keep must be in [0.1, 1], got 0.05."),
         (
             lambda: sw.recipes.ordered_sgd(keep="adaptve"),
-            "must be one of 'adaptive', got 'adaptve'. Did you mean 'adaptive'?",
+            "must be a number or one of 'adaptive', got 'adaptve'. Did you mean 'adaptive'?",
         ),
         (lambda: sw.recipes.kakurenbo(milestones=(0.6, 0.3, 0.8)), "milestones must be three rising shares"),
         (

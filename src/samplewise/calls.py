@@ -155,6 +155,8 @@ class EngineCalls:
 
     def table(self) -> ScoreTable:
         """One row a sample: every score, how often it was selected, its label, and where they come from."""
+        self._last_pass()
+        self._note_final()
         columns = {name: column.to("cpu", copy=True) for name, column in self._engine.columns().items()}
         times = self._engine.times_selected.to("cpu", copy=True)
         return ScoreTable(torch.arange(self.n), columns, times, self._engine.labels, self.provenance())
@@ -183,6 +185,7 @@ class EngineCalls:
         """
         engine = self._static()
         self._last_pass()
+        self._note_final()
         provenance = self.provenance()
         name = method or (self.policy.name if len(engine.records) == 1 else None)
         del provenance["columns"]  # which tell of scores
@@ -210,6 +213,7 @@ class EngineCalls:
         """
         if not isinstance(engine := self._engine, Static):
             return
+        engine.finish()
         for name in engine.finished - self._scored.keys():
             others = sum(spent for other, spent in engine.finish_seconds.items() if other != name)
             seconds = max(0.0, self._ledger.wall_without_scoring - others)

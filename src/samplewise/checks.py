@@ -123,7 +123,8 @@ def _check(where: str, hint: Any, value: Any) -> None:
     if isinstance(value, str) and names:
         if value not in names:
             said = ", ".join(map(repr, names))
-            raise ValueError(f"{where} must be one of {said}, got {value!r}.{nearest(value, names)}")
+            also = "a number or " if {int, float} & set(options) else ""
+            raise ValueError(f"{where} must be {also}one of {said}, got {value!r}.{nearest(value, names)}")
         return
     if value is None and type(None) in options:
         return

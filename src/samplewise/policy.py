@@ -62,6 +62,8 @@ class Policy:
             raise ValueError("Policy.tracker must be given when there is a signal: trackers.Last().")
         if self.final is not None and (self.picker is None or self.batch_picker is not None):
             raise ValueError("a static Policy (final=...) has a picker and no batch_picker.")
+        if self.final is None and self.weighting != "none":
+            raise ValueError("Policy.weighting is of a static coreset: give final=... as well.")
 
     @property
     def signals(self) -> tuple[Signal, ...]:
@@ -184,7 +186,7 @@ class Recipe:
     """A registered method: a function of its parameters that returns a `Policy`.
 
     A function may instead return any object with `observe / plan / choose / state_dict` (see
-    `samplewise.engine.Method`).
+    `samplewise.method.Method`).
     """
 
     def __init__(

@@ -103,7 +103,9 @@ class Buffer:
 
 
 def _field(outputs: Outputs, name: str) -> Tensor:
-    value: Tensor = getattr(outputs, name)
+    value: Tensor | None = getattr(outputs, name)
+    if value is None:
+        raise ValueError(f"recording needs {name}: observe sw.Outputs(loss=..., {name}=...).")
     return value.detach()
 
 

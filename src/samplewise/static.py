@@ -165,8 +165,7 @@ class Static(Engine):
     def merge(self) -> None:
         self.flush()
         super().merge()
-        if not self.opened:
-            self._finish()
+        self.finish()
 
     # -------------------------------------------------------------------------------- planning
 
@@ -215,7 +214,7 @@ class Static(Engine):
         return (self.n, True) if picker is None else picker.size(self.n)
 
     def _select(self, epoch: int) -> None:
-        self._finish()
+        self.finish()
         if self._coreset is not None and epoch >= self.records[self._coreset].final:
             if self._selected_in < 0:
                 self._plan = self.subset(None)
@@ -242,10 +241,12 @@ class Static(Engine):
                     except ValueError as error:
                         raise ValueError(f"{name} in epoch {self.epoch}: {error}") from error
             self.epoch, self.opened, self.step = self.epoch + 1, False, 0
-            self._finish()
+            self.finish()
 
-    def _finish(self) -> None:
-        """Make final what has seen all it will see."""
+    def finish(self) -> None:
+        """Make final what has seen all it will see; inside an epoch nothing does."""
+        if self.opened:
+            return
         for name, record in self.records.items():
             if name in self._finished or record.final > self.epoch:
                 continue
@@ -274,8 +275,7 @@ class Static(Engine):
     def ready(self, name: str) -> None:
         """Raise unless the score of a method is final."""
         record = self.records[name]
-        if not self.opened:
-            self._finish()
+        self.finish()
         if name in self._finished:
             return
         if self.epoch < record.final:
@@ -326,13 +326,12 @@ class Static(Engine):
     def columns(self) -> dict[str, Tensor]:
         """Each method's score under its own name, what else it keeps as `name_column`; no vectors."""
         self.flush()
-        if not self.opened:
-            self._finish()
+        self.finish()
         public: dict[str, Tensor] = {}
         for name, record in self.records.items():
             ranks = ranked_column(record.policy)
             for key, column in self._read(name).items():
-                if column.ndim == 1:
+                if column.ndim == 1 and key != "target":  # which the table has as its labels
                     public[name if key == ranks else f"{name}_{key}"] = column
         return public
 
@@ -350,8 +349,7 @@ class Static(Engine):
     def state_dict(self) -> dict[str, Any]:
         self.raise_if_failed()
         self.flush()
-        if not self.opened:
-            self._finish()
+        self.finish()
         labels = None if self.labels is None else self.labels.clone()
         return super().state_dict() | {"finished": sorted(self._finished), "labels": labels}
 

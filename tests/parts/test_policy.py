@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from samplewise import Policy, pickers, recipe, recipes, schedules, signals, trackers
+from samplewise import Policy, Selector, pickers, recipe, recipes, schedules, signals, trackers
 
 
 def policy(**parts):
@@ -16,6 +16,7 @@ def test_the_level_follows_from_the_pickers():
     assert Policy().level == "epoch"
     assert policy(picker=pickers.TopK(0.5)).level == "epoch"
     assert policy(batch_picker=pickers.TopK(0.5)).level == "batch"
+    assert policy(picker=pickers.TopK(0.5), final="end").level == "static"
     assert policy(picker=pickers.TopK(0.5), batch_picker=pickers.TopK(0.5)).level == "epoch+batch"
 
 
@@ -124,3 +125,14 @@ def test_parameters_on_the_command_line():
     assert milestones.params["milestones"] == (0.1, 0.2, 0.3)
     assert recipes.parse("ordered_sgd:keep=adaptive") == recipes.ordered_sgd(keep="adaptive")
     assert recipes.parse("infobatch:exact=False").params["exact"] is False
+
+
+def test_what_only_a_static_policy_has_is_refused_elsewhere():
+    with pytest.raises(ValueError, match="weighting is of a static coreset"):
+        Policy(picker=pickers.TopK(0.5), weighting="per_sample")
+    with pytest.raises(ValueError, match="has a picker and no batch_picker"):
+        Policy(batch_picker=pickers.Uniform(0.5), final="end")
+    with pytest.raises(ValueError, match=r"scores before epoch 5, but training has 3"):
+        Selector(recipes.grand(at=5), 8, epochs=3)
+    with pytest.raises(ValueError, match=r"entropy\.at must be a number or one of 'end', got 'start'"):
+        recipes.entropy(at="start")

@@ -270,3 +270,32 @@ def test_nothing_is_measured_before_a_chunk_is_full(monkeypatch):
     assert min(measured) >= CHUNK
     selector.set_epoch(1)
     assert sum(measured) == 3 * CHUNK
+
+
+def test_a_pass_made_by_hand_after_the_last_epoch_is_charged():
+    trace = Trace(12, 3)
+    selector = sw.Selector("craig", 12, epochs=3)
+    for epoch in range(3):
+        for ids in selector.plan(epoch).ids.split(5):
+            selector.observe(ids, trace.outputs(ids, epoch))
+    selector.set_epoch(3)
+    with pytest.raises(ValueError, match="needs a pass after epoch 2: 12 samples"):
+        selector.subset()
+    selector.observe(selector.pass_ids(3), trace.outputs(selector.pass_ids(3), 3), source="pass")
+    assert selector.subset().provenance["scoring"]["cost"] == 12 * (3 * 3 + 1)
+    assert selector.table().provenance["scoring"]["craig"]["cost"] == 12 * (3 * 3 + 1)
+
+
+def test_losses_alone_are_refused_by_what_a_score_needs():
+    selector = sw.Selector("el2n", 12, epochs=3)
+    selector.plan(0)
+    with pytest.raises(ValueError, match=r"needs logits: observe sw\.Outputs\(loss=\.\.\., logits="):
+        selector.observe(torch.arange(12), torch.ones(12))
+
+
+def test_the_schema_says_what_a_column_holds(tmp_path):
+    selector = recorded("aum")[0]
+    selector.table().to_parquet(tmp_path / "scores.parquet")
+    said = sw.ScoreTable.read(tmp_path / "scores.parquet").provenance["columns"]["aum"]
+    assert "MINUS the mean over all epochs" in said
+    assert said.startswith("Higher: rather keep.")
