@@ -44,7 +44,43 @@ def balanced() -> Policy:
     return Policy(picker=pickers.Uniform(0.5), every=2)
 
 
-FORMS = {adaptive: "batch", independent: "epoch", actual: "epoch", scheduled: "epoch", balanced: "epoch"}
+def strata_of_entropies() -> Policy:
+    """Memory: 4 bytes a sample."""
+    return registered.ccs(keep=0.4, score="entropy")
+
+
+def never_learned_is_easy() -> Policy:
+    """Memory: 4 bytes a sample."""
+    return registered.forgetting(never="zero")
+
+
+def by_cross_entropy() -> Policy:
+    """Memory: 4 bytes a sample."""
+    return registered.tdds(T=4, window=3, depth1="ce", absolute="none", sqrt=False, average="mean")
+
+
+def weighs_batches() -> Policy:
+    """Memory: 4 bytes a sample."""
+    return registered.tdds(T=4, window=3, half=True, weighting="batch_mean")
+
+
+def before_training() -> Policy:
+    """Memory: 4 bytes a sample."""
+    return registered.grand(at=0, bias=False)
+
+
+FORMS = {
+    adaptive: "batch",
+    independent: "epoch",
+    actual: "epoch",
+    scheduled: "epoch",
+    balanced: "epoch",
+    strata_of_entropies: "static",
+    never_learned_is_easy: "static",
+    by_cross_entropy: "static",
+    weighs_batches: "static",
+    before_training: "static",
+}
 
 
 @pytest.mark.usefixtures("registry")
