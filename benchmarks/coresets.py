@@ -28,6 +28,8 @@ FOURTEEN = (
 UNWEIGHTED = "tdds, unweighted"
 ROWS = (*FOURTEEN, UNWEIGHTED)
 PROXY = "mlp"
+LIMIT = 10.0
+"""Leads over `random`, in points, at which the picture's colours end."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def _opening(configs: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
     return [
         "# Coresets: fourteen ways to choose before training",
         "",
-        "![Accuracy of every method against the share kept](coresets.png)",
+        "![Accuracy of every method at every share, beside a random draw](coresets.png)",
         "",
         f"Model `{settings['model']}`, {settings['epochs']} epochs, batch {settings['batch_size']}, "
         f"{settings['optimizer']}, top learning rate {settings['lr']:g} ({settings['schedule']}), "
@@ -224,34 +226,46 @@ def _costs(rows: list[dict[str, Any]], done: list[str]) -> list[str]:
 
 
 def draw(parts: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """A panel for each part: accuracy against the share kept, a line for each method."""
+    """A panel for each part: accuracy of every method at every share, coloured by its lead over random."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(parts), figsize=(5.2 * len(parts), 5.6), squeeze=False)
-    colours = plt.get_cmap("tab20").colors
+    widths = [1 + len(PARTS[name].keeps) for name in parts]
+    figure, axes = plt.subplots(
+        1, len(parts), figsize=(2.2 + 1.1 * sum(widths), 7.2), squeeze=False, width_ratios=widths, sharey=True
+    )
     for axis, (name, rows) in zip(axes[0], parts.items(), strict=True):
-        for number, row in enumerate(ROWS):
-            points: dict[float, list[float]] = {}
-            for found in rows:
-                if found["row"] == row:
-                    points.setdefault(found["keep"], []).append(found["test_accuracy"])
-            keeps = sorted(points)
-            style = {"color": "black", "linewidth": 2.5} if row == "random" else {"color": colours[number]}
-            dashed = "--" if row == UNWEIGHTED else "-"
-            axis.plot(
-                keeps, [fmean(points[k]) for k in keeps], dashed, marker="o", markersize=4, label=row, **style
-            )
+        keeps = PARTS[name].keeps
+        means = {
+            (row, keep): fmean(found)
+            for row in ROWS
+            for keep in keeps
+            if (found := [r["test_accuracy"] for r in rows if (r["row"], r["keep"]) == (row, keep)])
+        }
+        leads = [[_lead(means, row, keep) for keep in keeps] for row in ROWS]
+        image = axis.imshow(leads, cmap="RdBu", vmin=-LIMIT, vmax=LIMIT, aspect="auto")
+        for y, row in enumerate(ROWS):
+            for x, keep in enumerate(keeps):
+                if (row, keep) in means:
+                    colour = "white" if abs(leads[y][x]) > 0.7 * LIMIT else "black"
+                    axis.text(x, y, f"{means[row, keep]:.1f}", ha="center", va="center", color=colour)
         full = [row["test_accuracy"] for row in rows if row["row"] == "full"]
-        if full:
-            axis.axhline(fmean(full), color="grey", linewidth=1, linestyle=":", label="full")
-        axis.set(title=PARTS[name].heading, xlabel="share kept", ylabel="test accuracy, %")
-        axis.set_xticks(sorted({row["keep"] for row in rows} - {1.0}))
-        axis.grid(alpha=0.25)
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=6, frameon=False)
-    figure.tight_layout(rect=(0, 0.13, 1, 1))
-    figure.savefig(path, dpi=130)
+        every = f"\nevery sample: {fmean(full):.1f}" if full else ""
+        axis.set_title(PARTS[name].heading.replace(", ", "\n", 1) + every, fontsize=11)
+        axis.set_xticks(range(len(keeps)), [f"keep {keep:g}" for keep in keeps])
+        axis.set_yticks(range(len(ROWS)), ROWS)
+        axis.tick_params(length=0)
+        for side in axis.spines.values():
+            side.set_visible(False)
+    bar = figure.colorbar(image, ax=list(axes[0]), shrink=0.6, extend="both", pad=0.02)
+    bar.set_label("points above random at the same share")
+    figure.savefig(path, dpi=130, bbox_inches="tight")
     plt.close(figure)
+
+
+def _lead(means: dict[tuple[str, float], float], row: str, keep: float) -> float:
+    """Points above `random`, where both have ended."""
+    missing = (row, keep) not in means or ("random", keep) not in means
+    return 0.0 if missing else means[row, keep] - means["random", keep]
 
 
 if __name__ == "__main__":

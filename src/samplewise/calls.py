@@ -236,7 +236,7 @@ class EngineCalls:
             "policy": repr(self.policy),
             "n": self.n,
             "fingerprint": self._fingerprint(),
-            "model": None if self.model is None else type(self.model).__name__,
+            "model": None if self.model is None else _named(self.model),
             "epoch": self.epoch,
             "epochs": self.epochs,
             "seed": self.seed,
@@ -246,6 +246,14 @@ class EngineCalls:
             "scored_without_augmentation": self.scoring.dataset is not None,
             "versions": versions(),
         }
+
+
+def _named(model: nn.Module) -> str:
+    """The class of a model, without what is wrapped around it to compile or distribute it."""
+    for inside in ("module", "_orig_mod"):
+        if isinstance(wrapped := getattr(model, inside, None), nn.Module):
+            return _named(wrapped)
+    return type(model).__name__
 
 
 def _meaning(policy: Policy) -> str:

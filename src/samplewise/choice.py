@@ -15,7 +15,7 @@ from samplewise.policy import Policy, Weighting
 from samplewise.rng import generator
 from samplewise.subset import Subset
 
-__all__ = ["choose", "ranked_column", "refuse_weights"]
+__all__ = ["choose", "ranked_column", "refuse_early", "refuse_weights"]
 
 
 def choose(
@@ -89,10 +89,21 @@ def choose(
         "n": n,
         "balance": by_class,
         "weights": "own" if chosen is not None and wanted == "none" else wanted,
-        "normalize": normalize,
+        "normalize": None if chosen is None else normalize,
     }
     weighting: Literal["per_sample", "batch_mean"] = "batch_mean" if wanted == "batch_mean" else "per_sample"
     return Subset(ids, chosen, {**(provenance or {}), **said}, weighting)
+
+
+def refuse_early(policy: Policy, name: str, n: int, labels: Int[Tensor, " n"] | None) -> None:
+    """Raise for what no score could mend: a cut-off that leaves too few, a class left without a sample."""
+    picker = policy.picker
+    share = 1.0 if picker is None else float(getattr(_inner(picker), "keep", 1.0))
+    if picker is None or share == 1:
+        return
+    _inner(picker).refuse(n)
+    if isinstance(picker, PerClass) and labels is not None:
+        _refuse_empty_classes(labels, n, share, name)
 
 
 def ranked_column(policy: Policy) -> str | None:

@@ -7,7 +7,7 @@ import torch.distributed as c10d
 from jaxtyping import Int
 from torch import Tensor
 
-__all__ = ["add_up", "gather", "rank", "world"]
+__all__ = ["add_up", "gather", "largest", "rank", "world"]
 
 
 def world() -> int:
@@ -54,6 +54,16 @@ def gather(ids: Int[Tensor, " m"], columns: list[Tensor]) -> tuple[Int[Tensor, "
         unpacked.append(found.to(column.dtype))
         row += width
     return unique, unpacked
+
+
+def largest(number: int) -> int:
+    """The largest of every rank's numbers."""
+    if world() == 1:
+        return number
+    on = torch.device("cuda") if c10d.get_backend() == "nccl" else torch.device("cpu")
+    found = torch.tensor(number, device=on)
+    c10d.all_reduce(found, op=c10d.ReduceOp.MAX)
+    return int(found)
 
 
 def add_up(counts: Tensor) -> Tensor:

@@ -16,6 +16,9 @@ __all__ = ["Memory", "few"]
 
 Ids = Int[Tensor, " b"]
 
+_AT_ONCE = 1 << 21
+"""Numbers that a process sends at once: 16 MB."""
+
 
 class Memory:
     """The tracker's columns of n samples and the counts of selections, on the device of the losses."""
@@ -183,19 +186,31 @@ class Memory:
             ids = ids.to(counts.device)
             counts.index_copy_(0, ids, counts.index_select(0, ids) + 1)
 
+    def exchanged(self) -> list[str]:
+        """The columns in which processes may differ until they merge."""
+        tracker = self.tracker(self.epoch)
+        written = None if tracker is None else tracker.written
+        names = [name for name, column in self.memory.items() if column.ndim]
+        return names if written is None else [name for name in names if name in written]
+
     def merge(self) -> None:
         """With several processes: take over what the others observed since the last call."""
         if self._touched is None:
             return
         none = torch.empty(0, dtype=torch.int64, device=self._device)
-        ids = torch.unique(torch.cat([*self._touched, none]))
+        touched = torch.unique(torch.cat([*self._touched, none]))
         self._touched = []
-        names = [name for name, column in self.memory.items() if column.ndim]
-        ids, columns = dist.gather(ids, [self.memory[name][ids] for name in names])
-        for name, column in zip(names, columns, strict=True):
-            self.memory[name].index_copy_(0, ids, column)
-        if self._passed is not None:
-            self._passed[ids] = True
+        memory = {name: self.memory[name] for name in self.exchanged()}
+        width = 1 + sum(math.prod(column.shape[1:]) for column in memory.values())
+        rows = max(1, _AT_ONCE // width)
+        for piece in range(dist.largest(-(-len(touched) // rows))):
+            # An id that two ranks hold in different pieces is sent again as it was first received.
+            ids = touched[piece * rows : (piece + 1) * rows]
+            ids, columns = dist.gather(ids, [column[ids] for column in memory.values()])
+            for mine, column in zip(memory.values(), columns, strict=True):
+                mine.index_copy_(0, ids, column)
+            if self._passed is not None:
+                self._passed[ids] = True
         if self.policy.batch_picker is not None and self._counted is not None:
             new = dist.add_up(self.times_selected - self._counted)
             self.times_selected = self._counted + new

@@ -139,9 +139,10 @@ class Policy:
                 )
         if isinstance(self.final, int) and self.final > epochs:
             raise ValueError(f"{self.name} scores before epoch {self.final}, but training has {epochs}.")
-        for part in _parts(self):
-            if hasattr(part, "within"):
-                part.within(epochs)
+        if self.final is None or self.picker is None or not self.picker.everything:
+            for part in _parts(self):
+                if hasattr(part, "within"):
+                    part.within(epochs)
         if any(isinstance(part, Schedule) for part in _parts(self)):
             for epoch in range(epochs):
                 self.at(epoch, epochs)

@@ -7,9 +7,14 @@ from typing import Any
 
 from samplewise import recipes
 from samplewise.checks import nearest
+from samplewise.pickers import Given
 from samplewise.policy import Policy, Source
 
 __all__ = ["Recorder"]
+
+_TAKEN = ("id", "label", "times_selected", "selected", "weight")
+_MADE = ("distance", "order", "rank", "weight", "target")
+"""What else a method may have a column of, besides its score."""
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -41,9 +46,18 @@ class Recorder(Policy):
                 raise ValueError(
                     f"Recorder has two methods named {own!r}: give a mapping with names of your own."
                 )
-            if "/" in own or not own:
-                raise ValueError(f"a name in a Recorder must not be empty or hold a '/', got {own!r}.")
+            if isinstance(policy.picker, Given):
+                raise ValueError("Recorder takes methods that score: a fixed subset is there already.")
+            if "/" in own or not own or own in _TAKEN:
+                raise ValueError(
+                    f"a name in a Recorder must not be empty, hold a '/' or be one of {', '.join(_TAKEN)}, "
+                    f"got {own!r}."
+                )
             records[own] = policy
+        for own in records:
+            head, _, tail = own.rpartition("_")
+            if head in records and tail in _MADE:
+                raise ValueError(f"{own!r} is the name of a column of {head!r}: choose another.")
         if not records:
             raise ValueError("Recorder needs at least one static method.")
         for field in fields(Policy):

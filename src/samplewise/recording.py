@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from samplewise.memory import few
 from samplewise.outputs import Outputs
 
-__all__ = ["CHUNK", "Buffer"]
+__all__ = ["CHUNK", "Buffer", "first_of_each", "refuse_targets"]
 
 CHUNK = 8192
 """Rows that a chunk has at least, unless an epoch ends before."""
@@ -106,6 +107,8 @@ def _field(outputs: Outputs, name: str) -> Tensor:
     value: Tensor | None = getattr(outputs, name)
     if value is None:
         raise ValueError(f"recording needs {name}: observe sw.Outputs(loss=..., {name}=...).")
+    if len(value) != len(outputs.loss):
+        raise ValueError(f"{name} must have {len(outputs.loss)} rows, one for each loss, got {len(value)}.")
     return value.detach()
 
 
@@ -119,15 +122,32 @@ def _parts(ids: Tensor, bounds: list[int]) -> Iterator[Tensor | None]:
     rows: list[Tensor] = []
     seen = torch.empty(0, dtype=torch.int64, device=ids.device)
     for start, end in pairwise(bounds):
-        batch = ids[start:end]
-        order = batch.argsort(stable=True)
-        ranked = batch[order]
-        first = torch.ones_like(ranked, dtype=torch.bool)
-        first[1:] = ranked[1:] != ranked[:-1]
-        mine = order[first].sort().values + start
+        mine = first_of_each(ids[start:end]) + start
         if rows and torch.isin(ids[mine], seen).any():
             yield torch.cat(rows)
             rows, seen = [], seen[:0]
         rows.append(mine)
         seen = torch.cat([seen, ids[mine]])
     yield torch.cat(rows)
+
+
+def first_of_each(ids: Int[Tensor, " b"]) -> Int[Tensor, " k"]:
+    """The first row of every id, in order."""
+    order = ids.argsort(stable=True)
+    ranked = ids[order]
+    first = torch.ones_like(ranked, dtype=torch.bool)
+    first[1:] = ranked[1:] != ranked[:-1]
+    return order[first].sort().values
+
+
+def refuse_targets(ids: Int[Tensor, " b"], outputs: Outputs, epoch: int) -> None:
+    """Targets that no logit is for would end in an error without a name, or read past the end."""
+    if outputs.logits is None or outputs.targets is None or not len(ids):
+        return
+    classes, targets = outputs.logits.shape[1], outputs.targets
+    if int(targets.min()) < 0 or int(targets.max()) >= classes:
+        outside = (targets < 0) | (targets >= classes)
+        raise ValueError(
+            f"targets must be in [0, {classes}), as there are {classes} logits, but are "
+            f"{few(targets[outside])} for ids {few(ids[outside])} in epoch {epoch}"
+        )

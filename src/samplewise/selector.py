@@ -226,7 +226,11 @@ class Selector(EngineCalls):
         self._open(self.open_or_next)
         order = self._engine.order()
         if sharded and (world := dist.world()) > 1:
-            order = order[: len(order) // world * world][dist.rank() :: world]
+            if self._engine.covers(self.epoch):
+                order = order.repeat(2 if len(order) >= world else world)[: -(-len(order) // world) * world]
+            else:
+                order = order[: len(order) // world * world]
+            order = order[dist.rank() :: world]
         return order[self._skip :] if resumes else order
 
     def samples_of(self, epoch: int, sharded: bool = True) -> tuple[int, bool]:
@@ -234,7 +238,8 @@ class Selector(EngineCalls):
         if not 0 <= epoch < self.epochs:
             raise ValueError(f"epoch must be in [0, {self.epochs}), got {epoch}.")
         size, exact = self._engine.preview(epoch)
-        return (size // dist.world() if sharded else size), exact
+        world = dist.world() if sharded else 1
+        return (-(-size // world) if self._engine.covers(epoch) else size // world), exact
 
     def epoch_steps(self, epoch: int) -> int:
         """Batches in `epoch`: exact where budget or scores fix it, else an upper bound until it begins."""

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from samplewise.choice import choose, ranked_column
+from samplewise.choice import choose, ranked_column, refuse_early
 from samplewise.engine import Engine
 from samplewise.ledger import BACKWARD, FORWARD
 from samplewise.memory import few
@@ -17,7 +17,7 @@ from samplewise.outputs import Outputs
 from samplewise.pickers import Given, Pool
 from samplewise.policy import Policy
 from samplewise.recorder import Recorder
-from samplewise.recording import Buffer
+from samplewise.recording import Buffer, first_of_each, refuse_targets
 from samplewise.rng import generator
 from samplewise.scores import Subset
 from samplewise.signals import measure, needs
@@ -38,7 +38,9 @@ class Record:
 
     @classmethod
     def of(cls, policy: Policy, epochs: int) -> "Record":
-        """A policy in a training of `epochs`."""
+        """A policy in a training of `epochs`; one that keeps all has nothing to record."""
+        if _keeps_all(policy):
+            return cls(policy, None, 0)
         tracker = None if policy.tracker is None else policy.tracker.within(epochs)
         final = epochs if policy.final == "end" else int(policy.final or 0)
         if tracker is not None and tracker.enough is not None and policy.source == "training":
@@ -59,6 +61,8 @@ class Static(Engine):
         named = policy.records if isinstance(policy, Recorder) else {policy.name: policy}
         policy.check(epochs)
         self.records = {name: Record.of(p, epochs) for name, p in named.items()}
+        for name, own in named.items():
+            refuse_early(own, name, n, labels)
         self._states: dict[str, State] = {name: {} for name in named}
         self._finished: set[str] = set()
         self.finish_seconds: dict[str, float] = {}
@@ -66,8 +70,7 @@ class Static(Engine):
         self._recorded_in, self._records_training = -1, False
         super().__init__(policy, n, epochs, seed, labels)
         self._coreset = next(iter(named)) if alone else None
-        if alone and policy.picker is not None and policy.picker.everything and policy.source == "pass":
-            self._finished = set(named)
+        self._finished = {name for name, record in self.records.items() if _keeps_all(record.policy)}
 
     # ---------------------------------------------------------------------------------- memory
 
@@ -139,12 +142,13 @@ class Static(Engine):
     ) -> None:
         """Signals once for all methods, then each method's tracker."""
         signals = tuple(dict.fromkeys(s for record in records.values() for s in record.policy.signals))
+        refuse_targets(ids, outputs, self.epoch)
         values = measure(signals, outputs, " and ".join(records))
         self._move_to(outputs.loss.device)
         if good is not None:
             ids, values = ids[good], {name: value[good] for name, value in values.items()}
         elif len(torch.unique(ids)) < len(ids):
-            first = _first_of_each(ids)
+            first = first_of_each(ids)
             ids, values = ids[first], {name: value[first] for name, value in values.items()}
         self._refuse_values(ids, values)
         for name, record in records.items():
@@ -161,6 +165,15 @@ class Static(Engine):
     def _move_to(self, device: torch.device) -> None:
         if device != self._device:
             self._move(device)
+
+    def exchanged(self) -> list[str]:
+        names = []
+        for name, record in self.records.items():
+            written = None if record.tracker is None else record.tracker.written
+            for key, column in self._states[name].items():
+                if name not in self._finished and column.ndim and (written is None or key in written):
+                    names.append(f"{name}/{key}")
+        return names
 
     def merge(self) -> None:
         self.flush()
@@ -194,7 +207,7 @@ class Static(Engine):
 
     def refuse_drop_last(self, drop_last: bool) -> None:
         for name, record in self.records.items():
-            if drop_last and getattr(record.tracker, "complete", False) and not self._keeps_all(0):
+            if drop_last and getattr(record.tracker, "complete", False):
                 raise ValueError(f"{name} must see every sample in every epoch: drop_last=True is refused.")
 
     def pass_reads(self, epoch: int) -> set[str]:
@@ -204,6 +217,9 @@ class Static(Engine):
             if record.policy.source == "pass" and record.final == epoch and name not in self._finished
             for field in record.policy.reads
         }
+
+    def covers(self, epoch: int) -> bool:
+        return any(r.policy.source == "training" and epoch < r.final for r in self.records.values())
 
     def preview(self, epoch: int) -> tuple[int, bool]:
         if self.opened and epoch == self.epoch:
@@ -360,10 +376,5 @@ class Static(Engine):
         self.labels = None if state["labels"] is None else state["labels"].clone()
 
 
-def _first_of_each(ids: Ids) -> Int[Tensor, " k"]:
-    """The first row of every id, in order."""
-    order = ids.argsort(stable=True)
-    ranked = ids[order]
-    first = torch.ones_like(ranked, dtype=torch.bool)
-    first[1:] = ranked[1:] != ranked[:-1]
-    return order[first].sort().values
+def _keeps_all(policy: Policy) -> bool:
+    return policy.picker is not None and policy.picker.everything

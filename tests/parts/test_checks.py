@@ -38,7 +38,11 @@ class Part:
         ("size", 1.5, "Part.size must be a whole number, got 1.5."),
         ("mode", "means", "Part.mode must be one of 'mean', 'sum', got 'means'. Did you mean 'mean'?"),
         ("limit", -1, "Part.limit must be >= 0, got -1."),
-        ("mixed", "adaptiv", "Part.mixed must be a number or one of 'adaptive', got 'adaptiv'. Did you mean 'adaptive'?"),
+        (
+            "mixed",
+            "adaptiv",
+            "Part.mixed must be a number or one of 'adaptive', got 'adaptiv'. Did you mean 'adaptive'?",
+        ),
         ("mixed", 50, "Part.mixed must be in [0, 1], got 50. Did you mean 0.5?"),
     ],
 )

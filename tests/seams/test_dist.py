@@ -11,7 +11,7 @@ import torch.multiprocessing as mp
 from torch import nn
 
 import samplewise as sw
-from samplewise import dist
+from samplewise import dist, memory
 from tests.seams.toys import Net, Tensors, forward_of, make, step
 
 N, WORLD, EPOCHS = 41, 2, 3
@@ -60,6 +60,35 @@ def trained(name, rank):
     return log
 
 
+def recorded(rank):
+    """Several static methods on an odd number of samples: every one is seen in every epoch, by somebody."""
+    torch.manual_seed(0)
+    model = nn.parallel.DistributedDataParallel(Net(dropout=0.0))
+
+    def forward(batch):
+        x, y = batch
+        logits = model(x)
+        return sw.Outputs(nn.functional.cross_entropy(logits, y, reduction="none"), logits, y, features=x)
+
+    methods = {
+        "tdds": sw.recipes.tdds(T=4, window=3),
+        "dyn_unc": sw.recipes.dyn_unc(window=2),
+        "aum": sw.recipes.aum(),
+        "moderate": sw.recipes.moderate(),
+        "craig": sw.recipes.craig(),
+    }
+    selector, _ = make(sw.Recorder(methods), Tensors(N), model=model, forward=forward, epochs=4, batch_size=6)
+    optimizer, loader, seen = torch.optim.SGD(model.parameters(), lr=0.1), selector.loader(), []
+    for _ in range(4):
+        seen.append([len(loader)])
+        for batch in loader:
+            step(selector, optimizer, batch)
+            seen[-1] += batch.ids.tolist()
+    columns = {k: c.double().nan_to_num(-1.5).tolist() for k, c in selector.table().columns.items()}
+    kept = {name: selector.subset(name, keep=0.3).ids.tolist() for name in methods}
+    return {"seen": seen, "columns": columns, "kept": kept, "model": selector.provenance()["model"]}
+
+
 def gathered(rank):
     """Unequal sizes, ids above 2**24, every column type, and an id that both ranks hold."""
     ids = torch.tensor([5, 2**40, 9][: 3 - rank])
@@ -81,6 +110,10 @@ def worker(rank, folder):
     c10d.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=WORLD)
     try:
         log = {name: trained(name, rank) for name in RECIPES}
+        log["recorded"] = recorded(rank)
+        # Exchanged in many small pieces the memory is the same.
+        memory._AT_ONCE = 64
+        log["in pieces"] = recorded(rank)
         log["gather"] = gathered(rank)
     except BaseException:
         traceback.print_exc(file=sys.stderr)
@@ -115,6 +148,9 @@ def test_two_processes_train_as_one(tmp_path):
     # Batch level counts what both ranks chose; 3 rows of 6 in each step, 2 ranks.
     batch_level = one["random_batch"]
     assert sum(batch_level["times"]) == 2 * batch_level["counts"][0]
+    check_recording(one["recorded"], two["recorded"])
+    assert one["in pieces"] == one["recorded"]
+    assert two["in pieces"] == two["recorded"]
     found = one["gather"]
     assert found == two["gather"]
     assert found["ids"] == [5, 9, 2**40]
@@ -123,6 +159,17 @@ def test_two_processes_train_as_one(tmp_path):
     assert found["floats"] == expected
     assert found["rest"] == [[False, True, True], [5, 2, 2**40 % 7]]
     assert found["lone"] == [[5], [torch.tensor(0.1).item()]]
+
+
+def check_recording(one, two):
+    for mine, theirs in zip(one["seen"], two["seen"], strict=True):
+        assert mine[0] == theirs[0] == 4  # 21 samples each, in batches of 6
+        assert len(mine) == len(theirs) == 1 + 21
+        assert set(mine[1:]) | set(theirs[1:]) == set(range(N))
+    assert one["columns"] == two["columns"]
+    assert one["kept"] == two["kept"]
+    assert all(len(kept) == N - int(0.7 * N) for kept in one["kept"].values())
+    assert one["model"] == "Net"
 
 
 def test_alone_there_is_one_rank():

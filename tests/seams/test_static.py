@@ -160,6 +160,12 @@ def test_what_a_recorder_cannot_take_is_refused():
         sw.Recorder("el2n")
     with pytest.raises(ValueError, match="at least one"):
         sw.Recorder([])
+    with pytest.raises(ValueError, match="'moderate_distance' is the name of a column of 'moderate'"):
+        sw.Recorder({"moderate": "moderate", "moderate_distance": "el2n"})
+    with pytest.raises(ValueError, match="be one of id, label"):
+        sw.Recorder({"label": "el2n"})
+    with pytest.raises(ValueError, match="a fixed subset is there already"):
+        sw.Recorder([sw.recipes.fixed(sw.Subset(torch.arange(3)))])
     selector = sw.Selector(sw.Recorder(["el2n", "aum"]), 8, epochs=2)
     with pytest.raises(ValueError, match=r"'eln2' was not recorded\. Did you mean 'el2n'"):
         selector.subset("eln2")
@@ -299,3 +305,41 @@ def test_the_schema_says_what_a_column_holds(tmp_path):
     said = sw.ScoreTable.read(tmp_path / "scores.parquet").provenance["columns"]["aum"]
     assert "MINUS the mean over all epochs" in said
     assert said.startswith("Higher: rather keep.")
+
+
+def test_what_no_score_could_mend_is_refused_at_the_start():
+    with pytest.raises(ValueError, match=r"beta=0\.5 drops the 50 hardest of 100 samples"):
+        sw.Selector(sw.recipes.ccs(keep=0.9, beta=0.5), 100, epochs=5)
+    rare = torch.tensor([0] * 97 + [1] * 3)
+    with pytest.raises(ValueError, match=r"leaves no sample of class 1 \(3 samples\)"):
+        sw.Selector(sw.recipes.el2n(keep=0.1, balance=True), 100, epochs=5, labels=rare)
+    with pytest.raises(ValueError, match=r"beta=0\.5 drops"):
+        sw.Selector(sw.Recorder([sw.recipes.ccs(keep=0.9, beta=0.5)]), 100, epochs=5)
+
+
+@pytest.mark.parametrize("name", ["tdds", "dyn_unc", "el2n"])
+def test_keeping_everything_asks_for_nothing(name):
+    policy = sw.recipes.get(name)(keep=1)
+    selector, model = make(policy, epochs=1, batch_size=7)
+    train(selector, model, selector.loader(drop_last=True))
+    assert selector.subset() == sw.Subset(torch.arange(N))
+    assert selector.ledger.ignored_observations == N // 7 * 7
+
+
+@pytest.mark.parametrize("bad", [7, -1])
+def test_targets_without_a_logit_are_named(bad):
+    selector = sw.Selector("el2n", 12, epochs=3)
+    selector.plan(0)
+    targets = torch.zeros(12, dtype=torch.int64)
+    targets[[2, 5]] = bad
+    selector.observe(torch.arange(12), sw.Outputs(torch.ones(12), torch.zeros(12, 3), targets))
+    with pytest.raises(ValueError, match=rf"targets must be in \[0, 3\).*\[{bad}, {bad}\] for ids \[2, 5\]"):
+        selector.plan(1)
+
+
+def test_one_row_of_logits_does_not_stand_for_all():
+    selector = sw.Selector("el2n", 12, epochs=3)
+    selector.plan(0)
+    for logits in (torch.zeros(1, 3), torch.zeros(12, 3)[:7]):
+        with pytest.raises(ValueError, match="logits must have 12 rows"):
+            selector.observe(torch.arange(12), sw.Outputs(torch.ones(12), logits, torch.zeros(12).long()))

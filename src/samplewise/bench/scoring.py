@@ -22,10 +22,10 @@ def columns(settings: Settings) -> dict[str, Policy]:
             raise ValueError(f"--method {spec} is of level {policy.level}: only static methods are scored")
         if coreset.keep_of(policy) == 1:
             raise ValueError(f"--method {spec} keeps every sample, so there is nothing to score")
-        if settings.seeds > 1 and ranked_column(policy) == "order":
+        if settings.seeds > 1 and ranked_column(policy) in ("order", "rank"):
             raise ValueError(
-                f"--method {spec} picks one sample after the other: orders of several runs do not combine, "
-                "so use --runs 1"
+                f"--method {spec} ranks samples among one another: ranks of several runs do not combine, so "
+                "use --runs 1"
             )
     recipes = [policy.name for policy in written.values()]
     return {

@@ -72,6 +72,9 @@ class Picker(ABC):
         """The picker in force this epoch, given what is remembered when the epoch begins."""
         return self
 
+    def refuse(self, m: int) -> None:  # noqa: B027 - most pickers can choose from any number
+        """Raise if it could not choose from m candidates, whatever their scores."""
+
     def columns(self, pool: Pool) -> dict[str, Tensor]:
         """Score columns that come out of choosing itself, for static methods: made once, when final."""
         return {}

@@ -140,6 +140,11 @@ class Strata(Budgeted):
                 chosen[members[ranking.uniform(len(members), quota, pool.rng).numpy()]] = True
         return torch.from_numpy(np.flatnonzero(chosen))
 
+    def refuse(self, m: int) -> None:
+        k, _ = self.size(m)
+        if k < m:
+            self._cut(m, k)
+
     def _cut(self, m: int, k: int) -> int:
         beta = ccs_beta(self.keep) if self.beta is None else self.beta
         cut = int(beta * m + 1e-9)

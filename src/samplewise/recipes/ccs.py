@@ -47,5 +47,5 @@ def _measured(score: str, keep: float) -> Policy:
             return policy
     raise ValueError(
         f"ccs.score must name a static method with a score of its own, such as 'aum' or 'el2n', "
-        f"got {score!r}.{nearest(score, able)}"
+        f"got {score!r}.{nearest(score, able) if score not in able else ''}"
     )

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Int, Shaped
@@ -16,6 +17,9 @@ Ids = Int[Tensor, " b"]
 
 class Tracker(ABC):
     """Memory of one or more columns; subclass it as a frozen dataclass of parameters."""
+
+    written: ClassVar[tuple[str, ...] | None] = None
+    """The columns that `observe` writes, for processes to exchange; None: all of them."""
 
     @property
     @abstractmethod

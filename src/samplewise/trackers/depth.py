@@ -58,6 +58,8 @@ class DualDepth(Tracker):
         if isinstance(self.T, int) and isinstance(self.window, int) and self.window > self.T:
             raise ValueError(f"DualDepth.T must be at least the window of {self.window}, got {self.T}.")
 
+    written: ClassVar[tuple[str, ...] | None] = ("now", "seen")
+
     @property
     def ranks(self) -> str:
         return "score"

@@ -5,7 +5,7 @@ which begins again from its start is not counted twice. Once a score is final on
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -31,6 +31,8 @@ class Mean(Tracker):
 
     first: Annotated[int | None, Range(1)] = None
     most: Annotated[int | None, Range(1)] = None
+
+    written: ClassVar[tuple[str, ...] | None] = ("now",)
 
     @property
     def ranks(self) -> str:
@@ -80,6 +82,8 @@ class Forgotten(Tracker):
     """
 
     never: Never = "inf"
+
+    written: ClassVar[tuple[str, ...] | None] = ("now",)
 
     @property
     def ranks(self) -> str:
@@ -140,6 +144,8 @@ class WindowSpread(Tracker):
 
     window: Annotated[int | None, Range(2)] = None
     most: Annotated[int, Range(2)] = 10
+
+    written: ClassVar[tuple[str, ...] | None] = ("values",)
 
     @property
     def ranks(self) -> str:
