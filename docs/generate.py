@@ -90,7 +90,8 @@ def methods_page() -> str:
     ]
     for made in library():
         defaults = ",".join(
-            f"{p.name}={p.default}".replace(" ", "") for p in made.signature.parameters.values()
+            f"{p.name}={'FILE' if p.default is p.empty else p.default}".replace(" ", "")
+            for p in made.signature.parameters.values()
         )
         spec = f"{made.name}:{defaults}" if defaults else made.name
         parts.append(

@@ -68,6 +68,8 @@ class EngineCalls:
         """
         if source not in ("training", "pass"):
             raise ValueError(f"source must be one of 'training', 'pass', got {source!r}.")
+        if not isinstance(ids, Tensor):
+            raise TypeError(f"ids must be a torch tensor of int64, got {type(ids).__name__}.")
         seen = as_outputs(outputs, len(ids))
         self._heard = True
         used = self._engine.observe(ids, seen, source)
@@ -188,7 +190,7 @@ class EngineCalls:
         self._note_final()
         provenance = self.provenance()
         name = method or (self.policy.name if len(engine.records) == 1 else None)
-        del provenance["columns"]  # which tell of scores
+        del provenance["columns"], provenance["unfinished"]  # which tell of scores
         provenance["scoring"] = self._scored.get(name or "", {"cost": 0.0, "seconds": 0.0})
         return engine.subset(
             method, provenance, keep=keep, balance=balance, weights=weights, normalize=normalize
@@ -243,6 +245,7 @@ class EngineCalls:
             "methods": {name: repr(policy) for name, policy in self._policies().items()},
             "columns": {name: _meaning(policy) for name, policy in self._policies().items()},
             "scoring": dict(self._scored),
+            "unfinished": self._engine.unfinished(),
             "scored_without_augmentation": self.scoring.dataset is not None,
             "versions": versions(),
         }

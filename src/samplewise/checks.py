@@ -130,8 +130,10 @@ def _check(where: str, hint: Any, value: Any) -> None:
         return
     if bool in options and isinstance(value, bool):
         return
-    if options == (bool,):
+    if set(options) <= {bool, type(None)} and bool in options:
         raise ValueError(f"{where} must be True or False, got {value!r}.")
+    if names and not {int, float} & set(options) and all(_words(o) or o is type(None) for o in options):
+        raise ValueError(f"{where} must be one of {', '.join(map(repr, names))}, got {value!r}.")
     if typing.get_origin(hint) is tuple:
         _each(where, typing.get_args(hint), value)
     if int in options or float in options:

@@ -116,6 +116,10 @@ class Engine(Memory):
     def refuse_drop_last(self, drop_last: bool) -> None:
         """Raise where a loader that drops the last batch would leave out what must be seen."""
 
+    def unfinished(self) -> list[str]:
+        """The static methods whose score is not final yet."""
+        return []
+
     def covers(self, epoch: int) -> bool:
         """Whether every sample must be seen in `epoch`, so that shards are padded and not cut."""
         return False

@@ -33,7 +33,7 @@ def read_columns(path: str | Path, required: tuple[str, ...]) -> tuple[dict[str,
     try:
         table = parquet.read_table(path, page_checksum_verification=True)
     except FileNotFoundError:
-        raise
+        raise FileNotFoundError(f"no such file: {path}") from None
     except (pa.ArrowException, OSError) as error:  # a damaged page or footer is pyarrow's OSError
         raise ValueError(f"{path} is not a readable Parquet file: {error}") from error
     if missing := [name for name in required if name not in table.column_names]:

@@ -62,6 +62,10 @@ class Policy:
             raise ValueError("Policy.tracker must be given when there is a signal: trackers.Last().")
         if self.final is not None and (self.picker is None or self.batch_picker is not None):
             raise ValueError("a static Policy (final=...) has a picker and no batch_picker.")
+        if self.final == 0 and self.source == "training":
+            raise ValueError("Policy.final=0 is before training: nothing was observed from it then.")
+        if self.final is not None and (self.every != 1 or any(isinstance(p, Schedule) for p in _parts(self))):
+            raise ValueError("a static Policy (final=...) chooses once: it has no `every` and no schedules.")
         if self.final is None and self.weighting != "none":
             raise ValueError("Policy.weighting is of a static coreset: give final=... as well.")
 
@@ -217,7 +221,10 @@ class Recipe:
                     f"has no parameter {word!r}, only {', '.join(known)}" if known else "takes no parameters"
                 )
                 raise ValueError(f"{self.name} {has}.{nearest(word, known)}")
-        bound = self.signature.bind(*args, **kwargs)
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ValueError(f"{self.name}: {error}") from None
         bound.apply_defaults()
         check_arguments(self.name, self._build, bound.arguments)
         built = self._build(*bound.args, **bound.kwargs)

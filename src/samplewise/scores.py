@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,9 @@ from torch import Tensor
 from samplewise.checks import nearest
 from samplewise.choice import choose, ranked_column
 from samplewise.parquet import read_columns, write_columns
+from samplewise.pickers import Pool
 from samplewise.policy import Policy, Weighting
+from samplewise.rng import generator
 from samplewise.subset import Subset
 from samplewise.written import from_repr
 
@@ -104,6 +106,15 @@ class ScoreTable:
             seed: of the draws; None: the recording's.
         """
         policy = self.policy(name)
+        if name in (unfinished := self.provenance.get("unfinished", ())):
+            raise ValueError(
+                f"the score of {name} was not final when this table was made (unfinished: "
+                f"{', '.join(unfinished)}): record to the end, and make the table again."
+            )
+        if not torch.equal(self.ids, torch.arange(len(self))):
+            return self._sorted().subset(
+                name, keep=keep, balance=balance, weights=weights, normalize=normalize, seed=seed
+            )
         ranks = ranked_column(policy)
         inside = {
             key.removeprefix(f"{name}_"): column
@@ -132,6 +143,41 @@ class ScoreTable:
             provenance | {"method": name, "draw_seed": seed},
         )
 
+    def _ranked_anew(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of several runs' columns: places in an order, which have no mean, made from what has one."""
+        made = {}
+        for name in self.provenance.get("methods", {}):
+            policy = self.policy(name)
+            ranks = ranked_column(policy)
+            if ranks == "order":
+                raise ValueError(
+                    f"{name} picks one sample after the other: orders of several runs do not combine."
+                )
+            if ranks == "rank" and policy.picker is not None:
+                values = {"distance": columns[f"{name}_distance"]}
+                pool = Pool(len(self), generator(0, "subset"), values, ranks, labels=self.labels)
+                made[name] = policy.picker.columns(pool)["rank"]
+        return made
+
+    def _sorted(self) -> "ScoreTable":
+        """The rows in the order of their ids, which must be those of a whole data set."""
+        order = self.ids.argsort()
+        n = self.provenance.get("n", len(self))
+        if len(self) != n or not torch.equal(self.ids[order], torch.arange(n)):
+            raise ValueError(
+                f"a coreset is chosen from all of a data set, so a table needs every id from 0 to {n - 1} "
+                f"once; this one has {len(self)} rows."
+            )
+        columns = {name: column[order] for name, column in self.columns.items()}
+        labels = None if self.labels is None else self.labels[order]
+        return replace(
+            self,
+            ids=self.ids[order],
+            columns=columns,
+            times_selected=self.times_selected[order],
+            labels=labels,
+        )
+
     @classmethod
     def combine(cls, tables: Sequence["ScoreTable"], how: Literal["mean", "sum"] = "mean") -> "ScoreTable":
         """Several runs over the same data set: score columns are averaged or summed, selections summed."""
@@ -142,21 +188,24 @@ class ScoreTable:
         first = tables[0]
         for table in tables[1:]:
             same = len(table) == len(first) and bool((table.ids == first.ids).all())
-            prints = {t.provenance.get("fingerprint") for t in (first, table)}
-            methods = {str(t.provenance.get("methods")) for t in (first, table)}
-            if (
-                not same
-                or len(prints) > 1
-                or len(methods) > 1
-                or table.columns.keys() != first.columns.keys()
-            ):
+            same = same and first.provenance.get("fingerprint") == table.provenance.get("fingerprint")
+            if not same or table.columns.keys() != first.columns.keys():
                 raise ValueError("combine needs tables of the same data set with the same columns.")
+            for said in ("methods", "epochs"):
+                found = [t.provenance.get(said) for t in (first, table)]
+                if found[0] != found[1]:
+                    raise ValueError(
+                        f"combine needs tables of the same {said}, got {found[0]} and {found[1]}."
+                    )
         columns = {}
         for name in first.columns:
             stacked = torch.stack([table.columns[name].double() for table in tables])
             columns[name] = stacked.mean(0) if how == "mean" else stacked.sum(0)
+        columns |= first._ranked_anew(columns) if len(tables) > 1 else {}
         times = torch.stack([table.times_selected for table in tables]).sum(0)
         provenance: dict[str, Any] = {"combined": how, "runs": [dict(table.provenance) for table in tables]}
+        unfinished = {name for table in tables for name in table.provenance.get("unfinished", ())}
+        provenance["unfinished"] = sorted(unfinished)
         kept = ("fingerprint", "methods", "columns", "recipe", "policy", "n", "model", "epochs")
         provenance["scoring"] = _summed([table.provenance.get("scoring", {}) for table in tables])
         provenance |= {key: first.provenance[key] for key in kept if key in first.provenance}

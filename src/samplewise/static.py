@@ -192,6 +192,10 @@ class Static(Engine):
     def pass_due(self, epoch: int) -> bool:
         return epoch <= self.epochs and len(self._missing(epoch)) > 0
 
+    def unfinished(self) -> list[str]:
+        self.finish()
+        return [name for name in self.records if name not in self._finished]
+
     @property
     def finished(self) -> set[str]:
         """The methods whose score is final and made of observations."""
@@ -312,8 +316,15 @@ class Static(Engine):
         policy = self.records[name].policy
         if isinstance(policy.picker, Given):
             return policy.picker.chosen(**wanted)
-        if policy.signals and not self._states[name] and wanted.get("keep", 1) not in (None, 1):
-            raise ValueError(f"{policy!r} keeps all and so was not scored: build it with the keep you want.")
+        if (
+            policy.signals
+            and not self._states[name]
+            and (not _keeps_all(policy) or wanted.get("keep") not in (None, 1))
+        ):
+            why = "nothing was observed: no selector.loss(batch) and no observe(ids, ...)"
+            if _keeps_all(policy):
+                why = "it keeps all and so was not scored: build it with the keep you want"
+            raise ValueError(f"{name} has no scores: {why}.")
         return choose(
             policy, name, self._read(name), self.n, self.labels, self.seed, provenance=provenance, **wanted
         )

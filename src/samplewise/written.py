@@ -22,7 +22,10 @@ def from_repr(written: str) -> Policy:
     except SyntaxError:
         call = None
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute) or call.args:
-        raise ValueError(f"{written!r} is not the repr of a recipe, as in recipes.tdds(keep=0.3).")
+        raise ValueError(
+            f"{written!r} is not the repr of a recipe, as in recipes.tdds(keep=0.3). To choose from a table, "
+            "register a policy of your own with @recipe."
+        )
     name = call.func.attr
     if name not in REGISTRY:
         raise ValueError(

@@ -82,7 +82,7 @@ def test_select_writes_all_rows_and_says_what_it_chose(tmp_path, scores, capsys)
     command = ["select", str(scores), "--method", "el2n", "--keep", "0.25", "--balance"]
     assert main([*command, "--weights", "batch_mean", "--normalize", "mean1", "-o", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert "30 of 120 samples by recipes.el2n(keep=0.5, first=2" in printed
+    assert "30 of 120 samples by el2n, by class, weights" in printed
     assert "per class: 0: 3/12, 1: 3/12" in printed
     assert "2 runs, mean" in printed
     frame = pd.read_parquet(out)
@@ -199,7 +199,7 @@ def test_ctrl_c_says_how_to_go_on_scoring(tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(training.Run, "train_step", interrupted)
         assert main(["score", *SMALL, "--method", "el2n", "-o", str(out)]) == 130
-    assert f"samplewise score --out {out} --combine mean --resume" in capsys.readouterr().err
+    assert f"samplewise score --out {out} --resume" in capsys.readouterr().err
     assert main(["score", "--out", str(out), "--combine", "mean", "--resume"]) == 0
 
 
@@ -262,3 +262,34 @@ def test_a_subset_of_other_data_is_refused(tmp_path, scores, capsys):
         assert main([*command, "--out", str(tmp_path / "run")]) == 2
         assert error in said(capsys)
     assert not (tmp_path / "run").exists()
+
+
+def test_how_runs_combine_is_part_of_the_work_that_is_resumed(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "s.parquet"
+    command = ["score", *SMALL, "--method", "forgetting", "--runs", "2", "-o", str(out)]
+    assert main([*command, "--combine", "sum"]) == 0
+    whole = ScoreTable.read(out)
+    out.unlink()
+    train_step, left = training.Run.train_step, iter(range(100))
+
+    def interrupted(self, batch, epoch):
+        if next(left) == 6:
+            raise KeyboardInterrupt
+        train_step(self, batch, epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Run, "train_step", interrupted)
+        assert main([*command, "--combine", "sum"]) == 130
+    capsys.readouterr()
+    assert main(["score", "-o", str(out), "--combine", "mean", "--resume"]) == 2
+    assert "combine is 'sum' there and 'mean' here" in said(capsys)
+    assert main(["score", "-o", str(out), "--resume"]) == 0
+    again = ScoreTable.read(out)
+    assert again.provenance["combined"] == whole.provenance["combined"] == "sum"
+    assert torch.equal(again["forgetting"], whole["forgetting"])
+
+
+def test_a_coreset_does_not_replace_its_scores(scores, capsys):
+    assert main(["select", str(scores), "--method", "el2n", "-o", str(scores), "--force"]) == 2
+    assert "is the file of scores itself" in said(capsys)
+    assert len(ScoreTable.read(scores)) == 120

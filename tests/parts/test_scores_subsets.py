@@ -5,8 +5,9 @@ import pytest
 import torch
 
 import samplewise as sw
-from samplewise import recipes
+from samplewise import Recorder, Selector, recipes
 from samplewise.scores import ScoreTable, Subset
+from samplewise.testing import Trace
 
 nan, inf = float("nan"), float("inf")
 SCORES = [0.4, 0.1, 0.9, 0.2, 0.8, 0.3]
@@ -85,7 +86,7 @@ def test_combined_runs_keep_the_methods_and_add_up_what_they_cost():
     assert both.subset("el2n", keep=2 / 6).ids.tolist() == [1, 4]
     assert both.subset("el2n").provenance["scoring"] == {"cost": 60.0, "seconds": 3.0}
     recorded_otherwise = table(methods={"el2n": recipes.el2n(first=2)})
-    with pytest.raises(ValueError, match="combine needs tables of the same data set with the same columns"):
+    with pytest.raises(ValueError, match="combine needs tables of the same methods, got"):
         ScoreTable.combine([table(), recorded_otherwise])
 
 
@@ -168,3 +169,56 @@ def test_the_table_in_a_file_chooses_what_the_selector_chooses(tmp_path, name, w
     assert torch.equal(read.ids, direct.ids)
     assert (read.weights is None) == (direct.weights is None)
     assert read.weights is None or torch.equal(read.weights, direct.weights)
+
+
+def test_rows_in_another_order_choose_the_same_samples():
+    scores = torch.arange(120.0)
+    times = torch.zeros(120, dtype=torch.int64)
+    plain = ScoreTable(torch.arange(120), {"el2n": scores}, times)
+    turned = ScoreTable(torch.arange(120).flip(0), {"el2n": scores.flip(0)}, times)
+    assert turned.subset("el2n", keep=0.05) == plain.subset("el2n", keep=0.05)
+    assert plain.subset("el2n", keep=0.05).ids.tolist() == list(range(114, 120))
+    part = ScoreTable(torch.arange(2, 9), {"el2n": scores[:7]}, times[:7])
+    with pytest.raises(ValueError, match="every id from 0 to 6 once; this one has 7 rows"):
+        part.subset("el2n", keep=0.5)
+
+
+def two_tables(policy, epochs=3, until=3):
+    """Two recordings of 12 samples, up to some epoch."""
+    trace, tables = Trace(12, 4), []
+    for seed in (0, 1):
+        selector = Selector(Recorder([policy]), 12, epochs=epochs, seed=seed)
+        for epoch in range(until):
+            ids = selector.plan(epoch).ids
+            selector.observe(ids, trace.outputs(ids, epoch + seed))
+        selector.set_epoch(until)
+        if selector.pass_due(until):
+            selector.observe(torch.arange(12), trace.outputs(torch.arange(12), 3 - seed), "pass")
+        tables.append(selector.table())
+    return tables
+
+
+def test_a_score_that_is_not_final_makes_no_coreset_from_a_table_either():
+    unfinished, _ = two_tables("aum", until=2)
+    with pytest.raises(ValueError, match="aum was not final when this table was made"):
+        unfinished.subset("aum", keep=0.5)
+    with pytest.raises(ValueError, match="was not final"):
+        ScoreTable.combine([unfinished, unfinished]).subset("aum", keep=0.5)
+
+
+def test_runs_of_other_lengths_and_orders_do_not_combine():
+    with pytest.raises(ValueError, match="tables of the same epochs, got 3 and 4"):
+        ScoreTable.combine([two_tables("aum")[0], two_tables("aum", epochs=4, until=4)[0]])
+    with pytest.raises(ValueError, match="herding picks one sample after the other"):
+        ScoreTable.combine(two_tables("herding"))
+
+
+def test_moderate_is_ranked_anew_by_the_mean_distance():
+    tables = two_tables("moderate")
+    both = ScoreTable.combine(tables)
+    distance = (tables[0]["moderate_distance"].double() + tables[1]["moderate_distance"].double()) / 2
+    assert torch.equal(both["moderate_distance"], distance)
+    ranks = distance.argsort(stable=True)
+    kept = both.subset("moderate", keep=0.5).ids
+    assert kept.tolist() == sorted(ranks[3:9].tolist())
+    assert both["moderate"].argsort(descending=True)[:6].sort().values.equal(kept)

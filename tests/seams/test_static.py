@@ -11,7 +11,7 @@ import samplewise as sw
 from samplewise.outputs import Outputs
 from samplewise.recording import CHUNK, Buffer
 from samplewise.testing import Trace
-from tests.seams.toys import CLASSES, N, Net, Random, Tensors, forward_of, make, step, train
+from tests.seams.toys import CLASSES, N, Net, Random, Tensors, forward_of, make, plainly, step, train
 
 SEVERAL = {
     "el2n": sw.recipes.el2n(keep=0.5, first=2),
@@ -343,3 +343,50 @@ def test_one_row_of_logits_does_not_stand_for_all():
     for logits in (torch.zeros(1, 3), torch.zeros(12, 3)[:7]):
         with pytest.raises(ValueError, match="logits must have 12 rows"):
             selector.observe(torch.arange(12), sw.Outputs(torch.ones(12), logits, torch.zeros(12).long()))
+
+
+def test_a_choice_that_can_never_be_made_is_no_policy():
+    with pytest.raises(ValueError, match="final=0 is before training"):
+        sw.Policy(sw.signals.loss, sw.trackers.Last(), sw.pickers.TopK(0.3), source="training", final=0)
+    with pytest.raises(ValueError, match="no `every` and no schedules"):
+        sw.Policy(picker=sw.pickers.Uniform(sw.schedules.Linear(0.9, 0.3)), final=1)
+    with pytest.raises(ValueError, match="no `every` and no schedules"):
+        sw.Policy(picker=sw.pickers.Uniform(0.3), every=2, final=1)
+
+
+def test_what_was_never_observed_says_so():
+    selector = sw.Selector("el2n", 12, epochs=2)
+    selector.set_epoch(2)
+    with pytest.raises(ValueError, match=r"el2n has no scores: nothing was observed"):
+        selector.subset(keep=0.3)
+
+
+def test_options_of_the_wrong_kind_are_refused():
+    """In a process of its own: the type checker of the tests would refuse them first."""
+    code = """
+import torch
+import samplewise as sw
+selector = sw.Selector("random", 8, epochs=2)
+for asked in ({"balance": "no"}, {"normalize": True}, {"weights": True}):
+    try:
+        selector.subset(**asked)
+    except ValueError as error:
+        print(error)
+try:
+    sw.recipes.fixed(torch.arange(5))
+except ValueError as error:
+    print(error)
+"""
+    assert plainly(code).splitlines() == [
+        "subset.balance must be True or False, got 'no'.",
+        "subset.normalize must be one of 'mean1', got True.",
+        "subset.weights must be one of 'none', 'per_sample', 'batch_mean', got True.",
+        "fixed.subset must be a Subset or the path of one, got a Tensor.",
+    ]
+
+
+def test_a_method_that_needs_an_object_says_which():
+    with pytest.raises(ValueError, match="fixed: missing a required argument: 'subset'"):
+        sw.Selector("fixed", 8, epochs=2)
+    with pytest.raises(FileNotFoundError, match=r"no such file: .*nowhere\.parquet"):
+        sw.recipes.fixed("nowhere.parquet")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from samplewise.bench import coreset, experiment, rngstate
 from samplewise.bench.folder import SCORING, RunFolder
@@ -22,10 +22,10 @@ def columns(settings: Settings) -> dict[str, Policy]:
             raise ValueError(f"--method {spec} is of level {policy.level}: only static methods are scored")
         if coreset.keep_of(policy) == 1:
             raise ValueError(f"--method {spec} keeps every sample, so there is nothing to score")
-        if settings.seeds > 1 and ranked_column(policy) in ("order", "rank"):
+        if settings.seeds > 1 and ranked_column(policy) == "order":
             raise ValueError(
-                f"--method {spec} ranks samples among one another: ranks of several runs do not combine, so "
-                "use --runs 1"
+                f"--method {spec} picks one sample after the other: orders of several runs do not combine, "
+                "so use --runs 1"
             )
     recipes = [policy.name for policy in written.values()]
     return {
@@ -33,9 +33,7 @@ def columns(settings: Settings) -> dict[str, Policy]:
     }
 
 
-def run(
-    path: Path, settings: Settings, how: Literal["mean", "sum"], listener: experiment.Listener
-) -> ScoreTable:
+def run(path: Path, settings: Settings, listener: experiment.Listener) -> ScoreTable:
     """Do every scoring run that is left in the folder `path`, and combine the tables of all.
 
     Label noise is that of seed 0 in every run, so that they score the same data.
@@ -52,7 +50,7 @@ def run(
             task = Task(SCORING, Recorder(policies), seed, data, settings)
             listener.scored(_one_run(task, policies, folder, listener))
     tables = [ScoreTable.read(folder.scores(SCORING, seed)) for seed in range(settings.seeds)]
-    return tables[0] if len(tables) == 1 else ScoreTable.combine(tables, how)
+    return tables[0] if len(tables) == 1 else ScoreTable.combine(tables, settings.combine)
 
 
 def _one_run(

@@ -42,6 +42,7 @@ class Settings:
     normalize: Literal["mean1"] | None = None
     coreset_batch_size: Annotated[int | None, Range(2)] = None
     score_model: str | None = None
+    combine: Literal["mean", "sum"] = "mean"
 
     def __post_init__(self) -> None:
         # A value read back from JSON arrives as a list.

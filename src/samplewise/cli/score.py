@@ -27,7 +27,7 @@ def score(
         int | None,
         typer.Option(help="Trainings with seeds 0, 1, ..., combined.", min=1, show_default="1"),
     ] = None,
-    combine: Annotated[str, typer.Option(help="How: mean or sum.")] = "mean",
+    combine: Annotated[str | None, typer.Option(help="How: mean or sum.", show_default="mean")] = None,
     data: options.Data = None,
     model: options.Model = None,
     epochs: options.Epochs = None,
@@ -51,12 +51,12 @@ def score(
     Training ends when the last score is final. While it is under way its state is beside the file,
     in FILE.work, from where --resume continues.
     """
-    if combine not in ("mean", "sum"):
+    if combine not in (None, "mean", "sum"):
         raise ValueError(f"--combine must be one of 'mean', 'sum', got {combine!r}.")
     refuse_existing(out, force)
     work = out.with_name(f"{out.name}.work")
     written = locals() | {"seeds": runs}
-    settings, given = options.settings_of(written, {"out", "runs", "combine", "resume", "force", "work"})
+    settings, given = options.settings_of(written, {"out", "runs", "resume", "force", "work"})
     settings = replace(settings, method=given.get("method", ()), seeds=given.get("seeds", 1))
     settings = experiment.open_folder(work, settings, resume, given)
     scoring.columns(settings)
@@ -64,9 +64,9 @@ def score(
     console = terminal()
     try:
         with Watch(console, settings.seeds) as watch:
-            table = scoring.run(work, settings, "sum" if combine == "sum" else "mean", watch)
+            table = scoring.run(work, settings, watch)
     except KeyboardInterrupt:
-        again = ["samplewise", "score", "--out", str(out), "--combine", combine, "--resume"]
+        again = ["samplewise", "score", "--out", str(out), "--resume"]
         typer.echo(f"\ninterrupted. Continue with: {shlex.join(again)}", err=True)
         raise typer.Exit(130) from None
     whole(out, table.to_parquet)

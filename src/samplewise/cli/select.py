@@ -47,6 +47,8 @@ def select(
 ) -> None:
     """Choose a coreset by scores that were recorded before."""
     refuse_existing(out, force)
+    if out.exists() and scores.exists() and out.samefile(scores):
+        raise ValueError(f"--out {out} is the file of scores itself: choose another.")
     given: Any = {"keep": keep, "weights": weights, "normalize": normalize, "seed": seed}
     wanted = Wanted(**given, balance=balance)
     table = ScoreTable.read(scores)
@@ -60,8 +62,9 @@ def select(
 def _lines(subset: Subset, table: ScoreTable, policy: Policy, out: Path) -> list[str]:
     """What was chosen, and from where."""
     said = subset.provenance
+    balanced = ", by class" * bool(said["balance"])
     weighted = "no weights" if subset.weights is None else f"weights {subset.weighting}"
-    lines = [f"{out}: {len(subset):,} of {len(table):,} samples by {policy!r}, {weighted}"]
+    lines = [f"{out}: {len(subset):,} of {len(table):,} samples by {said['method']}{balanced}, {weighted}"]
     if table.labels is not None:
         counts = table.labels[subset.ids].bincount(minlength=int(table.labels.max()) + 1)
         sizes = table.labels.bincount()

@@ -56,6 +56,7 @@ class Given(Picker):
         if found != said["fingerprint"]:
             raise ValueError(
                 "the subset was chosen from other data: the fingerprints differ (n, labels and the bytes of "
-                "256 samples). If this data set is augmented at random, give "
+                "256 samples). Labels count: those given to one Selector belong to the other, and another "
+                "seed's label noise is other data. If this data set is augmented at random, give "
                 "Scoring(dataset=...) with the same samples as they are."
             )

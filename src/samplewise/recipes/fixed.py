@@ -27,6 +27,8 @@ def fixed(subset: Subset | str | Path) -> Policy:
 
     Signal: none. Memory: 0 bytes a sample. Choice: as given. Cost: no forward beyond training.
     """
-    if not isinstance(subset, Subset):
+    if isinstance(subset, str | Path):
         subset = Subset.read(subset)
+    if not isinstance(subset, Subset):
+        raise ValueError(f"fixed.subset must be a Subset or the path of one, got a {type(subset).__name__}.")
     return Policy(picker=Given(subset), final=0)

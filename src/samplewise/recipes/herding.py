@@ -16,8 +16,8 @@ def herding(
 ) -> Policy:
     """Pick, class by class, the sample that brings the mean feature of the picked nearest to the class's.
 
-    Without labels there is one class. DeepCore's code picks the sample that leads farthest away
-    (argmax), which is an error.
+    Classes are the labels, or else the targets; make one class of unlabelled data by targets of 0.
+    DeepCore's code picks the sample that leads farthest away (argmax), which is an error.
 
     Signal: features. Memory: 4 d + 8 bytes a sample.
     Choice: greedy; the column is minus the order of picking, and serves every smaller keep.
