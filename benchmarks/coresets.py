@@ -20,6 +20,7 @@ from samplewise.bench.folder import RunFolder
 from samplewise.bench.settings import Settings
 from samplewise.cli.console import terminal
 from samplewise.cli.progress import Watch
+from samplewise.subset import Subset
 
 FOURTEEN = (
     "random", "entropy", "forgetting", "el2n", "grand", "aum", "moderate", "ccs", "dyn_unc", "tdds",
@@ -140,7 +141,7 @@ def report(runs: Path, out: Path) -> None:
             *table(PARTS[name], [r for r in rows if r["part"] == name]),
             "",
         ]
-    lines += [*_costs(rows, done), ""]
+    lines += [*_costs(rows, done), "", *_weights(runs, done[0]), ""]
     lines += [
         "Rows: `coresets.jsonl`; settings: `coresets.config.json`; made with `python benchmarks/coresets.py "
         "data/fmnist.npz data/cifar10.npz`. Data: Xiao et al. 2017; Krizhevsky 2009.",
@@ -222,6 +223,30 @@ def _costs(rows: list[dict[str, Any]], done: list[str]) -> list[str]:
             without = fmean(row["cost_without_scoring"] / o for row, o in zip(mine, ordinary, strict=True))
             charged = fmean(row["cost_share"] for row in mine)
             lines.append(f"| {name} | {100 * charged:.1f} % | {100 * without:.1f} % |")
+    return lines
+
+
+def _weights(runs: Path, name: str, seed: int = 0) -> list[str]:
+    """How uneven the weights are that some methods give; one seed, from the subsets in the run folder."""
+    lines = [
+        f"## Weights ({PARTS[name].heading}, seed {seed})",
+        "",
+        "Largest weight, mean weight, and what the heaviest 1 % of the samples carry.",
+        "",
+        "| method | " + " | ".join(f"keep {keep:g}" for keep in PARTS[name].keeps) + " |",
+        "| --- |" + " ---: |" * len(PARTS[name].keeps),
+    ]
+    for row in ("tdds", "craig", "gradmatch"):
+        said = []
+        for keep in PARTS[name].keeps:
+            file = RunFolder(runs / name).subset(spec(row, keep), seed)
+            weights = Subset.read(file).weights if file.exists() else None
+            if weights is None:
+                said.append("-")
+                continue
+            heaviest = weights.sort(descending=True).values[: len(weights) // 100].sum() / weights.sum()
+            said.append(f"{weights.max():.1f}, {weights.mean():.2f}, {heaviest:.0%}")
+        lines.append(f"| {row} | " + " | ".join(said) + " |")
     return lines
 
 

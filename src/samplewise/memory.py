@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -159,9 +160,14 @@ class Memory:
     def _check_ids(self, ids: Ids) -> None:
         if not (len(ids) and self.n):
             return
-        first, last = ids.aminmax()
-        if first.item() >= 0 and last.item() < self.n:
-            return
+        if ids.is_cpu:
+            # Seen as unsigned a negative id is a huge one, so one look at the largest finds both.
+            if ids.numpy().view(np.uint64).max() < self.n:
+                return
+        else:
+            first, last = ids.aminmax()
+            if first.item() >= 0 and last.item() < self.n:
+                return
         outside = ids[(ids < 0) | (ids >= self.n)]
         raise ValueError(
             f"ids {few(outside)} are outside the data set of {self.n} samples. "

@@ -58,12 +58,13 @@ class Buffer:
         start, end = self._used, self._used + len(ids)
         if self._id_view is not None and ids.is_cpu:
             self._id_view[start:end] = ids.numpy()
+            b = end - start
             for name, dtype, view in self._views:
-                value = _field(outputs, name)
-                if value.dtype is dtype and value.is_cpu:
-                    view[start:end] = value.numpy()
+                value = getattr(outputs, name)
+                if value is None or value.shape[0] != b or value.dtype is not dtype or not value.is_cpu:
+                    self._columns[name][start:end] = _field(outputs, name)
                 else:
-                    self._columns[name][start:end] = value
+                    view[start:end] = (value.detach() if value.requires_grad else value).numpy()
         else:
             self._ids[start:end] = ids
             for name, column in self._columns.items():
@@ -107,9 +108,9 @@ def _field(outputs: Outputs, name: str) -> Tensor:
     value: Tensor | None = getattr(outputs, name)
     if value is None:
         raise ValueError(f"recording needs {name}: observe sw.Outputs(loss=..., {name}=...).")
-    if len(value) != len(outputs.loss):
+    if value.shape[0] != outputs.loss.shape[0]:
         raise ValueError(f"{name} must have {len(outputs.loss)} rows, one for each loss, got {len(value)}.")
-    return value.detach()
+    return value.detach() if value.requires_grad else value
 
 
 def _parts(ids: Tensor, bounds: list[int]) -> Iterator[Tensor | None]:
