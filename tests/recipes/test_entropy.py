@@ -80,7 +80,7 @@ def test_permuting_the_samples_permutes_the_scores():
 def test_at_is_an_epoch_or_the_end():
     with pytest.raises(ValueError, match=r"entropy.at must be >= 0, got -1"):
         sw.recipes.entropy(at=-1)
-    with pytest.raises(ValueError, match=r"entropy.at must be one of 'end', got 'ends'"):
+    with pytest.raises(ValueError, match=r"entropy.at must be a number or one of 'end', got 'ends'"):
         sw.recipes.entropy(at="ends")
     with pytest.raises(ValueError, match="before epoch 5, but training has 2"):
         sw.Selector(sw.recipes.entropy(at=5), 7, epochs=2)
