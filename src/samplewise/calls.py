@@ -2,6 +2,7 @@
 
 import inspect
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ __all__ = ["EngineCalls"]
 Ids = Int[Tensor, " b"]
 
 
-class EngineCalls:
+class EngineCalls(ABC):
     """The half of a `Selector` that needs no loader. It is not built by itself."""
 
     n: int
@@ -152,8 +153,9 @@ class EngineCalls:
         self._ledger.seconds["scoring"] += time.perf_counter() - begun
         self._note_final()
 
+    @abstractmethod
     def _settle(self, closing: bool = False) -> None:
-        raise NotImplementedError
+        """Enter the open epoch's samples into the ledger."""
 
     def table(self) -> ScoreTable:
         """One row a sample: every score, how often it was selected, its label, and where they come from."""
