@@ -15,7 +15,7 @@ from samplewise.policy import Policy, Weighting
 from samplewise.rng import generator
 from samplewise.subset import Subset
 
-__all__ = ["choose", "ranked_column", "refuse_early", "refuse_weights"]
+__all__ = ["choose", "inner_of", "ranked_column", "refuse_early", "refuse_weights"]
 
 
 def choose(
@@ -54,7 +54,7 @@ def choose(
     given = {"keep": keep, "balance": balance, "weights": weights, "normalize": normalize}
     check_arguments("subset", choose, given)
     picker, by_class = _adjusted(policy, name, keep, balance)
-    share = float(getattr(_inner(picker), "keep", 1.0))
+    share = float(getattr(inner_of(picker), "keep", 1.0))
     wanted = weights or policy.weighting
     ids, chosen = torch.arange(n), None
     if share == 1:
@@ -98,17 +98,17 @@ def choose(
 def refuse_early(policy: Policy, name: str, n: int, labels: Int[Tensor, " n"] | None) -> None:
     """Raise for what no score could mend: a cut-off that leaves too few, a class left without a sample."""
     picker = policy.picker
-    share = 1.0 if picker is None else float(getattr(_inner(picker), "keep", 1.0))
+    share = 1.0 if picker is None else float(getattr(inner_of(picker), "keep", 1.0))
     if picker is None or share == 1:
         return
-    _inner(picker).refuse(n)
+    inner_of(picker).refuse(n)
     if isinstance(picker, PerClass) and labels is not None:
         _refuse_empty_classes(labels, n, share, name)
 
 
 def ranked_column(policy: Policy) -> str | None:
     """The column that a static policy's coreset is ranked by; None where it needs no score."""
-    picker = None if policy.picker is None else _inner(policy.picker)
+    picker = None if policy.picker is None else inner_of(policy.picker)
     own: str | None = getattr(picker, "ranks", None) or getattr(picker, "by", None)
     return own or policy.ranks
 
@@ -122,7 +122,8 @@ def refuse_weights(policy: Policy, name: str) -> None:
         )
 
 
-def _inner(picker: Picker) -> Picker:
+def inner_of(picker: Picker) -> Picker:
+    """The picker that chooses inside each class, or the one itself."""
     return picker.inner if isinstance(picker, PerClass) else picker
 
 
@@ -130,7 +131,7 @@ def _adjusted(policy: Policy, name: str, keep: float | None, balance: bool | Non
     """The policy's picker with another share, with or without classes; and whether every class counts."""
     if policy.picker is None:
         raise ValueError(f"{name} has no picker, so it makes no subset.")
-    inner = _inner(policy.picker)
+    inner = inner_of(policy.picker)
     if keep is not None:
         if not hasattr(inner, "keep"):
             raise ValueError(f"{name} has no keep: its choice is not a share.")

@@ -15,6 +15,12 @@ __all__ = ["Recorder"]
 _TAKEN = ("id", "label", "times_selected", "selected", "weight")
 _MADE = ("distance", "order", "rank", "weight", "target")
 """What else a method may have a column of, besides its score."""
+_SOURCES: dict[tuple[bool, bool], Source] = {
+    (False, False): "none",
+    (True, False): "training",
+    (False, True): "pass",
+    (True, True): "training+pass",
+}
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -65,9 +71,7 @@ class Recorder(Policy):
             object.__setattr__(self, field.name, value)
         signals = [signal for policy in records.values() for signal in policy.signals]
         sources = {source for policy in records.values() for source in policy.source.split("+")}
-        source: Source = "none"
-        if sources - {"none"}:
-            source = "+".join(part for part in ("training", "pass") if part in sources)  # type: ignore[assignment]
+        source = _SOURCES["training" in sources, "pass" in sources]
         own_fields: dict[str, Any] = {
             "signal": tuple(dict.fromkeys(signals)),
             "source": source,

@@ -390,3 +390,16 @@ def test_a_method_that_needs_an_object_says_which():
         sw.Selector("fixed", 8, epochs=2)
     with pytest.raises(FileNotFoundError, match=r"no such file: .*nowhere\.parquet"):
         sw.recipes.fixed("nowhere.parquet")
+
+
+def test_seconds_leave_out_what_making_the_other_scores_final_took():
+    trace = Trace(12, 3)
+    selector = sw.Selector(sw.Recorder(["entropy", "herding"]), 12, epochs=1)
+    selector.observe(selector.plan(0).ids, trace.outputs(torch.arange(12), 0))
+    selector.set_epoch(1)
+    selector.observe(torch.arange(12), trace.outputs(torch.arange(12), 1), source="pass")
+    selector._engine.finish()
+    selector._engine.finish_seconds = {"entropy": 1.0, "herding": 6.0}
+    selector.ledger.seconds.update(dict.fromkeys(selector.ledger.seconds, 0.0), scoring=10.0)
+    scoring = selector.table().provenance["scoring"]
+    assert {name: spent["seconds"] for name, spent in scoring.items()} == {"entropy": 4.0, "herding": 9.0}

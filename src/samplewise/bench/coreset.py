@@ -11,8 +11,8 @@ from samplewise.bench.data import ImageData
 from samplewise.bench.folder import SCORING, RunFolder
 from samplewise.bench.settings import Settings
 from samplewise.bench.train import Run, Task, train
-from samplewise.choice import choose, refuse_weights
-from samplewise.pickers import Given, PerClass, Picker
+from samplewise.choice import choose, inner_of, refuse_weights
+from samplewise.pickers import Given, PerClass
 from samplewise.policy import Policy
 from samplewise.recorder import Recorder
 from samplewise.subset import Subset
@@ -49,7 +49,7 @@ def leaders(policies: Mapping[str, Policy]) -> dict[str, str]:
 
 def keep_of(policy: Policy) -> float:
     """The share that a static policy keeps."""
-    return float(getattr(_inner(policy), "keep", 1.0))
+    return 1.0 if policy.picker is None else float(getattr(inner_of(policy.picker), "keep", 1.0))
 
 
 def recorder(policies: Mapping[str, Policy]) -> Policy:
@@ -192,15 +192,10 @@ def given(settings: Settings) -> Subset:
     return replace(subset, weights=subset.weights / subset.weights.mean())
 
 
-def _inner(policy: Policy) -> Picker | None:
-    return policy.picker.inner if isinstance(policy.picker, PerClass) else policy.picker
-
-
 def _keepless(policy: Policy) -> Policy:
     """The policy with one and the same share, whatever it keeps."""
-    inner = _inner(policy)
-    if inner is None or not hasattr(inner, "keep"):
+    if policy.picker is None or not hasattr(inner := inner_of(policy.picker), "keep"):
         return policy
     same = replace(inner, keep=_ANY_KEEP)  # type: ignore[type-var]  # every picker is a dataclass
     by_class = isinstance(policy.picker, PerClass)
-    return replace(policy, picker=PerClass(same) if by_class else same)  # type: ignore[arg-type]
+    return replace(policy, picker=PerClass(same) if by_class else same)  # type: ignore[arg-type]  # as it was
