@@ -251,7 +251,7 @@ def test_a_batch_that_is_not_the_loaders(name):
     for batch in (x, (x, y), [x, y], {"x": x}, (y, x, x)):
         # Below the shape checker, which would refuse most of these first.
         with refused(TypeError, r"loss takes the Batch\(ids, data\) of selector\.loader\(\), got"):
-            inspect.unwrap(sw.Selector.loss)(selector, batch)
+            inspect.unwrap(sw.Selector.narrow)(selector, batch)
 
 
 def test_a_batch_holding_what_rows_cannot_be_picked_from():

@@ -432,7 +432,7 @@ def remembers_before_it_refuses(monkeypatch):
 @fault(laws.half_precision_losses_are_accepted, "of torch.bfloat16")
 def averages_in_half_precision(monkeypatch):
     monkeypatch.setattr(
-        "samplewise.step.weighted_mean",
+        "samplewise.training.weighted_mean",
         lambda losses, weights: losses.mean() if weights is None else (losses * weights).mean(),
     )
     return REGISTRY["full"]

@@ -2,9 +2,11 @@
 
 from samplewise import pickers, recipes, schedules, signals, trackers
 from samplewise.classifier import classifier
+from samplewise.keyids import KeyIds
 from samplewise.outputs import Batch, Outputs
 from samplewise.policy import Policy, recipe
 from samplewise.recorder import Recorder
+from samplewise.saving import load, save
 from samplewise.scores import ScoreTable, Subset
 from samplewise.scoring import Scoring
 from samplewise.selector import Selector
@@ -13,6 +15,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Batch",
+    "KeyIds",
     "Outputs",
     "Policy",
     "Recorder",
@@ -21,9 +24,11 @@ __all__ = [
     "Selector",
     "Subset",
     "classifier",
+    "load",
     "pickers",
     "recipe",
     "recipes",
+    "save",
     "schedules",
     "signals",
     "trackers",

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from samplewise.policy import Policy
 from samplewise.scoring import Scoring
+from samplewise.trackers import Last
 
 __all__ = ["check_policy", "check_types"]
 
@@ -29,9 +30,11 @@ def check_policy(
     model: nn.Module | None,
     batch_size: int | None,
     labels: Tensor | None,
+    scoring: Scoring,
 ) -> None:
     """Refuse a policy that lacks what it will need."""
-    if not n and (policy.tracker is not None or policy.picker is not None or policy.level == "static"):
+    forgets = policy.tracker is None or (type(policy.tracker) is Last and scoring.every == 1)
+    if not n and (not forgets or policy.picker is not None or policy.level == "static"):
         raise ValueError(f"{policy.name} remembers or plans every sample: it needs n, not None.")
     if policy.by_class and labels is None:
         raise ValueError(f"{policy.name} chooses by class: give Selector(labels=...), {n} numbers.")

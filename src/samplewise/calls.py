@@ -30,7 +30,6 @@ class EngineCalls(ABC):
 
     n: int
     dataset: Any
-    forward: Callable[[Any], Any] | None
     model: nn.Module | None
     batch_size: int | None
     collate: Callable[[list[Any]], Any] | None
@@ -47,6 +46,7 @@ class EngineCalls(ABC):
     _batches: int
     _samples: int
     _counted: int
+    _done: int
     _skip: int
     _first_narrowed: int | None
     _scored: dict[str, dict[str, float]]
@@ -97,8 +97,9 @@ class EngineCalls(ABC):
             if engine.opened and epoch > engine.epoch:
                 self._close()
             engine.plan(epoch)
-            self._batches = self._samples = self._counted = self._skip = 0
+            self._batches = self._samples = self._counted = self._done = self._skip = 0
             self._started = self._resumed = False
+            self._show_plan()
             if engine.narrows and self._first_narrowed is None:
                 self._first_narrowed = epoch
         return engine.last_plan
@@ -132,6 +133,7 @@ class EngineCalls(ABC):
 
     def _close(self) -> None:
         """Close the open epoch; after the last one the pass that is still due follows."""
+        self.refuse_unweighed()
         self._settle(closing=True)
         begun = time.perf_counter()
         self._engine.close()
@@ -152,6 +154,19 @@ class EngineCalls(ABC):
         self._ledger.scoring_backwards += backwards
         self._ledger.seconds["scoring"] += time.perf_counter() - begun
         self._note_final()
+
+    @property
+    @abstractmethod
+    def forward(self) -> Callable[[Any], Any] | None:
+        """Batch data -> per-sample losses or `Outputs`."""
+
+    @abstractmethod
+    def refuse_unweighed(self) -> None:
+        """Raise if a step was begun whose losses the method still needs."""
+
+    @abstractmethod
+    def _show_plan(self) -> None:
+        """Let workers see the plan that was just made."""
 
     @abstractmethod
     def _settle(self, closing: bool = False) -> None:

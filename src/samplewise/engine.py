@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from samplewise import dist
 from samplewise.checks import nearest
 from samplewise.memory import Memory, few
 from samplewise.pickers import Picker, Pool
@@ -30,7 +29,7 @@ class Engine(Memory):
     def __init__(self, policy: Policy, n: int, epochs: int, seed: int, labels: Tensor | None = None) -> None:
         policy.check(epochs)
         super().__init__(policy, n, epochs)
-        self.seed, self.labels, self.rank = seed, labels, dist.rank()
+        self.seed, self.labels = seed, labels
         self.step = 0
         self._plan: Subset | None = None
         self._planned_in = self._selected_in = -1
@@ -102,6 +101,7 @@ class Engine(Memory):
                 f"{few(missing)}, were not observed with source='pass'. See pass_ids({epoch})."
             )
         self.close()
+        self.meet()
         self.epoch = epoch
         self._select(epoch)
         self._settle_batch()
@@ -175,7 +175,8 @@ class Engine(Memory):
     def close(self) -> None:
         """End the open epoch; later `epoch` is the next."""
         if self.opened:
-            self.raise_if_failed()
+            if not self._together:
+                self.raise_if_failed()
             self.merge()
             if self.memory and (tracker := self.tracker(self.epoch)) is not None:
                 tracker.close(self.memory)
@@ -213,7 +214,9 @@ class Engine(Memory):
                 raise ValueError(
                     f"{self.policy.name} chooses by scores: call observe(ids, ...) before choose(ids)."
                 )
-            if (ranks := self._finest) in self.memory:
+            if not self.n:
+                values = self._passing(there)
+            elif (ranks := self._finest) in self.memory:
                 values = {ranks: self.memory[ranks].index_select(0, there)}
             else:
                 values = tracker.read(self.memory, there)
@@ -232,6 +235,12 @@ class Engine(Memory):
             extra = picked.weights.to(ids.device)
             weights = extra if weights is None else weights * extra
         return rows, weights
+
+    def _passing(self, ids: Ids) -> dict[str, Tensor]:
+        """What a stream's batch showed, of which nothing is remembered after it."""
+        if self.passing is None or not (self.passing is ids or torch.equal(self.passing, ids)):
+            raise ValueError("without n, choose(ids) must follow observe(ids, ...) of the same batch.")
+        return self.memory
 
     def weights(self, ids: Ids, over: int = 1) -> Float[Tensor, " b"] | None:
         """The plan's weights of some of its samples, divided by `over`; None if all are 1."""
@@ -261,7 +270,7 @@ class Engine(Memory):
     def columns(self) -> dict[str, Shaped[Tensor, " n"]]:
         """Every score column, NaN where never observed; empty before the first observation. No vectors."""
         tracker = self.tracker(self.epoch)
-        read = tracker.read(self.memory) if self.memory and tracker is not None else {}
+        read = tracker.read(self.memory) if self.memory and self.n and tracker is not None else {}
         return {name: column for name, column in read.items() if column.ndim == 1}
 
     def lr_factor(self, epoch: int) -> float:
@@ -290,7 +299,7 @@ class Engine(Memory):
             "weighting": None if plan is None else plan.weighting,
             "passed": None if self._passed is None else self._passed.clone(),
             "times_selected": self.times_selected.clone(),
-            "memory": {name: column.clone() for name, column in self.memory.items()},
+            "memory": {name: column.clone() for name, column in self.memory.items() if self.n},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -303,7 +312,8 @@ class Engine(Memory):
         self._passed, self._failed, self._weight_of = _clone(state["passed"]), None, None
         self.times_selected = state["times_selected"].clone()
         self.memory = {name: column.clone() for name, column in state["memory"].items()}
-        self._counted = self.times_selected.clone() if self._touched is not None else None
+        self._counted, self._touched, self._bad = self.times_selected.clone(), [], []
+        self.meet()
         self._move(self.times_selected.device)
         self._settle_batch()
 

@@ -40,6 +40,13 @@ class Ledger:
         self.prior_cost += cost
         self.prior_seconds += seconds
 
+    def rescale(self, factor: float) -> None:
+        """Take over an account of one rank of a run that goes on with another number of ranks."""
+        counts = ("samples_backpropagated", "training_forwards", "scoring_forwards", "scoring_backwards")
+        for name in (*counts, "ignored_observations"):
+            setattr(self, name, round(getattr(self, name) * factor))
+        self.prior_cost *= factor
+
     @property
     def wall(self) -> float:
         """Seconds in all stages, and those of the scoring run before."""

@@ -73,6 +73,7 @@ class PlanSampler(Sampler[int]):
 
     def __init__(self, selector: Selector, sharded: bool, resumes: bool = False) -> None:
         self.selector, self.sharded, self.resumes = selector, sharded, resumes
+        self.allowed: int | None = None
 
     def set_epoch(self, epoch: int) -> None:
         """Close the epoch before and open this one; calling it again changes nothing."""
@@ -82,6 +83,14 @@ class PlanSampler(Sampler[int]):
         return self.selector.samples_of(self.selector.open_or_next, self.sharded)[0]
 
     def __iter__(self) -> Iterator[int]:
+        if self.allowed == 0:
+            raise RuntimeError(
+                "selector.loader() was taken apart: it deals and closes its epochs itself, so nothing may "
+                "wrap or shard it. For Accelerate use samplewise.integrations.accelerate.prepare; other "
+                "frameworks take selector.sampler(...)."
+            )
+        if self.allowed is not None:
+            self.allowed -= 1
         return in_order(self.selector.draw(self.sharded, self.resumes))
 
 
@@ -91,10 +100,12 @@ class Loader(DataLoader[Any]):
     def __init__(self, selector: Selector, dataset: Any, batch_size: int, arguments: dict[str, Any]) -> None:
         self._selector = selector
         collate = IdCollate(arguments.pop("collate_fn", None))
+        self._plan = plan = PlanSampler(selector, sharded=True, resumes=True)
+        plan.allowed = 0
         super().__init__(
             IdDataset(dataset),
             batch_size=batch_size,
-            sampler=PlanSampler(selector, sharded=True, resumes=True),
+            sampler=plan,
             collate_fn=collate,
             generator=torch.Generator(),
             **arguments,
@@ -102,11 +113,28 @@ class Loader(DataLoader[Any]):
 
     def __iter__(self) -> Any:
         seed = self._selector.start_iteration()
+        self._plan.allowed = (self._plan.allowed or 0) + 1
         self.generator.manual_seed(seed)
         return self._selector.meter(super().__iter__())
 
     def __len__(self) -> int:
         return self._selector.epoch_steps(self._selector.open_or_next)
+
+    def state_dict(self) -> dict[str, int]:
+        """The position of what was trained, not fetched; the selector's own state has the rest."""
+        return self._selector.position()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Check the position against the selector's, whose state is to be loaded before.
+
+        Raises:
+            ValueError: if the selector is at another position.
+        """
+        if state != (now := self._selector.position()):
+            raise ValueError(
+                f"the loader's state is of {state}, but its selector is at {now}: load the selector's own "
+                "state first, selector.load_state_dict(...)."
+            )
 
 
 def refuse_foreign(arguments: dict[str, Any]) -> None:

@@ -35,8 +35,11 @@ class Memory:
         self._nonnegative = policy.nonnegative
         self._passed: Tensor | None = None
         self._failed: Tensor | None = None
-        self._touched: list[Tensor] | None = [] if dist.world() > 1 else None
-        self._counted = self.times_selected.clone() if self._touched is not None else None
+        self._bad: list[Tensor] = []
+        self._touched: list[Tensor] = []
+        self.passing: Tensor | None = None
+        self.rank, self._together, self._counted = 0, False, self.times_selected
+        self.meet()
         self._resolved: tuple[int, Policy] = (-1, policy)
 
     def now(self, epoch: int) -> Policy:
@@ -50,11 +53,22 @@ class Memory:
         """The tracker with its numbers of an epoch."""
         return self.now(epoch).tracker
 
+    def meet(self) -> None:
+        """Look who trains along: the process group may come up after the Selector was built."""
+        self.rank, together = dist.rank(), dist.world() > 1
+        if together and not self._together:
+            self._counted = self.times_selected.clone()
+        self._together = together
+
     def observe(self, ids: Ids, outputs: Outputs, source: str) -> bool:
         """Remember what a forward pass showed of `ids`; False if the policy does not use the source.
 
-        Losses and ids are checked either way: a loss that is not finite never passes in silence.
+        Losses and ids are checked either way: a loss that is not finite never passes in silence. Alone on a
+        CPU it is an error at once; on an accelerator, or among several processes, which must stop together,
+        its row is not written and the error comes with the next merge.
         """
+        if source == "pass":
+            self.meet()
         loss = outputs.loss.detach()
         if loss.shape != ids.shape or ids.dtype is not torch.int64:
             raise ValueError(
@@ -62,13 +76,18 @@ class Memory:
                 f"{tuple(ids.shape)} and losses of shape {tuple(loss.shape)}."
             )
         used = self.uses(source)
-        if waits := loss.is_cpu:
-            self._refuse(ids, loss)
+        good = None
+        if loss.is_cpu:
+            if self._together:
+                good = self._set_aside(ids, loss)
+            else:
+                self._refuse(ids, loss)
             if not used:
                 self._check_ids(ids)
         if source == "training" and not self.opened:
             raise ValueError(f"no epoch is open: call plan({self.epoch}) before observing training.")
-        good = None if waits else self._flag(loss)
+        if not loss.is_cpu:
+            good = self._flag(loss)
         if not used:
             return False
         ids = ids.to(loss.device, non_blocking=True)
@@ -81,7 +100,7 @@ class Memory:
             if self._passed is None:
                 self._passed = torch.zeros(self.n, dtype=torch.bool, device=loss.device)
             self._passed[ids] = True
-        if self._touched is not None:
+        if self._together and self.n:
             self._touched.append(ids)
         return True
 
@@ -104,6 +123,9 @@ class Memory:
                 self._refuse_values(ids, values)
         if not (loss.is_cpu and self._on_cpu) and self._device != loss.device:
             self._move(loss.device)
+        if not self.n:  # an endless stream: only the batch that is being chosen from
+            self.memory, self.passing = values, ids
+            return
         if not self.memory:
             self.memory = tracker.start(self.n, values)
         if good is None:
@@ -122,6 +144,16 @@ class Memory:
             good &= loss >= 0
         count = (~good).sum()
         self._failed = count if self._failed is None else self._failed + count
+        return good
+
+    def _set_aside(self, ids: Ids, loss: Float[Tensor, " b"]) -> Bool[Tensor, " b"] | None:
+        """Which losses are good, None if all; the ids of the others are kept until processes merge."""
+        if math.isfinite(loss.sum().item()) and not (self._nonnegative and len(ids) and loss.amin() < 0):
+            return None
+        good = torch.isfinite(loss)
+        if self._nonnegative:
+            good &= loss >= 0
+        self._bad.append(ids[~good])
         return good
 
     def _move(self, device: torch.device) -> None:
@@ -181,6 +213,18 @@ class Memory:
             wanted = "finite and >= 0" if self._nonnegative else "finite"
             raise ValueError(f"loss was not {wanted} for {count} samples in epoch {self.epoch}")
 
+    def fail_together(self) -> None:
+        """Raise on every process for losses that one of them could not take. A collective."""
+        bad = torch.cat([*self._bad, torch.empty(0, dtype=torch.int64)]).to(self._device)
+        count = len(bad) + (0 if self._failed is None else int(self._failed))
+        if not dist.largest(count):
+            return
+        ids, _ = dist.gather(bad, [])
+        self._bad, self._failed = [], None
+        wanted = "finite and >= 0" if self._nonnegative else "finite"
+        who = f"ids {few(ids)}" if len(ids) else "some samples"
+        raise ValueError(f"loss is not {wanted} for {who} in epoch {self.epoch}")
+
     def _count(self, ids: Ids) -> None:
         """One more selection of each; an id that is there twice counts once."""
         counts = self.times_selected
@@ -201,8 +245,9 @@ class Memory:
 
     def merge(self) -> None:
         """With several processes: take over what the others observed since the last call."""
-        if self._touched is None:
+        if not self._together:
             return
+        self.fail_together()
         none = torch.empty(0, dtype=torch.int64, device=self._device)
         touched = torch.unique(torch.cat([*self._touched, none]))
         self._touched = []
@@ -217,10 +262,30 @@ class Memory:
                 mine.index_copy_(0, ids, column)
             if self._passed is not None:
                 self._passed[ids] = True
-        if self.policy.batch_picker is not None and self._counted is not None:
-            new = dist.add_up(self.times_selected - self._counted)
-            self.times_selected = self._counted + new
+        if self.policy.batch_picker is not None:
+            counted = self._counted.to(self.times_selected.device)
+            self.times_selected = counted + dist.add_up(self.times_selected - counted)
             self._counted = self.times_selected.clone()
+
+    @property
+    def together(self) -> bool:
+        """Whether other processes train along."""
+        return self._together
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the memory is where reading a number waits for nothing."""
+        return self._on_cpu
+
+    @property
+    def merged(self) -> bool:
+        """Whether this process holds nothing that the others have not taken over."""
+        if not self._together:
+            return True
+        chosen = self.policy.batch_picker is not None and not torch.equal(
+            self.times_selected, self._counted.to(self.times_selected.device)
+        )
+        return not (self._touched or self._bad or chosen)
 
 
 def few(ids: Tensor, most: int = 5) -> str:

@@ -9,18 +9,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samplewise.atomic import replacing
 from samplewise.checks import require
 
 __all__ = ["read_columns", "write_columns"]
 
 
 def write_columns(path: str | Path, columns: Mapping[str, Tensor], provenance: Mapping[str, Any]) -> None:
-    """Write columns of equal length; `provenance` goes into the schema as JSON under `samplewise`."""
+    """Write columns of equal length; `provenance` goes into the schema as JSON under `samplewise`.
+
+    The file is replaced whole: where it cannot be written, the one that was there is as it was.
+    """
     pa, parquet = require("pyarrow", "scores"), require("pyarrow.parquet", "scores")
     table = pa.table({name: column.cpu().numpy() for name, column in columns.items()})
     note = json.dumps(dict(provenance), default=str)
     table = table.replace_schema_metadata({"samplewise": note})
-    parquet.write_table(table, path, write_page_checksum=True)
+    with replacing(path) as file:
+        parquet.write_table(table, file, write_page_checksum=True)
 
 
 def read_columns(path: str | Path, required: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, Any]]:

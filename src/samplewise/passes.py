@@ -50,6 +50,7 @@ def run(selector: EngineCalls, engine: Engine, epoch: int) -> tuple[int, int]:
             f"{selector.policy.name} needs a pass before epoch {epoch}: give Selector a data set, "
             "forward and model, or observe pass_ids(epoch) with source='pass' yourself."
         )
+    engine.meet()
     ids, world = engine.pass_ids(epoch), dist.world()
     if world > 1:
         padded = -(-len(ids) // world) * world

@@ -11,26 +11,27 @@ from torch import Tensor, nn
 
 from samplewise import dist, recipes
 from samplewise.arguments import check_policy, check_types
-from samplewise.calls import EngineCalls
 from samplewise.checks import Range, check_arguments
 from samplewise.dataset import labels_of, length_of
+from samplewise.dealing import deal
 from samplewise.ledger import Ledger
 from samplewise.loader import Loader, PlanSampler, refuse_foreign
 from samplewise.method import adopt
-from samplewise.outputs import Batch, as_batch
+from samplewise.outputs import Batch
 from samplewise.pickers import Given
 from samplewise.policy import Policy
 from samplewise.rng import seed_of
 from samplewise.scoring import Scoring
 from samplewise.state import refuse_damaged
-from samplewise.step import Step
+from samplewise.step import Chosen, Step
+from samplewise.training import StepCalls
 
 __all__ = ["Selector"]
 
 Ids = Int[Tensor, " b"]
 
 
-class Selector(EngineCalls):
+class Selector(StepCalls):
     """Decides for every sample whether it is worth training on, and keeps the account.
 
     Args:
@@ -43,6 +44,8 @@ class Selector(EngineCalls):
         seed: of every draw.
         labels: class numbers (n,), where the data set does not carry them as `targets`.
         scoring: how scores are computed.
+        sync_every: with several processes, take over what the others observed every so many steps, besides
+            at the end of each epoch.
 
     >>> import torch
     >>> selector = Selector("infobatch", 4, epochs=2)
@@ -65,30 +68,43 @@ class Selector(EngineCalls):
         seed: Annotated[int, Range(0)] = 0,
         labels: Any = None,
         scoring: Scoring | None = None,
+        sync_every: Annotated[int | None, Range(1)] = None,
     ) -> None:
-        given = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+        given = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "sync_every": sync_every}
         check_arguments("Selector", Selector.__init__, given)
         policy = recipes.get(policy)() if isinstance(policy, str) else policy
         self.n = length_of(dataset)
         self.dataset = None if isinstance(dataset, int | np.integer) else dataset
-        self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
-        self.forward, self.model = forward, model
+        self.epochs, self.batch_size, self.seed, self.sync_every = epochs, batch_size, seed, sync_every
+        self.model = model
         self.scoring = Scoring() if scoring is None else scoring
         check_types(forward, model, self.scoring, self.n)
         self.labels = labels_of(labels, self.dataset, self.n)
         self._engine = adopt(policy, self.n, epochs, seed, self.labels)
         self.policy = self._engine.policy
         if isinstance(policy, Policy):
-            check_policy(policy, self.n, self.dataset, model, batch_size, self.labels)
+            check_policy(policy, self.n, self.dataset, model, batch_size, self.labels, self.scoring)
         self._ledger = Ledger()
         self._scored: dict[str, dict[str, float]] = {}
         self._check_given()
         self._step = Step(self.policy, forward, model, self.scoring)
         self._drop_last = False
         self.collate: Callable[[list[Any]], Any] | None = None
-        self._batches = self._samples = self._counted = self._skip = 0
+        self._batches = self._samples = self._counted = self._done = self._skip = 0
         self._started = self._resumed = self._warned = self._heard = False
         self._first_narrowed: int | None = None
+        self._chosen: Chosen | None = None
+        self._mask: Tensor | None = None
+        self._sharded = True
+
+    @property
+    def forward(self) -> Callable[[Any], Any] | None:
+        """Batch data -> per-sample losses or `Outputs`; may be replaced, as by one under autocast."""
+        return self._step.forward
+
+    @forward.setter
+    def forward(self, forward: Callable[[Any], Any] | None) -> None:
+        self._step.forward = forward
 
     def _check_given(self) -> None:
         """A coreset that was chosen before must be of these data; what choosing it cost is charged."""
@@ -111,44 +127,32 @@ class Selector(EngineCalls):
             raise ValueError("this Selector was built with n, not with a data set: nothing to load.")
         if self.batch_size is None:
             raise ValueError("the loader needs a batch size: Selector(..., batch_size=128).")
-        self._drop_last = bool(arguments.get("drop_last", False))
+        self._drop_last, self._sharded = bool(arguments.get("drop_last", False)), True
         self._engine.refuse_drop_last(self._drop_last)
         self.collate = arguments.get("collate_fn")
         return Loader(self, self.dataset, self.batch_size, arguments)
 
-    def sampler(self, mode: Literal["global", "sharded"] = "global") -> PlanSampler:
-        """The plan as a torch Sampler: `global` for frameworks that shard it themselves, else `sharded`."""
-        if mode not in ("global", "sharded"):
-            raise ValueError(f"mode must be one of 'global', 'sharded', got {mode!r}.")
-        return PlanSampler(self, sharded=mode == "sharded")
-
-    def loss(self, batch: Batch, return_outputs: bool = False) -> Any:
-        """The loss to back-propagate: scores, narrows, observes and weights as the method says.
-
-        It is `(weights * losses).mean()` over the rows that are trained, in float32.
+    def sampler(
+        self,
+        mode: Literal["global", "sharded"] = "global",
+        *,
+        resumes: bool = False,
+        drop_last: bool = False,
+    ) -> PlanSampler:
+        """The plan as a torch Sampler.
 
         Args:
-            batch: as the loader yields it, moved to where the model is.
-            return_outputs: also return the training forward's `Outputs`.
+            mode: `global`, equal on every rank, for frameworks that shard it themselves by dealing whole
+                batches in turns; `sharded`: this rank's equal share.
+            resumes: its first iteration after `load_state_dict` gives the remaining ids only; False for
+                frameworks that skip batches themselves.
+            drop_last: whether the loader that takes it drops a last batch that is not full.
         """
-        engine = self._engine
-        if not engine.opened:
-            raise ValueError("no epoch is open: take batches from selector.loader(), or call plan(epoch).")
-        if type(batch) is not Batch:
-            batch = as_batch(batch)
-        if engine.narrows:
-            scored = engine.scores_batches and self._scores_in(engine.epoch)
-            loss, outputs = self._step.narrowed(engine, self._ledger, batch, scored)
-        else:
-            loss, outputs = self._step.whole(engine, self._ledger, batch)
-        self._heard = True
-        self._batches += 1
-        self._samples += len(batch.ids)
-        return (loss, outputs) if return_outputs else loss
-
-    def _scores_in(self, epoch: int) -> bool:
-        first = epoch if self._first_narrowed is None else self._first_narrowed
-        return (epoch - first) % self.scoring.every == 0
+        if mode not in ("global", "sharded"):
+            raise ValueError(f"mode must be one of 'global', 'sharded', got {mode!r}.")
+        self._drop_last, self._sharded = drop_last, mode == "sharded"
+        self._engine.refuse_drop_last(drop_last)
+        return PlanSampler(self, mode == "sharded", resumes)
 
     # ---------------------------------------------------------------------------------- epochs
 
@@ -175,7 +179,7 @@ class Selector(EngineCalls):
             raise ValueError(f"training is over: this Selector was built for epochs={self.epochs}.")
         self._open(self.epoch)
         if self._resumed:
-            self._skip, self._resumed = self._samples, False
+            self._skip, self._resumed = self._done, False
         elif self._started and self._batches:  # a look at one batch is no training
             if not self._warned:
                 warnings.warn(
@@ -185,7 +189,8 @@ class Selector(EngineCalls):
                 )
                 self._warned = True
             self._settle()
-            self._batches = self._samples = self._counted = self._skip = 0
+            self._batches = self._samples = self._counted = self._done = self._skip = 0
+            self._chosen = None
             self._engine.restart()
         if not self.epoch_steps(self.epoch):
             raise ValueError(
@@ -194,8 +199,11 @@ class Selector(EngineCalls):
             )
         return seed_of(self.seed, self.epoch, "workers", dist.rank())
 
-    def meter(self, batches: Iterator[Any]) -> Iterator[Batch]:
-        """Pass batches through, timing the wait and the work, and close the epoch after the last."""
+    def meter(self, batches: Iterator[Any], sharded: bool = True) -> Iterator[Batch]:
+        """Pass batches through, timing the wait and the work, and close the epoch after the last.
+
+        `sharded` as `sampler` has it: who deals the order among processes.
+        """
         clock, ledger, seconds = time.perf_counter, self._ledger, self._ledger.seconds
         epoch = self.epoch
         asked = clock()
@@ -205,33 +213,38 @@ class Selector(EngineCalls):
             seconds["data"] += (waited := got - asked)
             before = seconds["scoring"] + seconds["selecting"]
             samples, narrowed = self._samples, self._engine.narrows
-            yield batch
-            asked = clock()
-            work = asked - got - (seconds["scoring"] + seconds["selecting"] - before)
-            seconds["training"] += work
-            if not narrowed:
-                ledger.plain_seconds += waited + work
-                ledger.plain_samples += self._samples - samples
-        if self._engine.opened and self.epoch == epoch:
-            if not self._heard and self._started and "training" in self.policy.source:
-                warnings.warn(
-                    f"epoch {epoch} ended without selector.loss(batch), observe or choose: "
-                    f"{self.policy.name} saw nothing, so it selects nothing.",
-                    stacklevel=2,
-                )
-            self._close()
+            self._sharded = sharded
+            try:
+                yield batch
+            finally:  # also where nobody asks for a batch after the last
+                asked = clock()
+                work = asked - got - (seconds["scoring"] + seconds["selecting"] - before)
+                seconds["training"] += work
+                if not narrowed:
+                    ledger.plain_seconds += waited + work
+                    ledger.plain_samples += self._samples - samples
+        if self.epoch == epoch:
+            self.end_epoch()
+
+    def end_epoch(self) -> None:
+        """Close the open epoch, as the loader does after its last batch; no other is opened."""
+        if not self._engine.opened:
+            return
+        if not self._heard and self._started and "training" in self.policy.source:
+            warnings.warn(
+                f"epoch {self.epoch} ended without selector.loss(batch), observe or choose: "
+                f"{self.policy.name} saw nothing, so it selects nothing.",
+                stacklevel=3,
+            )
+        self._close()
 
     def draw(self, sharded: bool, resumes: bool = False) -> Int[Tensor, " k"]:
         """The open epoch's ids in training order: all of them, or this rank's equal share."""
         self._open(self.open_or_next)
-        order = self._engine.order()
-        if sharded and (world := dist.world()) > 1:
-            if self._engine.covers(self.epoch):
-                order = order.repeat(2 if len(order) >= world else world)[: -(-len(order) // world) * world]
-            else:
-                order = order[: len(order) // world * world]
-            order = order[dist.rank() :: world]
-        return order[self._skip :] if resumes else order
+        self._sharded = sharded
+        rank, world = (dist.rank(), dist.world()) if sharded else (0, 1)
+        done = self._skip if resumes else 0
+        return deal(self._engine.order(), done, rank, world, self._engine.covers(self.epoch))
 
     def samples_of(self, epoch: int, sharded: bool = True) -> tuple[int, bool]:
         """How many samples this rank trains on in `epoch`, and whether that is certain."""
@@ -245,8 +258,9 @@ class Selector(EngineCalls):
         """Batches in `epoch`: exact where budget or scores fix it, else an upper bound until it begins."""
         if self.batch_size is None:
             raise ValueError("epoch_steps needs Selector(batch_size=...).")
-        size, _ = self.samples_of(epoch)
-        return size // self.batch_size if self._drop_last else -(-size // self.batch_size)
+        size, _ = self.samples_of(epoch, self._sharded)
+        step = self.batch_size if self._sharded else self.batch_size * dist.world()
+        return size // step if self._drop_last else -(-size // step)
 
     @property
     def progress(self) -> float:
@@ -255,6 +269,10 @@ class Selector(EngineCalls):
         if self._engine.opened and self._batches and self.batch_size is not None:
             done = min(1.0, self._batches / max(1, self.epoch_steps(self.epoch)))
         return (self.epoch + done) / self.epochs
+
+    def position(self) -> dict[str, int]:
+        """The epoch, and how many ids of its order all processes have trained on."""
+        return {"epoch": self.epoch, "done": self._done if self._engine.opened else 0}
 
     # ------------------------------------------------------------------------ account and state
 
@@ -280,11 +298,25 @@ class Selector(EngineCalls):
             self._counted = rows
 
     def state_dict(self) -> dict[str, Any]:
-        """Memory, plan and position at any step, as `torch.load(weights_only=True)` reads it."""
+        """Memory, plan and position at any step, as `torch.load(weights_only=True)` reads it.
+
+        Raises:
+            ValueError: with several processes, if this one holds what the others have not taken over.
+        """
+        if not self._engine.merged:
+            raise ValueError(
+                "the other processes have not taken over what this one observed: call selector.sync() on "
+                "every process before state_dict()."
+            )
+        return self._state()
+
+    def _state(self) -> dict[str, Any]:
         return {
             "policy": repr(self.policy),
             "n": self.n,
             "seed": self.seed,
+            "world": dist.world(),
+            "done": self._done,
             "batches": self._batches,
             "samples": self._samples,
             "counted": self._counted,
@@ -296,13 +328,18 @@ class Selector(EngineCalls):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken; the next iteration yields the remaining batches."""
-        refuse_damaged(state, self.state_dict())
+        refuse_damaged(state, self._state())
         self._engine.load_state_dict(state["engine"])
         self._ledger.load_state_dict(state["ledger"])
-        self._batches, self._samples = state["batches"], state["samples"]
+        self._batches, self._samples, self._done = state["batches"], state["samples"], state["done"]
+        self._counted, self._first_narrowed = state["counted"], state["first_narrowed"]
+        if (world := dist.world()) != state["world"]:
+            self._ledger.rescale(state["world"] / world)
+            self._samples = self._done // world
+            self._counted = round(self._counted * state["world"] / world)
         if self.batch_size is not None:  # which may be another one than before
             self._batches = -(-self._samples // self.batch_size)
         self._scored = {name: dict(spent) for name, spent in state["scored"].items()}
-        self._counted, self._first_narrowed = state["counted"], state["first_narrowed"]
         self._started, self._resumed, self._skip = False, self._engine.opened, 0
-        self._heard = True
+        self._chosen, self._heard = None, True
+        self._show_plan()

@@ -252,7 +252,8 @@ class Static(Engine):
 
     def close(self) -> None:
         if self.opened:
-            self.raise_if_failed()
+            if not self._together:
+                self.raise_if_failed()
             self.merge()
             for name, record in self._recording("training").items():
                 if record.tracker is not None and self._states[name]:

@@ -2,21 +2,40 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from samplewise import dist
+from samplewise.dealing import Share
 from samplewise.engine import Engine
 from samplewise.ledger import Ledger
 from samplewise.outputs import Batch, Outputs, as_outputs, check_fields, take
 from samplewise.policy import Policy
 from samplewise.scoring import Scoring, without_trace
 
-__all__ = ["Step", "weighted_mean"]
+__all__ = ["Chosen", "Step", "weighted_mean"]
 
 _HALF = (torch.float16, torch.bfloat16)
+
+
+@dataclass(slots=True)
+class Chosen:
+    """The rows that are being trained on, until their losses are known."""
+
+    ids: Int[Tensor, " k"]
+    weights: Float[Tensor, " k"] | None = None
+    """What `choose` gave; None too for a whole batch, whose weights are the plan's."""
+    whole: bool = True
+    unseen: bool = True
+    """Whether the losses are still to be observed."""
+    real: int | None = None
+    """Where a framework padded the batch: how many rows, from the front, are no padding."""
+    total: int = 0
+    """Then also: how many such rows all processes have."""
 
 
 class Step:
@@ -33,10 +52,14 @@ class Step:
         self._unasked = policy.needs
 
     def run(self, data: Any, b: int) -> Outputs:
-        """The user's forward, with its result checked; the first time also for all the policy needs."""
+        """The user's forward, with its result checked."""
         if self.forward is None:
             raise ValueError("Selector(forward=...) is needed here: batch data -> per-sample losses.")
-        outputs = as_outputs(self.forward(data), b)
+        return self.checked(self.forward(data), b)
+
+    def checked(self, returned: Any, b: int) -> Outputs:
+        """What a forward returned, checked; the first time also for all the policy needs."""
+        outputs = as_outputs(returned, b)
         if self._unasked:
             check_fields(outputs, self._unasked, self.policy.name)
             self._unasked = ()
@@ -49,9 +72,19 @@ class Step:
         with without_trace(self.model, self.scoring):
             return self.run(data, b)
 
-    def narrowed(self, engine: Engine, ledger: Ledger, batch: Batch, scored: bool) -> tuple[Tensor, Outputs]:
-        """Score the meta-batch if it is time to, choose, and run the chosen rows with graph."""
+    def narrow(
+        self, engine: Engine, ledger: Ledger, batch: Batch, scored: bool, share: Share | None
+    ) -> tuple[Batch, Chosen]:
+        """Score the meta-batch if it is time to, and choose the rows to train on."""
         ids, data = batch
+        if share is not None:
+            if share.mine < 2:  # nothing to choose from, but as many rows as a batch norm needs
+                first = torch.arange(min(2, len(ids)))
+                data, ids = take(data, first, len(ids)), ids[first]
+                ledger.trained(share.mine)
+                total = dist.total(share.mine)
+                return Batch(ids, data), Chosen(ids, engine.weights(ids), False, True, share.mine, total)
+            data, ids = take(data, torch.arange(share.mine), len(ids)), ids[: share.mine]
         b, seconds = len(ids), ledger.seconds
         begun = time.perf_counter()
         if scored:
@@ -65,23 +98,43 @@ class Step:
         k = len(rows)
         if k < b:
             data, ids = take(data, rows, b), ids[rows]
-        seconds["selecting"] += time.perf_counter() - begun
-        outputs = self.run(data, k)
         ledger.trained(k)
-        if not scored:
-            engine.observe(ids, outputs, "training")
-        return weighted_mean(outputs.loss, None if weights is None else weights / k), outputs
+        chosen = Chosen(ids, weights, whole=False, unseen=not scored)
+        if share is not None:
+            chosen.real, chosen.total = k, dist.total(k)
+        seconds["selecting"] += time.perf_counter() - begun
+        return Batch(ids, data), chosen
 
-    def whole(self, engine: Engine, ledger: Ledger, batch: Batch) -> tuple[Tensor, Outputs]:
-        """Run the whole batch and observe it in passing."""
-        ids, data = batch
-        outputs = self.run(data, len(ids))
+    def shares(
+        self, engine: Engine, ledger: Ledger, chosen: Chosen, outputs: Outputs
+    ) -> Float[Tensor, " k"] | None:
+        """Observe what was not yet, and give weights / k of the k rows; None if all are 1 / k."""
+        ids, k, real = chosen.ids, len(chosen.ids), chosen.real
         begun = time.perf_counter()
-        if not engine.observe(ids, outputs, "training") and self.policy.signals:
-            ledger.ignored_observations += len(ids)
-        shares = engine.weights(ids, over=len(ids))
+        if chosen.unseen and real != 0:
+            seen, of = (ids, outputs) if real is None else (ids[:real], _first(outputs, real))
+            if not engine.observe(seen, of, "training") and chosen.whole and self.policy.signals:
+                ledger.ignored_observations += len(seen)
+        weights = chosen.weights
+        if real is None:
+            shares = engine.weights(ids, over=k) if chosen.whole else None if weights is None else weights / k
+        else:
+            if chosen.whole:
+                weights = engine.weights(ids)
+            shares = torch.ones(k, device=ids.device) if weights is None else weights.clone()
+            shares[real:] = 0
+            # The processes' gradients are averaged, so each row's share is of the rows of all of them.
+            shares *= dist.world() / chosen.total
         ledger.seconds["selecting"] += time.perf_counter() - begun
-        return weighted_mean(outputs.loss, shares), outputs
+        return shares
+
+
+def _first(outputs: Outputs, m: int) -> Outputs:
+    """What is known of the first m rows."""
+    rows = {
+        name: getattr(outputs, name) for name in ("loss", "logits", "targets", "features", "gradient_norm")
+    }
+    return replace(outputs, **{name: value[:m] for name, value in rows.items() if value is not None})
 
 
 def weighted_mean(losses: Float[Tensor, " k"], shares: Float[Tensor, " k"] | None) -> Tensor:

@@ -3,7 +3,8 @@ import random
 import numpy as np
 import torch
 
-from samplewise.bench import files, rngstate
+from samplewise import saving
+from samplewise.bench import rngstate
 
 
 def draws():
@@ -14,10 +15,10 @@ def test_random_states_survive_a_checkpoint(tmp_path):
     with rngstate.kept():
         rngstate.seed_all(5)
         draws()
-        files.write_checkpoint(tmp_path / "state.pt", rngstate.capture())
+        saving.save(tmp_path / "state.pt", rngstate.capture())
         wanted = draws()
         draws()
-        rngstate.restore(files.read_checkpoint(tmp_path / "state.pt"))
+        rngstate.restore(saving.load(tmp_path / "state.pt"))
         assert draws() == wanted
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
+from samplewise import saving
 from samplewise.bench import files
 from samplewise.bench import train as training
 from samplewise.cli import main
@@ -166,7 +167,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("calls", [2, 7, 12])
 def test_killed_scoring_resumes_to_the_same_scores(tmp_path, monkeypatch, scores, capsys, calls):
     out = tmp_path / "scores.parquet"
-    write, left = files.write_checkpoint, iter(range(100))
+    write, left = saving.save, iter(range(100))
 
     def counted(path, state):
         write(path, state)
@@ -176,7 +177,7 @@ def test_killed_scoring_resumes_to_the_same_scores(tmp_path, monkeypatch, scores
     with monkeypatch.context() as patch:
         patch.setattr(training, "EVERY", 0.0)
         patch.setattr(training, "SPARING", 0)
-        patch.setattr(files, "write_checkpoint", counted)
+        patch.setattr(saving, "save", counted)
         with pytest.raises(Killed):
             main(["score", *SMALL, *METHODS, "--runs", "2", "-o", str(out)])
     assert not out.exists()

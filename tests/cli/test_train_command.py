@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from samplewise import saving
 from samplewise.bench import files
 from samplewise.bench import train as training
 from samplewise.cli import main
@@ -67,14 +68,14 @@ def crash_at(monkeypatch, calls):
     """Checkpoint after every step, and die at the given one."""
     monkeypatch.setattr(training, "EVERY", 0.0)
     monkeypatch.setattr(training, "SPARING", 0)
-    write, count = files.write_checkpoint, iter(range(10**6))
+    write, count = saving.save, iter(range(10**6))
 
     def counted(path, state):
         write(path, state)
         if next(count) == calls:
             raise Killed
 
-    monkeypatch.setattr(files, "write_checkpoint", counted)
+    monkeypatch.setattr(saving, "save", counted)
 
 
 WAYS = {
@@ -112,15 +113,16 @@ def test_kill_9_with_workers_and_augmentation_resumes_exactly(tmp_path):
     options = [*SMALL, *METHODS, "--augment", "--workers", "2", *DROPOUT]
     script = (
         "import os, signal, sys\n"
-        "from samplewise.bench import files, train\n"
+        "from samplewise import saving\n"
+        "from samplewise.bench import train\n"
         "from samplewise.cli import main\n"
         "train.EVERY = train.SPARING = 0\n"
-        "write, left = files.write_checkpoint, [7]\n"
+        "write, left = saving.save, [7]\n"
         "def killing(path, state):\n"
         "    write(path, state)\n"
         "    left[0] -= 1\n"
         "    if not left[0]: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "files.write_checkpoint = killing\n"
+        "saving.save = killing\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
@@ -204,10 +206,10 @@ def test_out_counts_on_and_resume_takes_the_newest(tmp_path, monkeypatch, capsys
         (lambda f: (f / "results.jsonl").write_text('{"method": "full"}'), "is damaged: a row"),
         (
             lambda f: (f / "checkpoint-full-0.pt").write_bytes(b"\0" * 1000),
-            "checkpoint-full-0.pt is damaged. Delete it",
+            "checkpoint-full-0.pt is damaged",
         ),
         (
-            lambda f: files.write_checkpoint(f / "checkpoint-full-0.pt", {"model": {}}),
+            lambda f: saving.save(f / "checkpoint-full-0.pt", {"model": {}}),
             "does not fit this run",
         ),
     ],

@@ -38,7 +38,7 @@ def test_waiting_for_data_belongs_to_the_ordinary_run_too():
     selector = sw.Selector("full", Slow(*DATA.tensors), loss_of, epochs=4, batch_size=4)
     train(selector)
     assert selector.ledger.baseline == "estimated"
-    assert selector.ledger.realised == pytest.approx(0, abs=0.1)
+    assert selector.ledger.realised == pytest.approx(0, abs=0.3)
 
 
 def test_a_loop_that_never_calls_loss_is_told():

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from samplewise.atomic import is_partial
 from samplewise.bench import files
 from samplewise.bench.settings import NAMES, Settings
 
@@ -37,7 +38,7 @@ class RunFolder:
             return False
         if not self.path.is_dir():
             raise ValueError(f"{self.path} is a file, not a run folder")
-        return any(not files.is_partial(entry) for entry in self.path.iterdir())
+        return any(not is_partial(entry) for entry in self.path.iterdir())
 
     def create(self, config: dict[str, Any]) -> None:
         """Start an experiment in a folder that does not exist or is empty."""

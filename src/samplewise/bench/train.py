@@ -13,7 +13,8 @@ from jaxtyping import Float, Num
 from torch import Tensor
 
 import samplewise as sw
-from samplewise.bench import augment, files, models, optim, rngstate
+from samplewise import saving
+from samplewise.bench import augment, models, optim, rngstate
 from samplewise.bench.data import ImageData
 from samplewise.bench.settings import Settings
 from samplewise.loader import Loader
@@ -216,13 +217,18 @@ class Run:
             "done": self.done,
             "curve": self.curve,
         }
-        files.write_checkpoint(path, state)
+        saving.save(path, state)
         ended = time.monotonic()
         self.next_save = ended + max(EVERY, SPARING * (ended - begun))
 
     def restore(self, path: Path) -> None:
         """Continue from a checkpoint."""
-        state = files.read_checkpoint(path)
+        try:
+            state = saving.load(path)
+        except ValueError as error:
+            raise ValueError(
+                f"{error} Delete it to start this one run again from its first epoch."
+            ) from error
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])

@@ -14,7 +14,7 @@ from samplewise.testing.law import ensure, law
 from samplewise.testing.runs import Event, History, run
 from samplewise.testing.trace import Trace, build, keeps
 
-__all__ = ["budget_is_met", "budget_is_met_by_class"]
+__all__ = ["budget_is_met", "budget_is_met_by_class", "counts_are_met"]
 
 
 def _k(m: int, keep: float, least: int = 0) -> int:
@@ -32,7 +32,7 @@ def budget_is_met(recipe: Recipe) -> None:
             history = run(policy, trace, batch=batch)
             if isinstance(policy, Policy):
                 _asked(recipe, policy, keep, trace.epochs)
-                _counts(policy, history, trace)
+                counts_are_met(policy, history, trace)
             elif keeps(recipe) and recipe.toy is None:
                 for event in history.of("plan" if recipe.level == "epoch" else "step"):
                     least = 0 if event.kind == "plan" else 2
@@ -51,7 +51,8 @@ def _asked(recipe: Recipe, policy: Policy, keep: float, epochs: int) -> None:
             ensure(near or not shares, f"keep={keep} was asked for, but {level} keeps {sorted(set(shares))}")
 
 
-def _counts(policy: Policy, history: History, trace: Trace) -> None:
+def counts_are_met(policy: Policy, history: History, trace: Trace) -> None:
+    """Raise unless every plan and every step of a run kept what the pickers declare."""
     if policy.level == "static":
         (final,) = history.selector.final.values()
         size, _ = policy.picker.size(trace.n) if policy.picker is not None else (trace.n, True)

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
+from unittest import mock
 
 import torch
 from torch import Tensor
 
+from samplewise import dist
 from samplewise.outputs import Outputs
 from samplewise.scores import Subset
 from samplewise.selector import Selector
@@ -116,5 +118,5 @@ def run(
 ) -> History:
     """Train on a trace from the first epoch to the last."""
     selector = Selector(policy, trace.n, epochs=trace.epochs, seed=seed, labels=labels)
-    selector._engine.rank = rank
-    return History(selector, list(walk(selector, trace, batch, order, padding=padding)))
+    with mock.patch.object(dist, "rank", return_value=rank):
+        return History(selector, list(walk(selector, trace, batch, order, padding=padding)))

@@ -1,0 +1,189 @@
+"""`StepCalls`: what a training loop calls in every step - narrow, weigh, reduce, or all in one: loss."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from samplewise import dist
+from samplewise.calls import EngineCalls
+from samplewise.dealing import Share, share_of
+from samplewise.outputs import Batch, Outputs, as_batch
+from samplewise.step import Chosen, Step, weighted_mean
+
+__all__ = ["StepCalls"]
+
+_CHECKED_EVERY = 32
+"""Steps after which processes on CPUs ask each other for losses that are not finite."""
+
+
+class StepCalls(EngineCalls):
+    """The calls of a step, and what several processes tell each other between steps."""
+
+    sync_every: int | None
+    _step: Step
+    _chosen: Chosen | None
+    _sharded: bool
+    _mask: Tensor | None
+
+    def loss(self, batch: Batch, return_outputs: bool = False) -> Any:
+        """The loss to back-propagate: scores, narrows, observes and weights as the method says.
+
+        It is `(weights * losses).mean()` over the rows that are trained, in float32.
+
+        Args:
+            batch: as the loader yields it, moved to where the model is.
+            return_outputs: also return the training forward's `Outputs`.
+        """
+        ids, data = self.narrow(batch)
+        try:
+            outputs = self._step.run(data, len(ids))
+            loss = self._reduce(outputs)
+        except BaseException:
+            self._chosen = None
+            raise
+        return (loss, outputs) if return_outputs else loss
+
+    def narrow(self, batch: Batch) -> Batch:
+        """The rows of a batch to train on, for loops that run the forward themselves.
+
+        At batch level inside the active window it scores, observes and chooses; else the batch passes
+        as it is. Then give the losses of these rows to `reduce` or `weigh`.
+
+        Raises:
+            RuntimeError: if the losses of the batch before were wanted and never given.
+        """
+        engine = self._engine
+        if not engine.opened:
+            raise ValueError("no epoch is open: take batches from selector.loader(), or call plan(epoch).")
+        if type(batch) is not Batch:
+            batch = as_batch(batch)
+        self.refuse_unweighed()
+        if engine.together and self._batches:
+            self._tell()
+        b = len(batch.ids)
+        share = self._share(b) if engine.together else None
+        if engine.narrows:
+            scored = engine.scores_batches and self._scores_in(engine.epoch)
+            batch, self._chosen = self._step.narrow(engine, self._ledger, batch, scored, share)
+        elif share is None:
+            self._chosen = Chosen(batch.ids)
+        else:
+            self._chosen = Chosen(batch.ids, real=share.mine, total=share.total)
+        self._heard = True
+        self._batches += 1
+        self._samples += b if share is None else share.mine
+        self._done += b * dist.world() if engine.together else b
+        return batch
+
+    def reduce(self, outputs: Outputs | Tensor) -> Float[Tensor, ""]:
+        """The loss to back-propagate of the rows that `narrow` gave.
+
+        It observes them where they were not scored, and is `(weights * losses).mean()` in float32.
+
+        Args:
+            outputs: per-sample losses (k,) with graph, or `Outputs`.
+        """
+        return self._reduce(self._step.checked(outputs, len(self._narrowed().ids)))
+
+    def weigh(self, outputs: Outputs | Tensor) -> Float[Tensor, " k"]:
+        """The factor of each row that `narrow` gave, for losses reduced in another way, as by tokens.
+
+        `reduce` gives `(factors * losses).mean()`. It observes rows that were not scored.
+
+        Args:
+            outputs: per-sample losses (k,), or `Outputs`.
+        """
+        chosen = self._narrowed()
+        k = len(chosen.ids)
+        outputs = self._step.checked(outputs, k)
+        shares = self._shares(outputs)
+        return torch.ones(k, device=outputs.loss.device) if shares is None else shares * k
+
+    def _narrowed(self) -> Chosen:
+        if self._chosen is None:
+            raise ValueError(
+                "no batch waits for its losses: call selector.narrow(batch) first, once a batch."
+            )
+        return self._chosen
+
+    def _reduce(self, outputs: Outputs) -> Tensor:
+        return weighted_mean(outputs.loss, self._shares(outputs))
+
+    def _shares(self, outputs: Outputs) -> Tensor | None:
+        shares = self._step.shares(self._engine, self._ledger, self._narrowed(), outputs)
+        self._chosen = None
+        return shares
+
+    @property
+    def awaits_losses(self) -> bool:
+        """Whether the method needs the losses of the rows that `narrow` gave last, and has not got them."""
+        chosen = self._chosen
+        if chosen is None:
+            return False
+        weighted = chosen.weights is not None or chosen.real is not None
+        if chosen.whole:
+            weighted = weighted or self._engine.last_plan.weights is not None
+        return weighted or (chosen.unseen and self._engine.uses("training"))
+
+    def refuse_unweighed(self) -> None:
+        """Raise if the method would silently miss the losses of the last batch."""
+        if self.awaits_losses:
+            self._chosen = None
+            raise RuntimeError(
+                f"{self.policy.name} needs the losses of the batch before, to observe or to weight them: "
+                "give them to selector.reduce(losses) or selector.weigh(losses) after selector.narrow(batch)."
+            )
+
+    def _scores_in(self, epoch: int) -> bool:
+        first = epoch if self._first_narrowed is None else self._first_narrowed
+        return (epoch - first) % self.scoring.every == 0
+
+    # ------------------------------------------------------------------------ several processes
+
+    def sync(self) -> None:
+        """Take over what the other processes observed, and raise with them for losses not finite.
+
+        Every process calls it, at the same step: before `state_dict()`, or whenever fresh scores of all
+        samples are wanted inside an epoch. Alone it does nothing. The end of an epoch does it too.
+        """
+        self._engine.meet()
+        self._engine.merge()
+
+    def _tell(self) -> None:
+        """Between steps, at the same ones on every process."""
+        if self.sync_every is not None and self._batches % self.sync_every == 0:
+            self._engine.merge()
+        elif self._batches % _CHECKED_EVERY == 0 and self._engine.on_cpu:
+            self._engine.fail_together()
+
+    def _share(self, b: int) -> Share | None:
+        """This process's part of a step whose last rows are padding; None where none are."""
+        if self.dataset is None:
+            return None
+        left = len(self._engine.last_plan) - self._done
+        size = b if self._sharded or self.batch_size is None else self.batch_size
+        share = share_of(left, size, self._engine.rank, dist.world(), self._sharded)
+        return None if share is None else Share(min(share.mine, b), share.total)
+
+    # --------------------------------------------------------------------------------- streams
+
+    def mask(self) -> Bool[Tensor, " n"]:
+        """Which samples the open epoch trains on, in shared memory: every later plan is written into it.
+
+        Workers that were handed the tensor see each plan, so a stream can drop samples before it decodes
+        them. All True until the first plan.
+        """
+        if not self.n:
+            raise ValueError("a mask needs the number of samples: Selector(policy, n, ...).")
+        if self._mask is None:
+            self._mask = torch.ones(self.n, dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
+            self._show_plan()
+        return self._mask
+
+    def _show_plan(self) -> None:
+        if self._mask is not None and self._engine.opened:
+            shown = torch.zeros(self.n, dtype=torch.bool)
+            shown[self._engine.last_plan.ids] = True
+            self._mask.copy_(shown)

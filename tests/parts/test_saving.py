@@ -1,0 +1,239 @@
+"""Checkpoints are whole or absent, notice every changed byte, and are read without running anything."""
+
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from samplewise import saving
+from samplewise.atomic import is_partial, replacing
+
+STATE = {
+    "model": {"w": torch.arange(3000.0), "half": torch.ones(2, dtype=torch.bfloat16)},
+    "rows": [{"a": None, "b": "text"}, (1, 2.5, True)],
+    "rng": torch.get_rng_state(),
+}
+
+
+class Marks:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def only(folder, *names):
+    """Nothing else lies in the folder."""
+    assert sorted(entry.name for entry in folder.iterdir()) == sorted(names)
+
+
+def test_a_state_comes_back_from_our_reader_and_from_plain_torch(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    saving.save(path, STATE)
+    for back in (saving.load(path), torch.load(path, weights_only=True)):
+        assert torch.equal(back["model"]["w"], STATE["model"]["w"])
+        assert back["model"]["half"].dtype == torch.bfloat16
+        assert back["rows"] == STATE["rows"]
+        assert torch.equal(back["rng"], STATE["rng"])
+    assert zipfile.ZipFile(path).testzip() is None
+    only(tmp_path, "checkpoint.pt")
+
+
+def test_the_digest_is_that_of_what_torch_wrote(tmp_path):
+    saving.save(tmp_path / "ours.pt", STATE)
+    told = zipfile.ZipFile(tmp_path / "ours.pt").comment.decode().split()
+    content = (tmp_path / "ours.pt").read_bytes()
+    bare = content[: -len(zipfile.ZipFile(tmp_path / "ours.pt").comment) - 2] + b"\0\0"
+    assert told == ["samplewise", "sha256", hashlib.sha256(bare).hexdigest()]
+
+
+def test_a_file_is_replaced_and_a_link_to_it_stays_one(tmp_path):
+    (tmp_path / "steps").mkdir()
+    (tmp_path / "last.pt").symlink_to("steps/1.pt")
+    for value in (1, 2):
+        saving.save(tmp_path / "last.pt", {"value": value})
+    assert (tmp_path / "last.pt").is_symlink()
+    assert saving.load(tmp_path / "steps" / "1.pt") == {"value": 2}
+    only(tmp_path / "steps", "1.pt")
+
+
+def test_any_changed_or_missing_byte_is_noticed(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    saving.save(path, {"w": torch.arange(50.0)})
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 5):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged, or was not written by samplewise"):
+            saving.load(path)
+    for cut in (0, 1, 10, 90, len(whole) // 2, len(whole) - 64, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged"):
+            saving.load(path)
+    path.write_bytes(whole)
+    assert torch.equal(saving.load(path)["w"], torch.arange(50.0))
+
+
+def test_a_file_of_plain_torch_or_none_at_all_is_refused(tmp_path):
+    torch.save(STATE, tmp_path / "plain.pt")
+    with pytest.raises(ValueError, match=r"plain\.pt .*not written by samplewise\.save.*torch\.load\(path"):
+        saving.load(tmp_path / "plain.pt")
+    with pytest.raises(FileNotFoundError, match="absent"):
+        saving.load(tmp_path / "absent.pt")
+
+
+def digested(path, content):
+    """`content` with the digest that makes it look whole."""
+    note = f"samplewise sha256 {hashlib.sha256(content).hexdigest()}".encode()
+    path.write_bytes(content[:-2] + len(note).to_bytes(2, "little") + note)
+
+
+def test_a_malicious_pickle_does_not_run(tmp_path):
+    torch.save({"model": Marks(tmp_path / "ran")}, tmp_path / "plain.pt")
+    digested(tmp_path / "bad.pt", (tmp_path / "plain.pt").read_bytes())
+    with pytest.raises(ValueError, match=r"bad\.pt asks for posix\.mkdir.*It was not run"):
+        saving.load(tmp_path / "bad.pt")
+    assert not (tmp_path / "ran").exists()
+    # The trap works: without the guard it is sprung.
+    torch.load(tmp_path / "bad.pt", weights_only=False)
+    assert (tmp_path / "ran").exists()
+
+
+def test_a_pickle_that_hides_what_it_calls_does_not_run_either(tmp_path):
+    torch.save({"model": 1}, tmp_path / "plain.pt")
+    hidden = pickle.dumps(
+        Marks(tmp_path / "ran"), protocol=4
+    )  # STACK_GLOBAL: names put together on the stack
+    with zipfile.ZipFile(tmp_path / "plain.pt") as source, zipfile.ZipFile(tmp_path / "z.pt", "w") as target:
+        for name in source.namelist():
+            target.writestr(name, hidden if name.endswith("data.pkl") else source.read(name))
+    digested(tmp_path / "bad.pt", (tmp_path / "z.pt").read_bytes())
+    with pytest.raises(ValueError, match=r"bad\.pt (asks for|cannot be read)"):
+        saving.load(tmp_path / "bad.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_could_not_be_read_again_is_refused_when_it_is_saved(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    saving.save(path, {"step": 1})
+    for value, name in (
+        (Marks("x"), "posix.mkdir"),
+        (np.float64(1), "numpy.*scalar"),
+        (np.ones(2), "ndarray"),
+    ):
+        with pytest.raises(ValueError, match=rf"checkpoint\.pt was not written: the state holds .*{name}"):
+            saving.save(path, {"step": 2, "value": value})
+    assert saving.load(path) == {"step": 1}
+    only(tmp_path, "checkpoint.pt")
+
+
+def test_tensors_go_where_they_are_mapped(tmp_path):
+    saving.save(tmp_path / "checkpoint.pt", {"w": torch.ones(2)})
+    assert saving.load(tmp_path / "checkpoint.pt", map_location="meta")["w"].device.type == "meta"
+
+
+FULL = """
+import resource, sys, torch
+from pathlib import Path
+from samplewise import saving
+path = Path(sys.argv[1])
+saving.save(path, {"w": torch.arange(3000.0)})
+size = path.stat().st_size
+saving.save(path, {"step": 1})
+for allowed in (0, 1, size // 2, size - 90, size - 1):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (allowed, resource.RLIM_INFINITY))
+    try:
+        saving.save(path, {"w": torch.arange(3000.0)})
+    except OSError as error:
+        print(error.errno, error)
+    assert saving.load(path) == {"step": 1}
+    assert list(path.parent.iterdir()) == [path]
+"""
+
+
+def test_a_full_disk_leaves_the_file_before_and_nothing_else(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    said = f"27 [Errno 27] could not be written: File too large. What was there before is as it was: '{path}'"
+    assert done.stdout.splitlines() == 5 * [said]
+
+
+def test_an_interrupt_in_the_middle_leaves_the_file_before_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    saving.save(path, {"step": 1})
+
+    def interrupted(state, file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        saving.save(path, {"step": 2})
+    assert saving.load(path) == {"step": 1}
+    only(tmp_path, "checkpoint.pt")
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"could not be written: No such file.*absent/checkpoint\.pt"):
+        saving.save(tmp_path / "absent" / "checkpoint.pt", {})
+
+
+def test_content_is_on_disk_before_it_has_the_name_and_the_name_after(tmp_path, monkeypatch):
+    events, sync, replace = [], os.fsync, Path.replace
+
+    def kind(descriptor):
+        return "folder" if Path(f"/proc/self/fd/{descriptor}").is_dir() else "file"
+
+    monkeypatch.setattr(os, "fsync", lambda d: (events.append(kind(d)), sync(d))[1])
+    monkeypatch.setattr(Path, "replace", lambda *a: (events.append("name"), replace(*a))[1])
+    saving.save(tmp_path / "checkpoint.pt", {"step": 1})
+    assert events == ["file", "name", "folder"]
+
+
+def test_what_killed_processes_left_behind_goes_when_it_is_old(tmp_path):
+    path, hour = tmp_path / "a.pt", 3600
+    for name, age in (
+        (".a.pt.11.partial", 2 * hour),
+        (".a.pt.12.partial", 60),
+        (".ab.pt.13.partial", 2 * hour),
+    ):
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+        assert is_partial(tmp_path / name)
+    saving.save(path, {"step": 1})
+    only(tmp_path, "a.pt", ".a.pt.12.partial", ".ab.pt.13.partial")
+
+
+def test_the_old_content_is_there_until_the_block_ends(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("old")
+    with replacing(path) as file:
+        file.write(b"new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+def test_saving_takes_no_copy_of_the_tensors(tmp_path):
+    code = (
+        "import resource, sys, torch\n"
+        "from samplewise import saving\n"
+        "w = torch.ones(25_000_000)\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = peak()\n"
+        "saving.save(sys.argv[1], {'w': w})\n"
+        "print(peak() - before)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "checkpoint.pt")]
+    grown = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert grown < 20_000  # KiB, of 100,000 that the tensor takes
