@@ -47,6 +47,7 @@ class EngineCalls(ABC):
     _samples: int
     _counted: int
     _done: int
+    _timed: tuple[float, float, float, int, bool] | None
     _skip: int
     _first_narrowed: int | None
     _scored: dict[str, dict[str, float]]
@@ -99,6 +100,7 @@ class EngineCalls(ABC):
             engine.plan(epoch)
             self._batches = self._samples = self._counted = self._done = self._skip = 0
             self._started = self._resumed = False
+            self._timed = None
             self._show_plan()
             if engine.narrows and self._first_narrowed is None:
                 self._first_narrowed = epoch

@@ -27,7 +27,7 @@ def length_of(dataset: Any) -> int:
     if not (by_position or isinstance(dataset, int | np.integer)):
         raise TypeError(
             f"the data set must give samples by position, dataset[i], but {type(dataset).__name__} does "
-            "not. Pass the Dataset itself; the loader comes from selector.loader()."
+            'not. Pass the Dataset itself, as in data["train"]; the loader comes from selector.loader().'
         )
     if n < 1:
         raise ValueError(f"the data set must have at least 1 sample, got {n}.")
@@ -56,6 +56,8 @@ def find_labels(dataset: Any) -> Int[Tensor, " n"] | None:
     tensors: tuple[Tensor, ...] = getattr(dataset, "tensors", ())
     if found is None and tensors:
         found = tensors[-1]
+    if found is None and len(named := _label_columns(dataset)) == 1:
+        found = dataset.with_format("numpy")[named[0]][:]
     try:
         labels = torch.as_tensor(found)
     except (TypeError, ValueError, RuntimeError):
@@ -64,6 +66,14 @@ def find_labels(dataset: Any) -> Int[Tensor, " n"] | None:
     if not whole or len(labels) != len(dataset) or (labels < 0).any():
         return None
     return labels.long()
+
+
+def _label_columns(dataset: Any) -> list[str]:
+    """The columns of a Hugging Face data set that are declared as class labels."""
+    features = getattr(dataset, "features", None)
+    if not isinstance(features, Mapping):
+        return []
+    return [name for name, kind in features.items() if type(kind).__name__ == "ClassLabel"]
 
 
 def fingerprint(dataset: Any, labels: Tensor | None, samples: int = 256) -> str:

@@ -312,7 +312,7 @@ class Engine(Memory):
         self._passed, self._failed, self._weight_of = _clone(state["passed"]), None, None
         self.times_selected = state["times_selected"].clone()
         self.memory = {name: column.clone() for name, column in state["memory"].items()}
-        self._counted, self._touched, self._bad = self.times_selected.clone(), [], []
+        self._counted, self._touched, self._bad = self.times_selected.clone(), [], None
         self.meet()
         self._move(self.times_selected.device)
         self._settle_batch()

@@ -35,7 +35,8 @@ class Memory:
         self._nonnegative = policy.nonnegative
         self._passed: Tensor | None = None
         self._failed: Tensor | None = None
-        self._bad: list[Tensor] = []
+        self._bad: tuple[Tensor, int] | None = None
+        self._looks = 0
         self._touched: list[Tensor] = []
         self.passing: Tensor | None = None
         self.rank, self._together, self._counted = 0, False, self.times_selected
@@ -147,13 +148,15 @@ class Memory:
         return good
 
     def _set_aside(self, ids: Ids, loss: Float[Tensor, " b"]) -> Bool[Tensor, " b"] | None:
-        """Which losses are good, None if all; the ids of the others are kept until processes merge."""
+        """Which losses are good, None if all; the first others' ids are kept until processes merge."""
+        self._looks += 1
         if math.isfinite(loss.sum().item()) and not (self._nonnegative and len(ids) and loss.amin() < 0):
             return None
         good = torch.isfinite(loss)
         if self._nonnegative:
             good &= loss >= 0
-        self._bad.append(ids[~good])
+        if self._bad is None:
+            self._bad = ids[~good], self._looks
         return good
 
     def _move(self, device: torch.device) -> None:
@@ -215,12 +218,14 @@ class Memory:
 
     def fail_together(self) -> None:
         """Raise on every process for losses that one of them could not take. A collective."""
-        bad = torch.cat([*self._bad, torch.empty(0, dtype=torch.int64)]).to(self._device)
+        bad, look = self._bad or (torch.empty(0, dtype=torch.int64), 0)
         count = len(bad) + (0 if self._failed is None else int(self._failed))
         if not dist.largest(count):
             return
-        ids, _ = dist.gather(bad, [])
-        self._bad, self._failed = [], None
+        ids, (looks,) = dist.gather(bad, [torch.full_like(bad, look)])
+        if len(ids):  # what came later may be the consequence of a step with these
+            ids = ids[looks == looks.min()]
+        self._bad, self._failed = None, None
         wanted = "finite and >= 0" if self._nonnegative else "finite"
         who = f"ids {few(ids)}" if len(ids) else "some samples"
         raise ValueError(f"loss is not {wanted} for {who} in epoch {self.epoch}")
@@ -285,7 +290,7 @@ class Memory:
         chosen = self.policy.batch_picker is not None and not torch.equal(
             self.times_selected, self._counted.to(self.times_selected.device)
         )
-        return not (self._touched or self._bad or chosen)
+        return not (self._touched or self._bad is not None or chosen)
 
 
 def few(ids: Tensor, most: int = 5) -> str:

@@ -59,6 +59,8 @@ def without_trace(model: nn.Module, scoring: Scoring) -> Iterator[None]:
     """
     device = device_of(model)
     flags = [(module, module.training) for module in model.modules()]
+    sharded: list[Any] = [module for module, _ in flags if callable(getattr(module, "reshard", None))]
+    whole = _whole(model) if sharded else []
     training = scoring.mode == "train"
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if training else []
     backend = None if device.type in ("cpu", "meta") else torch.get_device_module(device)
@@ -81,9 +83,17 @@ def without_trace(model: nn.Module, scoring: Scoring) -> Iterator[None]:
         with torch.no_grad():
             for buffer, kept in buffers:
                 buffer.copy_(kept)
+        if sharded and _whole(model) != whole:
+            for module in sharded:  # fully_shard leaves its root gathered where no backward follows
+                module.reshard()
         torch.set_rng_state(host)
         if backend is not None and there is not None:
             backend.set_rng_state(there, device)
+
+
+def _whole(model: nn.Module) -> list[bool]:
+    """Which parameters are not split between processes now."""
+    return [not hasattr(parameter, "full_tensor") for parameter in model.parameters()]
 
 
 @contextmanager

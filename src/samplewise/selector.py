@@ -94,6 +94,7 @@ class Selector(StepCalls):
         self._started = self._resumed = self._warned = self._heard = False
         self._first_narrowed: int | None = None
         self._chosen: Chosen | None = None
+        self._timed: tuple[float, float, float, int, bool] | None = None
         self._mask: Tensor | None = None
         self._sharded = True
 
@@ -204,27 +205,37 @@ class Selector(StepCalls):
 
         `sharded` as `sampler` has it: who deals the order among processes.
         """
-        clock, ledger, seconds = time.perf_counter, self._ledger, self._ledger.seconds
-        epoch = self.epoch
-        asked = clock()
+        epoch, asked = self.epoch, time.perf_counter()
         for batch in batches:
-            got = clock()
-            self._started = True
-            seconds["data"] += (waited := got - asked)
-            before = seconds["scoring"] + seconds["selecting"]
-            samples, narrowed = self._samples, self._engine.narrows
-            self._sharded = sharded
-            try:
-                yield batch
-            finally:  # also where nobody asks for a batch after the last
-                asked = clock()
-                work = asked - got - (seconds["scoring"] + seconds["selecting"] - before)
-                seconds["training"] += work
-                if not narrowed:
-                    ledger.plain_seconds += waited + work
-                    ledger.plain_samples += self._samples - samples
+            self._started, self._sharded = True, sharded
+            self._begin_step(asked)
+            yield batch
+            self.end_step()
+            asked = time.perf_counter()
         if self.epoch == epoch:
             self.end_epoch()
+
+    def _begin_step(self, asked: float) -> None:
+        """A batch that was asked for at a time has come."""
+        got, seconds = time.perf_counter(), self._ledger.seconds
+        seconds["data"] += got - asked
+        aside = seconds["scoring"] + seconds["selecting"]
+        self._timed = got, got - asked, aside, self._samples, self._engine.narrows
+
+    def end_step(self) -> None:
+        """Enter the time of the batch that was handed out last, once.
+
+        The loader does it when it is asked for the next; frameworks ask late, or never after the last.
+        """
+        if self._timed is None:
+            return
+        (got, waited, aside, samples, narrowed), self._timed = self._timed, None
+        ledger, seconds = self._ledger, self._ledger.seconds
+        work = time.perf_counter() - got - (seconds["scoring"] + seconds["selecting"] - aside)
+        seconds["training"] += work
+        if not narrowed:
+            ledger.plain_seconds += waited + work
+            ledger.plain_samples += self._samples - samples
 
     def end_epoch(self) -> None:
         """Close the open epoch, as the loader does after its last batch; no other is opened."""

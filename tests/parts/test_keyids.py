@@ -107,6 +107,7 @@ def test_a_saved_numbering_continues_and_loads_without_pickle(tmp_path):
     again(["something else", "7"])
     again.load_state_dict(torch.load(tmp_path / "keys.pt", weights_only=True))
     assert again.find("something else") == -1
+    assert int((again._table >= 0).sum()) == 30  # what was there before takes no place
     for one in (keys, again):
         assert one(["new", "29", "0", "newer"]).tolist() == [30, 29, 0, 31]
 

@@ -15,6 +15,7 @@ import torch
 
 from samplewise import saving
 from samplewise.atomic import is_partial, replacing
+from tests.faults.disk import FULL, room_for
 
 STATE = {
     "model": {"w": torch.arange(3000.0), "half": torch.ones(2, dtype=torch.bfloat16)},
@@ -142,31 +143,17 @@ def test_tensors_go_where_they_are_mapped(tmp_path):
     assert saving.load(tmp_path / "checkpoint.pt", map_location="meta")["w"].device.type == "meta"
 
 
-FULL = """
-import resource, sys, torch
-from pathlib import Path
-from samplewise import saving
-path = Path(sys.argv[1])
-saving.save(path, {"w": torch.arange(3000.0)})
-size = path.stat().st_size
-saving.save(path, {"step": 1})
-for allowed in (0, 1, size // 2, size - 90, size - 1):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (allowed, resource.RLIM_INFINITY))
-    try:
-        saving.save(path, {"w": torch.arange(3000.0)})
-    except OSError as error:
-        print(error.errno, error)
-    assert saving.load(path) == {"step": 1}
-    assert list(path.parent.iterdir()) == [path]
-"""
-
-
-def test_a_full_disk_leaves_the_file_before_and_nothing_else(tmp_path):
+@pytest.mark.parametrize("missing", [12_000, 6_000, 90, 1])
+def test_a_full_disk_leaves_the_file_before_and_nothing_else(tmp_path, missing):
     path = tmp_path / "checkpoint.pt"
-    done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True)
-    assert not done.returncode, done.stderr
-    said = f"27 [Errno 27] could not be written: File too large. What was there before is as it was: '{path}'"
-    assert done.stdout.splitlines() == 5 * [said]
+    saving.save(path, STATE)
+    room = path.stat().st_size - missing
+    saving.save(path, {"step": 1})
+    with room_for(room), pytest.raises(OSError, match="Errno 27") as error:
+        saving.save(path, STATE)
+    assert str(error.value) == f"{FULL}'{path}'"
+    assert saving.load(path) == {"step": 1}
+    only(tmp_path, "checkpoint.pt")
 
 
 def test_an_interrupt_in_the_middle_leaves_the_file_before_and_nothing_else(tmp_path, monkeypatch):

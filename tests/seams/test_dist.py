@@ -1,17 +1,12 @@
 """Two gloo processes train together: equal shards, one memory, one plan."""
 
-import json
-import sys
-import traceback
-from pathlib import Path
-
+import pytest
 import torch
-import torch.distributed as c10d
-import torch.multiprocessing as mp
 from torch import nn
 
 import samplewise as sw
 from samplewise import dist, memory
+from tests.ranks import on_ranks
 from tests.seams.toys import Net, Tensors, forward_of, make, step
 
 N, WORLD, EPOCHS = 41, 2, 3
@@ -90,38 +85,59 @@ def recorded(rank):
 
 
 def gathered(rank):
-    """Unequal sizes, ids above 2**24, every column type, and an id that both ranks hold."""
+    """Unequal sizes, ids above 2**24, every column type and width, and an id that both ranks hold."""
     ids = torch.tensor([5, 2**40, 9][: 3 - rank])
-    floats = torch.tensor([0.1, float("nan"), -0.0][: 3 - rank])
-    truths, counts = ids > 6, (ids % 7).int()
-    found, columns = dist.gather(ids, [floats, truths, counts])
-    none, empty = dist.gather(ids[:0] if rank else ids[:1], [floats[:0] if rank else floats[:1]])
+    columns = {
+        "single": torch.tensor([0.1, float("nan"), -0.0][: 3 - rank]),
+        "half": torch.tensor([0.1, 3.0, -0.0][: 3 - rank], dtype=torch.bfloat16),
+        "double": torch.tensor([0.1, 1e300, -0.0][: 3 - rank], dtype=torch.float64),
+        "truth": ids > 6,
+        "count": (ids % 7).int(),
+        "place": ids + 2**50,
+        "wide": torch.stack([ids, -ids, ids % 3], 1).T.contiguous().T.float(),
+    }
+    found, values = dist.gather(ids, list(columns.values()))
+    none, empty = dist.gather(ids[:0] if rank else ids[:1], [columns["single"][: 1 - rank]])
     return {
         "ids": found.tolist(),
-        "floats": columns[0].view(torch.int32).tolist(),
-        "types": [str(column.dtype) for column in columns],
-        "rest": [columns[1].tolist(), columns[2].tolist()],
+        "columns": dict(zip(columns, values, strict=True)),
         "lone": [none.tolist(), empty[0].tolist()],
+        "nobody": [len(dist.gather(ids[:0], [columns["wide"][:0]])[1][0]), dist.everyone(rank)],
+        "counts": [dist.largest(rank), dist.total(rank + 1), dist.add_up(torch.arange(3) + rank).tolist()],
     }
 
 
-def worker(rank, folder):
-    torch.set_num_threads(1)
-    c10d.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=WORLD)
+def refusals(rank):
+    """What a process says that others cannot follow."""
+    said = []
+    ids, column = torch.arange(3), torch.zeros(3)
+    for columns in (
+        [column] if rank else [],
+        [column if rank else column.int()],
+        [column.expand(rank + 1, 3).T],
+    ):
+        try:
+            dist.gather(ids, columns)
+        except RuntimeError as error:
+            said.append(str(error))
+    selector = sw.Selector("infobatch", N, epochs=2)
+    selector.plan(0)
+    if rank:
+        selector.observe(ids, column)
     try:
-        log = {name: trained(name, rank) for name in RECIPES}
-        log["recorded"] = recorded(rank)
-        # Exchanged in many small pieces the memory is the same.
-        memory._AT_ONCE = 64
-        log["in pieces"] = recorded(rank)
-        log["gather"] = gathered(rank)
-        c10d.barrier()  # who leaves first may cut the other's last exchange off
-    except BaseException:
-        traceback.print_exc(file=sys.stderr)
-        raise
-    finally:
-        c10d.destroy_process_group()
-    Path(folder, f"{rank}.json").write_text(json.dumps(log))
+        selector.state_dict()
+    except ValueError as error:
+        said.append(str(error))
+    return said
+
+
+def worker(rank, world):
+    told = {name: trained(name, rank) for name in RECIPES}
+    told["recorded"] = recorded(rank)
+    # Exchanged in many small pieces the memory is the same.
+    memory._AT_ONCE = 64
+    told["in pieces"] = recorded(rank)
+    return told | {"gather": gathered(rank), "refusals": refusals(rank)}
 
 
 def check_training(name, one, two):
@@ -139,9 +155,13 @@ def check_training(name, one, two):
     assert one["counts"] == two["counts"], name
 
 
-def test_two_processes_train_as_one(tmp_path):
-    mp.spawn(worker, args=(str(tmp_path),), nprocs=WORLD)
-    one, two = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(WORLD))
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    return on_ranks(worker, [WORLD], tmp_path_factory.mktemp("ranks"))[WORLD]
+
+
+def test_two_processes_train_as_one(ranks):
+    one, two = ranks
     for name in RECIPES:
         check_training(name, one[name], two[name])
     assert len(one["infobatch"]["plans"][1]) < N
@@ -152,14 +172,36 @@ def test_two_processes_train_as_one(tmp_path):
     check_recording(one["recorded"], two["recorded"])
     assert one["in pieces"] == one["recorded"]
     assert two["in pieces"] == two["recorded"]
-    found = one["gather"]
-    assert found == two["gather"]
-    assert found["ids"] == [5, 9, 2**40]
-    assert found["types"] == ["torch.float32", "torch.bool", "torch.int32"]
-    expected = torch.tensor([0.1, -0.0, float("nan")]).view(torch.int32).tolist()
-    assert found["floats"] == expected
-    assert found["rest"] == [[False, True, True], [5, 2, 2**40 % 7]]
-    assert found["lone"] == [[5], [torch.tensor(0.1).item()]]
+
+
+def test_what_is_gathered_arrives_bit_by_bit_and_an_id_counts_once(ranks):
+    ids = torch.tensor([5, 9, 2**40])
+    expected = {
+        "single": torch.tensor([0.1, -0.0, float("nan")]).view(torch.int32),
+        "half": torch.tensor([0.1, -0.0, 3.0], dtype=torch.bfloat16).view(torch.int16),
+        "double": torch.tensor([0.1, -0.0, 1e300], dtype=torch.float64).view(torch.int64),
+        "truth": torch.tensor([False, True, True]),
+        "count": (ids % 7).int(),
+        "place": ids + 2**50,
+        "wide": torch.stack([ids, -ids, ids % 3], 1).float(),
+    }
+    for found in (rank["gather"] for rank in ranks):
+        assert found["ids"] == ids.tolist()
+        for name, wanted in expected.items():
+            got = found["columns"][name]
+            bits = got.view(wanted.dtype) if name in ("single", "half", "double") else got
+            assert bits.dtype == wanted.dtype
+            assert torch.equal(bits, wanted), name
+        assert found["lone"] == [[5], [torch.tensor(0.1).item()]]
+        assert found["nobody"] == [0, [0, 1]]
+        assert found["counts"] == [1, 3, [1, 3, 5]]
+
+
+def test_columns_that_differ_and_states_that_lack_the_others_are_refused_by_both(ranks):
+    zero, one = (rank["refusals"] for rank in ranks)
+    assert len(zero) == 3
+    assert all("the processes hold different columns" in said for said in zero + one[:3])
+    assert "call selector.sync() on every process before state_dict()" in one[3]
 
 
 def check_recording(one, two):

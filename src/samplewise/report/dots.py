@@ -16,10 +16,11 @@ BLUE, ORANGE = "#0072B2", "#D55E00"
 
 @dataclass(frozen=True)
 class Panel:
-    """The results of one experiment under a heading."""
+    """The results of one experiment under a heading; `measure` labels their axis."""
 
     heading: str
     results: list[Row]
+    measure: str = "test accuracy, %"
 
 
 def draw(panels: list[Panel], order: list[str], title: str, path: Path) -> None:
@@ -55,7 +56,7 @@ def _accuracies(axis: "Axes", panel: Panel, order: list[str]) -> None:
         if summary.method == "full":
             axis.axvline(summary.accuracy, color=INK, linewidth=1, linestyle=(0, (1, 2)), zorder=0)
     axis.set_title(panel.heading, loc="left", fontsize=10, color=INK)
-    axis.set_xlabel("test accuracy, %", fontsize=9, color=INK)
+    axis.set_xlabel(panel.measure, fontsize=9, color=INK)
 
 
 def _costs(axis: "Axes", summaries: list[Summary]) -> None:

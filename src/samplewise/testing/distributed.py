@@ -31,7 +31,7 @@ __all__ = [
     "ranks_plan_what_one_plans",
 ]
 
-N, EPOCHS, BATCH = 23, 6, 4
+N, EPOCHS, BATCH = 23, 5, 4
 """No number of samples that 2 or 3 ranks could share evenly, nor batches that come out even."""
 
 
@@ -155,6 +155,8 @@ def gradients_add_up(recipe: Recipe) -> None:
             _compare(policy, samples, ranks, mode, wrapped, where)
         often = not differs([runs[0].orders, runs[0].weights], [runs[1].orders, runs[1].weights])
         ensure(often, f"synchronising each step changed a plan in {mode} mode")
+        rows = [[step.trained for step in run.steps] for run in runs]
+        ensure(rows[0] == rows[1], f"synchronising each step changed the rows of a batch in {mode} mode")
         unlike = [name for name in runs[0].columns if differs(runs[0].columns[name], runs[1].columns[name])]
         ensure(not unlike, f"synchronising each step changed {unlike} in {mode} mode")
         if mode == "global":  # where no sample is left out, so one process sees the same

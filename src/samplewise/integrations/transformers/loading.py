@@ -1,0 +1,109 @@
+"""The Trainer's loader with the selector's order in it, and the ids inside the inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate.data_loader import get_sampler
+from torch.utils.data import DataLoader, RandomSampler, Sampler
+
+from samplewise import dist
+from samplewise.loader import IdDataset
+from samplewise.rng import seed_of
+
+if TYPE_CHECKING:
+    from samplewise.selector import Selector
+
+__all__ = ["IDS", "WITHOUT_IDS", "InputsCollate", "TrainerSampler", "loader_like", "refuse_loader"]
+
+IDS = "samplewise_ids"
+"""The name under which the ids travel; the model never sees it."""
+
+WITHOUT_IDS = (
+    "a batch came without ids, so nothing could be chosen: call get_train_dataloader and get_batch_samples "
+    "of SelectiveTrainer where you override them."
+)
+
+_KEPT = (
+    "num_workers", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context", "prefetch_factor",
+    "persistent_workers", "in_order",
+)  # fmt: skip
+
+
+class InputsCollate:
+    """The Trainer's collate on the bare samples, with the ids among the inputs it makes."""
+
+    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, samples: list[tuple[int, Any]]) -> Any:
+        ids, bare = zip(*samples, strict=True)
+        inputs = self.collate(list(bare))
+        if not isinstance(inputs, MutableMapping):
+            raise TypeError(f"data_collator must return a dict of inputs, got {type(inputs).__name__}.")
+        inputs[IDS] = torch.tensor(ids, dtype=torch.int64)
+        return inputs
+
+
+class TrainerSampler(Sampler[int]):
+    """The open epoch's order, equal on every process: Accelerate deals it out.
+
+    Args:
+        selector: whose order it is.
+        generator: of the loader; seeded for the workers of each epoch.
+        first: the epoch that the Trainer calls 0. After resuming the two may count differently.
+        drop_last: of the loader.
+    """
+
+    def __init__(
+        self, selector: Selector, generator: torch.Generator, first: Callable[[], int], drop_last: bool
+    ) -> None:
+        self.selector, self.generator, self.first, self.drop_last = selector, generator, first, drop_last
+
+    def set_epoch(self, epoch: int) -> None:
+        """Close the epoch before and open this one, as the Trainer numbers them; again changes nothing."""
+        selector = self.selector
+        selector.set_epoch(epoch + self.first())
+        self.generator.manual_seed(seed_of(selector.seed, selector.epoch, "workers", dist.rank()))
+
+    def __len__(self) -> int:
+        return self.selector.samples_of(self.selector.open_or_next, sharded=False)[0]
+
+    def __iter__(self) -> Iterator[int]:
+        self.selector.start_iteration()
+        return iter(self.selector.sampler("global", resumes=True, drop_last=self.drop_last))
+
+
+def loader_like(
+    stock: DataLoader[Any],
+    selector: Selector,
+    first: Callable[[], int],
+    drop_last: bool,
+) -> DataLoader[Any]:
+    """The Trainer's own loader with another order; it is still to be prepared by Accelerate.
+
+    The loader has its own generator, so that opening it does not move the random state that dropout draws
+    from: a resumed run opens it once more than an uninterrupted one.
+    """
+    generator = torch.Generator()
+    return DataLoader(
+        IdDataset(selector.dataset),
+        batch_size=selector.batch_size,
+        sampler=TrainerSampler(selector, generator, first, drop_last),
+        collate_fn=InputsCollate(stock.collate_fn),
+        drop_last=drop_last,
+        generator=generator,
+        **{name: getattr(stock, name) for name in _KEPT},
+    )
+
+
+def refuse_loader(stock: DataLoader[Any]) -> None:
+    """Raise where the Trainer's own order is not the random one that selection takes the place of."""
+    sampler = get_sampler(stock)
+    if not isinstance(sampler, RandomSampler) or sampler.replacement:
+        raise ValueError(
+            f"get_train_dataloader gives a loader with a {type(sampler).__name__}, whose order selection "
+            "would replace: leave the Trainer its random sampler."
+        )

@@ -1,0 +1,279 @@
+"""`SelectiveTrainer`, the mixin, and `make_selective`, which mixes it into a Trainer that is built."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from samplewise.integrations.transformers.calendar import by_calendar
+from samplewise.integrations.transformers.callback import SelectionCallback
+from samplewise.integrations.transformers.checkpoints import (
+    FILE,
+    checkpoints_in,
+    latest_complete_checkpoint,
+    read,
+)
+from samplewise.integrations.transformers.loading import IDS, WITHOUT_IDS
+from samplewise.integrations.transformers.refusals import refuse
+from samplewise.integrations.transformers.selection import PART, Selection, Settings
+from samplewise.integrations.transformers.sft import FusedLM, Heard
+from samplewise.scoring import Scoring
+from samplewise.selector import Selector
+
+if TYPE_CHECKING:
+    from transformers import Trainer as _Trainer
+else:
+    _Trainer = object
+
+__all__ = ["SelectiveTrainer", "make_selective"]
+
+T = TypeVar("T")
+
+
+class SelectiveTrainer(_Trainer):
+    """In front of a Trainer's class, lets a recipe choose what it trains on.
+
+    `class Mine(SelectiveTrainer, Trainer)`, then `Mine(model, args, ..., selection="eswp")`. The selector
+    is `trainer.selector`; each `train()` begins with a new one.
+
+    Args:
+        args: the Trainer's.
+        selection: a recipe's name, a `Policy`, or a method of one's own.
+        selection_seed: of every draw; None: `args.data_seed`, else `args.seed`.
+        selection_epochs: with `max_steps`, how many epochs to plan for; None: as many as ordinary training
+            takes for so many steps.
+        per_sample_loss: `f(outputs, inputs) -> (b,)` for models whose per-sample loss is not known.
+        scoring: how scores are computed.
+        kwargs: the Trainer's.
+    """
+
+    selection: Selection
+    # The loss is divided by the rows or tokens of the whole optimizer step, never by the micro-batches.
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        *args: Any,
+        selection: Any,
+        selection_seed: int | None = None,
+        selection_epochs: int | None = None,
+        per_sample_loss: Callable[[Any, dict[str, Any]], Tensor] | None = None,
+        scoring: Scoring | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.select_by(Settings(selection, selection_seed, selection_epochs, per_sample_loss, scoring))
+
+    def select_by(self, settings: Settings) -> None:
+        """Take up selection; once, on a Trainer that is built."""
+        selection = Selection(settings)
+        refuse(self)
+        selection.build(self, self.loss_owner(), super().get_train_dataloader())
+        self.selection = selection
+        self.add_callback(SelectionCallback(selection))
+
+    @property
+    def selector(self) -> Selector:
+        """The selector of this training: scores, ledger, progress."""
+        return self.selection.selector
+
+    def loss_owner(self) -> type:
+        """The class behind this one that defines `compute_loss`."""
+        order = type(self).__mro__
+        behind = order[order.index(SelectiveTrainer) + 1 :]
+        return next(owner for owner in behind if "compute_loss" in vars(owner))
+
+    # -------------------------------------------------------------------------------- training
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """The Trainer's, from a checkpoint that is whole.
+
+        Args:
+            resume_from_checkpoint: a checkpoint; True: the last complete one of `args.output_dir`.
+            args: the Trainer's.
+            kwargs: the Trainer's.
+
+        Raises:
+            ValueError: for a checkpoint that is torn, or of another recipe, seed or data set.
+        """
+        selection = self.selection
+        folder = self._folder_of(resume_from_checkpoint)
+        selection.resumed = None if folder is None else read(folder)
+        if folder is not None:  # a wrong checkpoint is refused before its weights are loaded
+            selection.build(self, self.loss_owner(), super().get_train_dataloader())
+        if self.args.save_total_limit == 1:
+            warnings.warn(
+                "save_total_limit=1 leaves no complete checkpoint while one is being written: set it to 2.",
+                stacklevel=2,
+            )
+        selection.pending = True
+        # The sampler begins at the first sample not trained on, so the Trainer has no batches to skip.
+        skip, self.args.ignore_data_skip = self.args.ignore_data_skip, True
+        try:
+            return super().train(folder, *args, **kwargs)
+        finally:
+            self.args.ignore_data_skip, selection.pending = skip, False
+
+    def _folder_of(self, given: str | bool | None) -> str | None:
+        if given is None or given is False:
+            return None
+        if given is not True:
+            return str(given)
+        output = str(self.args.output_dir)
+        if (last := latest_complete_checkpoint(output)) is None:
+            raise ValueError(f"{output} holds no complete checkpoint to resume from.")
+        newest = checkpoints_in(output)[0]
+        if Path(last) != newest:
+            warnings.warn(f"{newest} is not complete: resuming from {last}.", stacklevel=3)
+        return last
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The Trainer's own loader, in the selector's order and with ids in its batches."""
+        stock = super().get_train_dataloader()
+        if self.selection.pending:
+            self.selection.pending = False
+            self.selection.build(self, self.loss_owner(), stock)
+        loader: DataLoader[Any] = self.selection.loader(self, stock)
+        return loader
+
+    def set_initial_training_values(
+        self, args: Any, dataloader: DataLoader[Any]
+    ) -> tuple[int, int, int, int, int, int | None, int]:
+        """Lengths that no epoch exceeds; the Trainer freezes them before the first epoch is planned."""
+        selection, calendar = self.selection, self.selection.calendar
+        epochs, updates = selection.begin()
+        rows = self.get_total_train_batch_size(args)
+        samples = int(calendar.n * args.num_train_epochs) if args.max_steps <= 0 else calendar.total * rows
+        batches = max(1, calendar.batches(calendar.n))
+        return epochs, updates, calendar.n, samples, rows, batches, calendar.total
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """The Trainer's schedule, following the share of the training that is done.
+
+        One that was given, and kinds that are no function of the step, count as they do.
+        """
+        given = self.lr_scheduler is not None
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        if not given:
+            selection = self.selection
+            selection.follows = by_calendar(
+                scheduler,
+                lambda step: selection.calendar.scheduled_step(selection.selector, step),
+                lambda: selection.factor,
+            )
+        return scheduler
+
+    def save_model(self, output_dir: str | None = None, *args: Any, **kwargs: Any) -> None:
+        """The Trainer's; a checkpoint that is written over is no complete one until its end."""
+        if output_dir is not None and Path(output_dir).name.startswith("checkpoint-"):
+            self.selection.folder = Path(output_dir)
+            if self.args.should_save:
+                (self.selection.folder / FILE).unlink(missing_ok=True)
+        super().save_model(output_dir, *args, **kwargs)
+
+    # ------------------------------------------------------------------------------- each step
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Tensor | int | None]:
+        """The micro-batches of one optimizer step."""
+
+        def get(batches: Iterator[Any]) -> tuple[list[Any], Any]:
+            return super(SelectiveTrainer, self).get_batch_samples(batches, num_batches, device)
+
+        return self.selection.fetch(get, epoch_iterator, num_batches)
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
+        """The Trainer's, on the rows that are chosen."""
+        if IDS not in inputs or (PART not in inputs and len(inputs[IDS])):
+            raise RuntimeError(WITHOUT_IDS)
+        if not len(inputs[IDS]):
+            return torch.zeros((), device=self.args.device)
+        self.selection.narrowed = False
+        loss = super().training_step(model, inputs, *args, **kwargs)
+        if not self.selection.narrowed:
+            raise RuntimeError(
+                f"{type(self).__name__}.compute_loss did not call super().compute_loss, so nothing was "
+                "chosen: give the loss as per_sample_loss."
+            )
+        return loss
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """In training, the loss of the chosen rows, weighted; else the Trainer's own."""
+        if IDS not in inputs:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        selection = self.selection
+        raw: list[Any] = []
+
+        def forward(chosen: dict[str, Any]) -> Any:
+            if isinstance(selection.head, FusedLM):
+                heard = Heard(model)
+                super(SelectiveTrainer, self).compute_loss(
+                    cast(Any, heard), chosen, False, num_items_in_batch
+                )
+                seen = selection.head.read(heard.raw)
+            else:
+                seen = selection.head(model, chosen)
+            raw.append(seen.raw)
+            return seen
+
+        loss = selection.loss(self, dict(inputs), num_items_in_batch, forward)
+        return (loss, raw[0]) if return_outputs else loss
+
+
+def make_selective(
+    trainer: T,
+    selection: Any,
+    *,
+    seed: int | None = None,
+    epochs: int | None = None,
+    per_sample_loss: Callable[[Any, dict[str, Any]], Tensor] | None = None,
+    scoring: Scoring | None = None,
+) -> T:
+    """Let a recipe choose what a built Trainer trains on: the same object, with `SelectiveTrainer` mixed in.
+
+    Its class becomes a subclass of what it was, so everything that it is and does stays. The arguments are
+    those of `SelectiveTrainer`.
+
+    Args:
+        trainer: a `transformers.Trainer` or of a subclass.
+        selection: a recipe's name, a `Policy`, or a method of one's own.
+        seed: of every draw; None: `args.data_seed`, else `args.seed`.
+        epochs: with `max_steps`, how many epochs to plan for.
+        per_sample_loss: `f(outputs, inputs) -> (b,)` for models whose per-sample loss is not known.
+        scoring: how scores are computed.
+
+    Raises:
+        TypeError: for anything but a Trainer.
+        ValueError: for settings that selection cannot follow, and for a Trainer that selects already.
+    """
+    if not isinstance(trainer, transformers.Trainer):
+        raise TypeError(
+            f"trainer must be a transformers.Trainer that is built, got {type(trainer).__name__}."
+        )
+    if isinstance(trainer, SelectiveTrainer):
+        raise ValueError(f"this trainer selects already, by {trainer.selector.policy.name}: build a new one.")
+    before: type[Any] = type(trainer)
+    mixed: Any = trainer
+    mixed.__class__ = type(f"Selective{before.__name__}", (SelectiveTrainer, before), {})
+    try:
+        mixed.select_by(Settings(selection, seed, epochs, per_sample_loss, scoring))
+    except BaseException:
+        mixed.__class__ = before
+        raise
+    return trainer

@@ -1,0 +1,278 @@
+"""All that a selective Trainer knows beside the Trainer itself: selector, calendar, per-sample losses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from samplewise import dist
+from samplewise.dataset import length_of
+from samplewise.dealing import share_of
+from samplewise.integrations.transformers.calendar import Calendar
+from samplewise.integrations.transformers.heads import IGNORED, Head, Seen
+from samplewise.integrations.transformers.loading import IDS, WITHOUT_IDS, loader_like, refuse_loader
+from samplewise.integrations.transformers.refusals import head_for, refuse, refuse_other_loss
+from samplewise.outputs import Batch, Outputs
+from samplewise.scoring import Scoring
+from samplewise.selector import Selector
+
+__all__ = ["PART", "Part", "Selection", "Settings"]
+
+PART = "samplewise_part"
+"""The name under which a micro-batch carries its part of the optimizer step."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for."""
+
+    policy: Any
+    seed: int | None = None
+    epochs: int | None = None
+    per_sample_loss: Callable[[Any, dict[str, Any]], Tensor] | None = None
+    scoring: Scoring | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a micro-batch is of the optimizer step it belongs to; no tuple, which the Trainer rebuilds."""
+
+    share: float
+    """Of the step's rows, padding left out."""
+    parts: int
+    """Micro-batches of the step."""
+    real: int | None
+    """Rows of this process that are no padding, where Accelerate padded; they come first."""
+
+
+class Selection:
+    """One Trainer's selector and how it is used; built anew for every `train()`."""
+
+    selector: Selector
+    calendar: Calendar
+    head: Head
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.first = 0
+        """The selector's epoch when the Trainer's is 0."""
+        self.resumed: tuple[dict[str, Any], int] | None = None
+        self.pending = False
+        """Whether a training has begun that this has not been built for."""
+        self.folder: Path | None = None
+        """Of the checkpoint that is being written."""
+        self.narrowed = False
+        self.checked = False
+        """Whether the per-sample losses were held against the model's own loss."""
+        self.factor = 1.0
+        """What the learning rate is multiplied by just now, for methods that ask for it."""
+        self.follows = False
+        """Whether the learning rate follows the training's progress."""
+        self._waited, self._rows, self._plain = 0.0, 0, True
+
+    # -------------------------------------------------------------------------------- building
+
+    def build(self, trainer: Any, owner: type, stock: DataLoader[Any]) -> None:
+        """Refuse what cannot work, and begin: a new selector, at the checkpoint's state if one is resumed."""
+        args, settings = trainer.args, self.settings
+        refuse(trainer)
+        refuse_loader(stock)
+        if settings.epochs is not None and args.max_steps <= 0:
+            raise ValueError(
+                "epochs goes with max_steps: without it num_train_epochs says how many there are."
+            )
+        self.head = head_for(trainer, owner, settings.per_sample_loss)
+        self.calendar = Calendar(
+            n=length_of(stock.dataset),
+            rows=args.train_batch_size * args.world_size,
+            accumulate=args.gradient_accumulation_steps,
+            drop_last=args.dataloader_drop_last,
+            epochs=args.num_train_epochs,
+            max_steps=args.max_steps if args.max_steps > 0 else None,
+            planned_epochs=settings.epochs,
+        )
+        own_seed = args.seed if args.data_seed is None else args.data_seed
+        self.selector = Selector(
+            settings.policy,
+            stock.dataset,
+            lambda inputs: self.look(trainer, inputs),
+            model=trainer.model,
+            epochs=self.calendar.selection_epochs,
+            batch_size=args.train_batch_size,
+            seed=own_seed if settings.seed is None else settings.seed,
+            scoring=settings.scoring,
+        )
+        self.selector.collate = stock.collate_fn
+        self.wait_for_everyone = trainer.accelerator.wait_for_everyone
+        self.first, self.factor, self.checked = 0, 1.0, False
+        if self.resumed is not None:
+            self.selector.load_state_dict(self.resumed[0])
+            position = self.selector.position()
+            if position["done"]:  # the saved learning rate has it in it
+                self.factor = self.selector.lr_factor(position["epoch"])
+
+    def loader(self, trainer: Any, stock: DataLoader[Any]) -> Any:
+        """The Trainer's loader in the selector's order, prepared by Accelerate."""
+        drop_last = trainer.args.dataloader_drop_last
+        return trainer.accelerator.prepare(loader_like(stock, self.selector, lambda: self.first, drop_last))
+
+    def begin(self) -> tuple[int, int]:
+        """Epochs and optimizer steps of an epoch as the Trainer is to count them.
+
+        It takes a resumed run's epoch to be steps made // steps of an epoch, which shorter epochs make too
+        small: so its epochs are numbered from there, and `first` is the difference.
+        """
+        if self.resumed is None:
+            return self.selector.epochs, self.calendar.whole
+        step = self.resumed[1]
+        counted = step // self.calendar.whole
+        epoch, made, planned = self.calendar.epoch_of(self.selector)
+        epoch += made == planned > 0
+        self.first = epoch - counted
+        if self.calendar.last_step(self.selector, step) <= step:
+            if epoch == self.selector.epochs:
+                self.selector.set_epoch(epoch)
+            return counted, self.calendar.whole
+        return self.selector.epochs - self.first, self.calendar.whole
+
+    # ------------------------------------------------------------------------------- each step
+
+    def fetch(
+        self, get: Callable[[Iterator[Any]], tuple[list[Any], Any]], batches: Iterator[Any], size: int
+    ) -> tuple[list[Any], Any]:
+        """The micro-batches of one optimizer step, each with its part of it.
+
+        Args:
+            get: how the Trainer takes them from an iterator and counts their tokens.
+            batches: the epoch's.
+            size: how many the Trainer wants. An epoch shorter than it thinks may have fewer; it makes the
+                optimizer step only after that many, so the missing ones come first, without rows.
+        """
+        begun = time.perf_counter()
+        totals: list[tuple[int, int | None]] = []
+        group, items = get(self._marking(batches, totals))
+        rows = sum(total for total, _ in totals)
+        for batch, (total, real) in zip(group, totals, strict=True):
+            batch[PART] = Part(total / max(1, rows), len(group), real)
+        if 0 < len(group) < size:
+            group = [_empty(group[0])] * (size - len(group)) + group
+        self._waited += time.perf_counter() - begun
+        return group, items
+
+    def _marking(self, batches: Iterator[Any], totals: list[tuple[int, int | None]]) -> Iterator[Any]:
+        """Pass batches on, noting their rows on all processes; padding is taken out of the tokens."""
+        position, world = self.selector.position(), dist.world()
+        left = self.selector.samples_of(position["epoch"], sharded=False)[0] - position["done"]
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            if IDS not in batch:
+                raise RuntimeError(WITHOUT_IDS)
+            b = len(batch[IDS])
+            share = (
+                share_of(left, self.calendar.rows // world, dist.rank(), world, False) if world > 1 else None
+            )
+            left -= b * world
+            if share is None:
+                totals.append((b * world, None))
+            else:
+                totals.append((share.total, min(share.mine, b)))
+                if self.head.by_tokens:
+                    batch["labels"] = batch["labels"].clone()
+                    batch["labels"][share.mine :] = IGNORED
+            yield batch
+
+    def look(self, trainer: Any, inputs: Any) -> Outputs:
+        """The forward of scoring and of passes, by the model itself: no gradient is to be averaged."""
+        with trainer.compute_loss_context_manager():
+            return self.head(trainer.model, dict(inputs)).outputs
+
+    def loss(
+        self,
+        trainer: Any,
+        inputs: dict[str, Any],
+        items: Any,
+        forward: Callable[[dict[str, Any]], Seen],
+    ) -> Tensor:
+        """The micro-batch's loss, to be back-propagated as it is.
+
+        Args:
+            trainer: for the number of processes its counts are over.
+            inputs: of all rows, with ids and part.
+            items: trained tokens of the optimizer step, as the Trainer counts them.
+            forward: runs the training forward on the chosen rows.
+        """
+        ids, part = inputs.pop(IDS), inputs.pop(PART)
+        if not self.checked:
+            refuse_other_loss(trainer, self.head, inputs)
+            self.checked = True
+        tokens = _tokens(inputs) if self.head.by_tokens else None
+        batch = self.selector.narrow(Batch(ids, inputs))
+        self.narrowed = True
+        self._rows += len(ids)
+        self._plain = self._plain and len(batch.ids) == len(ids)
+        seen = forward(batch.data)
+        if tokens is None:
+            loss: Tensor = self.selector.reduce(seen.outputs) * part.share
+            return loss
+        return self._by_tokens(trainer, seen, tokens, items, part)
+
+    def _by_tokens(self, trainer: Any, seen: Seen, tokens: Tensor, items: Any, part: Part) -> Tensor:
+        """The mean over tokens, scaled to the step that all rows would make."""
+        weights = self.selector.weigh(seen.outputs)
+        losses = seen.outputs.loss
+        if part.real is not None:
+            # The processes' gradients are averaged over rows; here tokens count, and `items` has all of them.
+            real = min(part.real, len(losses))
+            weights = weights * (dist.total(real) / (len(losses) * dist.world()))
+        of = seen.tokens
+        if of is None:
+            raise RuntimeError("a head by tokens gave no tokens.")
+        mean = (weights * losses * of).sum() / of.sum().clamp(min=1)
+        if items is None:
+            return mean / part.parts
+        processes = trainer.accelerator.num_processes if trainer.args.average_tokens_across_devices else 1
+        part_of_step: Tensor = tokens * processes / torch.as_tensor(items, device=mean.device).clamp(min=1)
+        return mean * part_of_step
+
+    # --------------------------------------------------------------------------------- account
+
+    def seconds_aside(self) -> float:
+        """Seconds that the selector has entered itself."""
+        seconds = self.selector.ledger.seconds
+        return seconds["scoring"] + seconds["selecting"]
+
+    def account(self, worked: float) -> None:
+        """Enter an optimizer step of so many seconds, without scoring and selecting."""
+        ledger = self.selector.ledger
+        ledger.seconds["data"] += self._waited
+        ledger.seconds["training"] += worked
+        if self._plain:
+            ledger.plain_seconds += self._waited + worked
+            ledger.plain_samples += self._rows
+        self._waited, self._rows, self._plain = 0.0, 0, True
+
+
+def _tokens(inputs: dict[str, Any]) -> Tensor:
+    """Trained tokens of all rows."""
+    tokens: Tensor = inputs["labels"][..., 1:].ne(IGNORED).sum()
+    return tokens
+
+
+def _empty(batch: Any) -> dict[str, Any]:
+    """A micro-batch without rows, of the same fields."""
+    b = len(batch[IDS])
+    return {
+        name: value[:0]
+        for name, value in batch.items()
+        if isinstance(value, Tensor) and value.ndim and len(value) == b
+    }

@@ -1,0 +1,43 @@
+"""Several processes in a gloo group, for tests: what each of them returns, or the first error of them."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as c10d
+import torch.multiprocessing as mp
+
+
+def _work(rank, work, worlds, folder, seconds):
+    torch.set_num_threads(1)
+    for world in worlds:
+        if rank >= world:
+            continue
+        c10d.init_process_group(
+            "gloo",
+            init_method=f"file://{folder}/{world}",
+            rank=rank,
+            world_size=world,
+            timeout=timedelta(seconds=seconds),
+        )
+        try:
+            found = work(rank, world)
+            c10d.barrier()  # who leaves first may cut the other's last exchange off
+        finally:
+            c10d.destroy_process_group()
+        torch.save(found, Path(folder, f"{rank} of {world}.pt"))
+
+
+def on_ranks(work, worlds, folder, seconds=60):
+    """What `work(rank, world)` returns on each rank of groups of these sizes, one after the other, by size.
+
+    The same processes make up every group, since starting them takes longest. An error in one of them is
+    raised here with its traceback, and the others are stopped.
+    """
+    mp.spawn(_work, args=(work, worlds, str(folder), seconds), nprocs=max(worlds))
+    return {
+        world: [
+            torch.load(Path(folder, f"{rank} of {world}.pt"), weights_only=False) for rank in range(world)
+        ]
+        for world in worlds
+    }
