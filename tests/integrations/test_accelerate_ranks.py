@@ -1,0 +1,218 @@
+"""Accelerate on two processes: one plan, the gradient of one process, and a resumed run that is the same."""
+
+import os
+import socket
+import traceback
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from accelerate import Accelerator, DataLoaderConfiguration
+from torch import nn
+
+import samplewise as sw
+from samplewise.integrations.accelerate import prepare
+
+N, EPOCHS, BATCH = 45, 4, 8
+EPOCH_LEVEL = ["full", "infobatch", "ucb", "kakurenbo"]
+BATCH_LEVEL = ["loss_sampling", "eswp"]
+
+
+class Numbered(torch.utils.data.Dataset):
+    """Each sample carries its id."""
+
+    def __init__(self):
+        rng = torch.Generator().manual_seed(0)
+        self.x = torch.randn(N, 4, generator=rng)
+        self.targets = torch.arange(N) % 3
+
+    def __len__(self):
+        return N
+
+    def __getitem__(self, i):
+        return self.x[i], self.targets[i], i
+
+
+def policy_of(name):
+    if name == "ucb":
+        return sw.recipes.ucb(keep=0.6, period=2)
+    return sw.recipes.kakurenbo(keep=0.7) if name == "kakurenbo" else sw.recipes.get(name)()
+
+
+def built(method, accelerator, **arguments):
+    torch.manual_seed(0)
+    model = nn.Linear(4, 3).double()  # so that sums in another order stay equal
+    model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.5))
+
+    def forward(data):
+        logits = model(data[0].double())
+        loss = nn.functional.cross_entropy(logits, data[1], reduction="none")
+        return sw.Outputs(loss, logits, data[1])
+
+    each = 2 * BATCH // accelerator.num_processes
+    selector = sw.Selector(
+        policy_of(method), Numbered(), forward, model=model, epochs=EPOCHS, batch_size=each
+    )
+    return selector, prepare(selector, accelerator, **arguments), model, optimizer
+
+
+def trained(accelerator, selector, loader, model, optimizer, stop=None):
+    """Per epoch its plan, and per step the ids of this process and the rows it trained on; then weights."""
+    told = []
+    for epoch in range(selector.epoch, EPOCHS):
+        told.append(([], []))
+        for step, batch in enumerate(loader):
+            assert batch.data[2].tolist() == batch.ids.tolist()
+            before = selector.ledger.samples_backpropagated
+            accelerator.backward(selector.loss(batch))
+            optimizer.step()
+            optimizer.zero_grad()
+            told[-1][0].extend(selector.plan(epoch).ids.tolist() if not step else [])
+            told[-1][1].append((batch.ids.tolist(), selector.ledger.samples_backpropagated - before))
+            if stop == (epoch, step):
+                return told, None
+    weights = [value.tolist() for value in accelerator.unwrap_model(model).state_dict().values()]
+    return told, weights
+
+
+def refusals():
+    """What is said of settings under which processes would get other batches than the selector counts."""
+    said = []
+    for setting in ({"split_batches": True}, {"even_batches": False}):
+        accelerator = Accelerator(cpu=True, dataloader_config=DataLoaderConfiguration(**setting))
+        try:
+            built("full", accelerator)
+        except ValueError as error:
+            said.append(str(error))
+    return said
+
+
+def two(folder):
+    """All that one process of two does."""
+    accelerator = Accelerator(cpu=True)
+    assert accelerator.num_processes == 2
+    told = {name: trained(accelerator, *built(name, accelerator, name=name)) for name in EPOCH_LEVEL}
+    for name in BATCH_LEVEL:
+        told[name] = trained(accelerator, *built(name, accelerator, name=name))
+    told["dropped"] = trained(accelerator, *built("infobatch", accelerator, name="dropped", drop_last=True))
+    for name in ("infobatch", "eswp"):
+        saving = Accelerator(cpu=True)
+        begun = trained(saving, *built(name, saving), stop=(1, 0))
+        saving.save_state(f"{folder}/{name}")
+        loading = Accelerator(cpu=True)
+        run = built(name, loading)
+        loading.load_state(f"{folder}/{name}")
+        told[f"resumed {name}"] = begun[0], trained(loading, *run)
+    told["refused"] = refusals()
+    return told
+
+
+def work(rank, port, folder, queue):
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    try:
+        queue.put((rank, two(folder)))
+    except BaseException:
+        queue.put((rank, traceback.format_exc()))
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the processes save."""
+    return tmp_path_factory.mktemp("states")
+
+
+@pytest.fixture(scope="module")
+def both(folder):
+    """What both processes tell."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = mp.get_context("spawn")
+    queue = context.Queue()
+    arguments = [(rank, port, str(folder), queue) for rank in (0, 1)]
+    workers = [context.Process(target=work, args=given, daemon=True) for given in arguments]
+    for worker in workers:
+        worker.start()
+    told = dict(queue.get(timeout=300) for _ in workers)
+    for worker in workers:
+        worker.join(30)
+    assert not [report for report in told.values() if isinstance(report, str)], told
+    return told[0], told[1]
+
+
+@pytest.mark.parametrize("name", EPOCH_LEVEL)
+def test_two_processes_plan_and_step_as_one_with_the_double_batch(both, name):
+    accelerator = Accelerator(cpu=True)
+    alone, weights = trained(accelerator, *built(name, accelerator))
+    for epoch, (plan, steps) in enumerate(alone):
+        shares = [rank[name][0][epoch] for rank in both]
+        assert shares[0][0] == shares[1][0] == plan
+        assert len(shares[0][1]) == len(shares[1][1]) == len(steps)
+        for (ids, rows), first, second in zip(steps, shares[0][1], shares[1][1], strict=True):
+            assert (first[0] + second[0])[: len(ids)] == ids  # padding comes after
+            assert first[1] + second[1] == rows
+    assert both[0][name][1] == both[1][name][1]
+    torch.testing.assert_close(
+        [torch.tensor(value) for value in both[0][name][1]],
+        [torch.tensor(value) for value in weights],
+        rtol=1e-6,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("name", BATCH_LEVEL)
+def test_each_process_narrows_its_own_batch_and_the_weights_stay_one(both, name):
+    first, second = both[0][name], both[1][name]
+    assert first[1] == second[1]
+    for (plan, mine), (same, others) in zip(first[0], second[0], strict=True):
+        assert plan == same
+        for (ids, rows), (other_ids, other_rows) in zip(mine[:-1], others[:-1], strict=True):
+            assert not set(ids) & set(other_ids)
+            assert rows == other_rows <= len(ids) == BATCH
+    assert any(rows < len(ids) for _, steps in first[0] for ids, rows in steps)
+
+
+def test_drop_last_drops_what_is_no_whole_round(both):
+    for rank in both:
+        for plan, steps in rank["dropped"][0]:
+            assert [len(ids) for ids, _ in steps] == [BATCH] * (len(plan) // (2 * BATCH))
+
+
+def without_padding(rank, epochs):
+    """Per epoch and step the ids that are this process's own; on resume the padding is other ids."""
+    own = []
+    for plan, steps in epochs:
+        left = [len(plan) - 2 * BATCH * step - BATCH * rank for step in range(len(steps))]
+        own.append([(ids[: max(0, most)], rows) for most, (ids, rows) in zip(left, steps, strict=True)])
+    return own
+
+
+@pytest.mark.parametrize("name", ["infobatch", "eswp"])
+def test_a_resumed_run_of_two_is_the_uninterrupted_one(both, name):
+    for rank, told in enumerate(both):
+        whole, weights = told[name]
+        begun, (rest, resumed) = told[f"resumed {name}"]
+        joined = [*begun[:-1], (rest[0][0], begun[-1][1] + rest[0][1]), *rest[1:]]
+        assert [plan for plan, _ in joined] == [plan for plan, _ in whole]
+        assert without_padding(rank, joined) == without_padding(rank, whole)
+        assert resumed == weights
+
+
+def test_a_run_of_two_goes_on_with_one(both, folder):
+    accelerator = Accelerator(cpu=True)
+    run = built("infobatch", accelerator)
+    accelerator.load_state(folder / "infobatch")
+    rest, _ = trained(accelerator, *run)
+    begun = [told["resumed infobatch"][0][1][1] for told in both]
+    shown = [ids for steps in (*begun, rest[0][1]) for ids, _ in steps]
+    assert sorted(i for ids in shown for i in ids) == rest[0][0] == both[0]["infobatch"][0][1][0]
+
+
+def test_settings_that_deal_otherwise_are_refused_by_name(both):
+    split, uneven = both[0]["refused"]
+    assert "split_batches=True" in split
+    assert "even_batches=False" in uneven
