@@ -278,19 +278,6 @@ def test_evaluating_neither_selects_nor_counts(tmp_path):
     assert trainer.predict(classes(5)).predictions.shape == (5, 3)
 
 
-def test_training_again_begins_with_a_new_selector(tmp_path):
-    trainer = selective(tmp_path, "infobatch")
-    first = trained_ids(trainer)
-    ledger = trainer.selector.ledger
-    trainer.model = trainer.model_wrapped = bert()
-    trainer.optimizer = None
-    again = trained_ids(trainer)
-    assert again[: len(first)] == first
-    assert trainer.selector.ledger is not ledger
-    assert trainer.selector.epoch == 3
-    assert not trainer.args.ignore_data_skip
-
-
 def test_the_ledger_has_the_time_of_every_stage(tmp_path):
     trainer = selective(tmp_path, "eswp")
     trainer.train()
@@ -403,10 +390,4 @@ def test_a_loss_put_in_the_place_of_ours_is_noticed(tmp_path):
 
     trainer = built(tmp_path, kind=Other, extra={"selection": "eswp"})
     with pytest.raises(RuntimeError, match=r"did not call super\(\).compute_loss, so nothing was chosen"):
-        trainer.train()
-
-
-def test_save_total_limit_1_is_warned_of(tmp_path):
-    trainer = selective(tmp_path, "full", num_train_epochs=1, save_total_limit=1)
-    with pytest.warns(UserWarning, match="save_total_limit=1 leaves no complete checkpoint"):
         trainer.train()

@@ -249,3 +249,22 @@ def test_a_checkpoint_that_is_written_over_is_not_complete_meanwhile(checkpoints
         ValueError, match=r"checkpoint-5 cannot be resumed: it has no samplewise\.safetensors"
     ):
         trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
+
+
+def test_training_again_begins_with_a_new_selector(tmp_path):
+    trainer = selective(tmp_path, "infobatch")
+    first = trained_ids(trainer)
+    ledger = trainer.selector.ledger
+    trainer.model = trainer.model_wrapped = bert()
+    trainer.optimizer = None
+    again = trained_ids(trainer)
+    assert again[: len(first)] == first
+    assert trainer.selector.ledger is not ledger
+    assert trainer.selector.epoch == 3
+    assert not trainer.args.ignore_data_skip
+
+
+def test_save_total_limit_1_is_warned_of(tmp_path):
+    trainer = selective(tmp_path, "full", num_train_epochs=1, save_total_limit=1)
+    with pytest.warns(UserWarning, match="save_total_limit=1 leaves no complete checkpoint"):
+        trainer.train()
