@@ -328,6 +328,7 @@ class Selector(StepCalls):
             "seed": self.seed,
             "world": dist.world(),
             "done": self._done,
+            "drop_last": self._drop_last,
             "batches": self._batches,
             "samples": self._samples,
             "counted": self._counted,
@@ -348,6 +349,7 @@ class Selector(StepCalls):
             self._ledger.rescale(state["world"] / world)
             self._samples = self._done // world
             self._counted = round(self._counted * state["world"] / world)
+        self._drop_last = state["drop_last"]
         if self.batch_size is not None:  # which may be another one than before
             self._batches = -(-self._samples // self.batch_size)
         self._scored = {name: dict(spent) for name, spent in state["scored"].items()}

@@ -1,6 +1,8 @@
 """Accelerate: the choices and weights of the plain loop, also resumed, accumulated and in bf16."""
 
+import gc
 import pickle
+import weakref
 
 import pytest
 import torch
@@ -282,3 +284,30 @@ def test_our_own_loader_is_no_loader_for_accelerate_and_says_so():
         RuntimeError, match=r"For Accelerate use samplewise\.integrations\.accelerate\.prepare"
     ):
         next(iter(accelerator.prepare(selector.loader())))
+
+
+def references_of_a_prepared_pair():
+    accelerator, net = Accelerator(cpu=True), Net()
+
+    def forward(batch):
+        with accelerator.autocast():
+            return forward_of(net)(batch)
+
+    selector, _ = make("infobatch", model=net, forward=forward)
+    prepare(selector, accelerator)
+    return weakref.ref(accelerator), weakref.ref(selector)
+
+
+def test_a_selector_whose_forward_uses_the_accelerator_is_freed_with_it():
+    gone = references_of_a_prepared_pair()
+    gc.collect()
+    assert [reference() for reference in gone] == [None, None]
+
+
+def test_a_second_name_for_one_selector_is_refused():
+    accelerator = Accelerator(cpu=True)
+    selector, _ = make("infobatch")
+    prepare(selector, accelerator)
+    prepare(selector, accelerator, num_workers=1)
+    with pytest.raises(ValueError, match=r"saved as samplewise\.pt already, not as other\.pt"):
+        prepare(selector, accelerator, name="other")

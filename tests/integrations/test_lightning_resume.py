@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import samplewise as sw
+from samplewise.integrations.lightning import SelectionCallback
 from tests.integrations.lightning_toys import (
     GROWS,
     RECIPES,
@@ -205,3 +206,19 @@ def test_two_processes_share_a_plan_without_a_common_sample_and_resume(tmp_path)
             for name, tensor in told["weights"].items()
             if "running" not in name
         )
+
+
+def test_two_callbacks_are_refused_by_name():
+    net = Net()
+    selector = select(RECIPES["infobatch"], net)
+    trainer = trainer_for(selector)
+    trainer.callbacks.append(SelectionCallback(selector))  # past Lightning's own check of its argument
+    with pytest.raises(ValueError, match="has several SelectionCallbacks"):
+        trainer.fit(net, selector.loader())
+
+
+def test_a_selector_that_has_trained_all_its_epochs_is_refused():
+    net = Net(dropout=0.0)
+    selector = fit(RECIPES["infobatch"], net)
+    with pytest.raises(ValueError, match="the Selector has trained all its 4 epochs"):
+        trainer_for(selector).fit(net, selector.loader())

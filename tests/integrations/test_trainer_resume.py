@@ -268,3 +268,23 @@ def test_save_total_limit_1_is_warned_of(tmp_path):
     trainer = selective(tmp_path, "full", num_train_epochs=1, save_total_limit=1)
     with pytest.warns(UserWarning, match="save_total_limit=1 leaves no complete checkpoint"):
         trainer.train()
+
+
+def test_a_changed_byte_in_the_selectors_file_is_refused(tmp_path):
+    trainer = selective(tmp_path, "infobatch", save_strategy="steps", save_steps=3)
+    trainer.train()
+    older, newer = tmp_path / "checkpoint-6", tmp_path / "checkpoint-9"
+    file = newer / "samplewise.safetensors"
+    whole = file.read_bytes()
+    for place in (-1, -9, len(whole) // 2):
+        spoilt = bytearray(whole)
+        spoilt[place] ^= 0x40
+        file.write_bytes(spoilt)
+        again = selective(tmp_path, "infobatch")
+        with pytest.raises(
+            ValueError, match=r"checkpoint-9 cannot be resumed: samplewise\.safetensors is damaged"
+        ):
+            again.train(resume_from_checkpoint=str(newer))
+        assert str(newer) != latest_complete_checkpoint(tmp_path)
+    file.write_bytes(whole)
+    assert older.exists()

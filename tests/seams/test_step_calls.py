@@ -185,3 +185,14 @@ def test_a_loader_that_somebody_else_takes_apart_says_so():
     foreign = torch.utils.data.DataLoader(loader.dataset, sampler=loader.sampler, batch_size=8)
     with pytest.raises(RuntimeError, match=r"selector\.loader\(\) was taken apart"):
         next(iter(foreign))
+
+
+def test_progress_is_right_at_once_after_loading_also_with_drop_last():
+    selector, _ = make("full", epochs=2, batch_size=7)
+    batches = iter(selector.loader(drop_last=True))
+    for _ in range(3):
+        selector.loss(next(batches))
+    assert selector.progress == 3 / (N // 7) / 2
+    other, _ = make("full", epochs=2, batch_size=7)
+    other.load_state_dict(selector.state_dict())
+    assert other.progress == selector.progress

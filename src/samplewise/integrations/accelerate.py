@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from samplewise import dist, saving
 from samplewise.integrations.wrapped import Wrapped, bare
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AcceleratedLoader", "prepare"]
 
-_saved: WeakKeyDictionary[Any, dict[str, Selector]] = WeakKeyDictionary()
-"""What each accelerator saves and restores, by the name of the file."""
+_saved: WeakKeyDictionary[Any, WeakValueDictionary[str, Selector]] = WeakKeyDictionary()
+"""What each accelerator saves and restores, by the name of the file; its hooks keep the selectors."""
 
 
 def prepare(
@@ -102,9 +102,14 @@ def _save_with(accelerator: Accelerator, selector: Selector, name: str) -> None:
 
     Not by `register_for_checkpointing`, whose files Accelerate unpickles whatever they contain.
     """
-    registered = _saved.setdefault(accelerator, {})
-    if selector in registered.values():  # another loader of it, with other workers
-        return
+    registered = _saved.setdefault(accelerator, WeakValueDictionary())
+    for before, known in registered.items():
+        if known is selector:  # another loader of it, with other workers
+            if name != before:
+                raise ValueError(
+                    f"this selector is saved as {before}.pt already, not as {name}.pt: leave name out."
+                )
+            return
     if name in registered:
         raise ValueError(
             f"this Accelerator saves another selector as {name}.pt: give prepare(..., name=...) its own name."

@@ -15,6 +15,13 @@ def refuse_settings(trainer: Any, selector: Selector) -> None:
     Raises:
         ValueError: naming the argument of the Trainer, what it is and what it must be.
     """
+    if sum(name == "SelectionCallback" for name in map(_name, trainer.callbacks)) > 1:
+        raise ValueError("Trainer(callbacks=...) has several SelectionCallbacks: one selects for a training.")
+    if selector.epoch == selector.epochs and trainer.ckpt_path is None:
+        raise ValueError(
+            f"the Selector has trained all its {selector.epochs} epochs: build a new one to train again, "
+            "or one of more epochs and give ckpt_path to go on."
+        )
     if trainer.fast_dev_run:
         raise ValueError(
             f"Trainer(fast_dev_run={trainer.fast_dev_run}) cuts the training, and selection needs all of it. "
@@ -46,6 +53,10 @@ def refuse_settings(trainer: Any, selector: Selector) -> None:
             "Trainer(use_distributed_sampler=True), its default, would replace the Selector's sampler, which "
             "deals the plan to the processes itself: give Trainer(use_distributed_sampler=False)."
         )
+
+
+def _name(callback: Any) -> str:
+    return type(callback).__name__
 
 
 def refuse_passes_without_hooks(selector: Selector, owners: list[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -32,7 +33,8 @@ def write(folder: str | Path, state: dict[str, Any], step: int) -> None:
     folder = Path(folder)
     tensors: dict[str, Tensor] = {}
     content = {"step": step, "state": _plain(state, tensors, "state"), "files": _files(folder)}
-    metadata = {"format": _FORMAT, "samplewise": json.dumps(content)}
+    told = json.dumps(content)
+    metadata = {"format": _FORMAT, "samplewise": told, "sha256": _digest(told, tensors)}
     with replacing(folder / FILE) as file:
         file.write(save(tensors, metadata))
 
@@ -83,6 +85,10 @@ def _broken(folder: Path) -> str | None:
     try:
         with safe_open(folder / FILE, framework="pt") as file:
             content = _content(file)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            metadata = file.metadata()
+            if metadata["sha256"] != _digest(metadata["samplewise"], tensors):
+                raise ValueError("it does not agree with its digest")
     except (SafetensorError, ValueError, KeyError) as error:
         return f"{FILE} is damaged ({error})"
     for name, size in content["files"].items():
@@ -99,6 +105,14 @@ def _content(file: Any) -> dict[str, Any]:
         raise ValueError(f"its format is {metadata.get('format')}, not {_FORMAT}")
     content: dict[str, Any] = json.loads(metadata["samplewise"])
     return content
+
+
+def _digest(told: str, tensors: dict[str, Tensor]) -> str:
+    """Of all that our file holds."""
+    digest = hashlib.sha256(told.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _files(folder: Path) -> dict[str, int]:

@@ -131,7 +131,7 @@ def head_of(model: nn.Module, smoothing: float) -> Head | None:
     """The per-sample losses of a transformers model whose loss is known; None for others."""
     base = base_of(model)
     config = getattr(base, "config", None)
-    known = LOSS_MAPPING.get(getattr(base, "loss_type", None) or "")
+    known = LOSS_MAPPING.get(getattr(base, "loss_type", None) or _kind(base))
     # A loss that the user put in its place, or a term for the balance of experts, would be lost.
     if config is None or known is None or getattr(base, "loss_function", known) is not known:
         return None
@@ -142,6 +142,11 @@ def head_of(model: nn.Module, smoothing: float) -> Head | None:
     if known is ForCausalLMLoss and not config.is_encoder_decoder and not balanced:
         return CausalLM(smoothing)
     return None
+
+
+def _kind(base: nn.Module) -> str:
+    """The loss of the older names, such as GPT2LMHeadModel; their own loss is compared before it counts."""
+    return "ForCausalLM" if type(base).__name__.endswith("LMHeadModel") else ""
 
 
 def _without_labels(inputs: Mapping[str, Any]) -> dict[str, Any]:
