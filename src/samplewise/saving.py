@@ -99,19 +99,20 @@ def _is_whole(file: BinaryIO) -> bool:
 class _Hashed:
     """What torch writes to: passes all on and digests it.
 
-    A failure is kept and not raised, because torch would hide it behind an error of its own.
+    A failure, and what a signal handler raises here, is kept for the end: on its way through torch's
+    writer it would become an error of another kind.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.digest = file, hashlib.sha256()
-        self.failure: OSError | None = None
+        self.failure: BaseException | None = None
 
     def write(self, content: Any) -> int:
         if self.failure is None:
-            self.digest.update(content)
             try:
+                self.digest.update(content)
                 self.file.write(content)
-            except OSError as error:
+            except BaseException as error:
                 self.failure = error
         return len(content)
 

@@ -1,6 +1,7 @@
 """Checkpoints are whole or absent, notice every changed byte, and are read without running anything."""
 
 import hashlib
+import itertools
 import os
 import pickle
 import subprocess
@@ -167,6 +168,25 @@ def test_an_interrupt_in_the_middle_leaves_the_file_before_and_nothing_else(tmp_
     monkeypatch.setattr(torch, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
         saving.save(path, {"step": 2})
+    assert saving.load(path) == {"step": 1}
+    only(tmp_path, "checkpoint.pt")
+
+
+def test_what_a_signal_handler_raises_while_torch_writes_stays_what_it_is(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    saving.save(path, {"step": 1})
+    calls = itertools.count(1)
+
+    class Digest:
+        def update(self, content):
+            if next(calls) == 5:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(hashlib, "sha256", Digest)
+    with pytest.raises(KeyboardInterrupt):
+        saving.save(path, {"step": 2})
+    monkeypatch.undo()
+    assert next(calls) == 6  # torch wrote on, into nothing
     assert saving.load(path) == {"step": 1}
     only(tmp_path, "checkpoint.pt")
 
