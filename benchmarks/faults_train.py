@@ -265,7 +265,7 @@ def run(framework: str, job: Job) -> None:
 
 FRAMEWORKS = {"plain loop": plain, "Lightning": lightning, "Trainer": trainer, "Accelerate": accelerated}
 MODULES = {
-    "": ("torch._dynamo", "torchdata.stateful_dataloader"),  # which others import at first use
+    "": ("torch._dynamo",),  # which others import at first use
     "plain loop": (),
     "Lightning": ("lightning.pytorch", "samplewise.integrations.lightning"),
     "Trainer": ("transformers.trainer", "samplewise.integrations.transformers"),

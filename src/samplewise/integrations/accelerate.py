@@ -20,7 +20,7 @@ _saved: WeakKeyDictionary[Any, WeakValueDictionary[str, Selector]] = WeakKeyDict
 
 
 def prepare(
-    selector: Selector, accelerator: Accelerator, *, name: str = "samplewise", **arguments: Any
+    selector: Selector, accelerator: Accelerator, *, name: str | None = None, **arguments: Any
 ) -> AcceleratedLoader:
     """The selector's loader, sharded and placed by Accelerate; `save_state` and `load_state` then cover it.
 
@@ -32,7 +32,8 @@ def prepare(
         selector: built with a data set and the batch size of one process.
         accelerator: its processes deal whole batches in turns; `split_batches` (where there are several
             processes), `dispatch_batches` and `use_stateful_dataloader` are refused.
-        name: of the file in the checkpoint, NAME.pt; each selector of an accelerator needs its own.
+        name: of the file in the checkpoint, NAME.pt; each selector of an accelerator needs its own. None:
+            the one it has already, else `samplewise`.
         arguments: DataLoader's own: `num_workers`, `pin_memory`, `collate_fn`, `drop_last`, ...
 
     Raises:
@@ -97,7 +98,7 @@ def _refuse(accelerator: Accelerator, drop_last: bool) -> None:
         )
 
 
-def _save_with(accelerator: Accelerator, selector: Selector, name: str) -> None:
+def _save_with(accelerator: Accelerator, selector: Selector, wanted: str | None) -> None:
     """Write the selector's state into every checkpoint of the accelerator, and read it back.
 
     Not by `register_for_checkpointing`, whose files Accelerate unpickles whatever they contain.
@@ -105,12 +106,12 @@ def _save_with(accelerator: Accelerator, selector: Selector, name: str) -> None:
     registered = _saved.setdefault(accelerator, WeakValueDictionary())
     for before, known in registered.items():
         if known is selector:  # another loader of it, with other workers
-            if name != before:
+            if wanted not in (None, before):
                 raise ValueError(
-                    f"this selector is saved as {before}.pt already, not as {name}.pt: leave name out."
+                    f"this selector is saved as {before}.pt already, not as {wanted}.pt: leave name out."
                 )
             return
-    if name in registered:
+    if (name := wanted or "samplewise") in registered:
         raise ValueError(
             f"this Accelerator saves another selector as {name}.pt: give prepare(..., name=...) its own name."
         )
