@@ -46,7 +46,7 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     if given.overhead:
-        found = glue_overhead.measure(given.data, given.model, given.threads)
+        found = glue_overhead.measure(given.data, given.model, given.threads, given.rows)
         files.write_json(given.out / "glue_overhead.json", found | about())
     elif not given.report:
         begin(given)

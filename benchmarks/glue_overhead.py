@@ -17,7 +17,7 @@ STEPS_A_TURN, FIRST = 5, 10
 Pairs = list[tuple[float, float]]
 
 
-def measure(folder: Path, model: str, threads: int, rows: int = 8000, repeats: int = 2) -> Row:
+def measure(folder: Path, model: str, threads: int, rows: int, repeats: int = 2) -> Row:
     """The same batches with and without the adapter, five steps in turn; medians over the steps.
 
     Once with the encoder, once with one so small that the adapter's own time is all that differs.
