@@ -253,7 +253,8 @@ def overhead(found: Row) -> list[str]:
             goes: {parts}.
         """),
         "",
-        "Measured with `python benchmarks/glue.py data/glue --overhead`; numbers: `glue_overhead.json`.",
+        f"Measured with `python benchmarks/glue.py data/glue --overhead --rows {found['rows']}`; numbers: "
+        "`glue_overhead.json`.",
         "",
     ]
 
