@@ -1,6 +1,7 @@
 """`KeyIds`: numbers for samples that only have a name, such as a stream's keys."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -62,8 +63,7 @@ class KeyIds:
         made = cls(len(keys))
         made._number(_digest(keys), keys)
         if len(made) < len(keys):
-            seen: set[str | bytes] = set()
-            twice = [key for key in keys if key in seen or seen.add(key)]  # type: ignore[func-returns-value]
+            twice = [key for key, times in Counter(keys).items() if times > 1]
             raise ValueError(f"KeyIds.of needs each key once, but {twice[:3]} came again.")
         made.frozen = True
         return made

@@ -1,6 +1,5 @@
 """Ray Train: our loader inside Ray's, on this machine's processes. Skipped where ray is not installed."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -58,8 +57,9 @@ def test_our_own_loader_under_one_that_looks_ahead_is_an_error_and_not_a_loss_of
         train(selector, net, map(Batch._make, Ahead(selector.loader(drop_last=True))))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="ray is installed")
-def test_a_missing_ray_is_named():
+def test_a_missing_ray_is_named(monkeypatch):
+    for name in ("ray", "ray.train", "ray.train.torch"):
+        monkeypatch.setitem(sys.modules, name, None)
     selector, _ = make("full")
     with pytest.raises(ImportError, match=r"ray is not installed: pip install 'ray\[train\]'"):
         adapter.prepare(selector)

@@ -1,6 +1,5 @@
 """The Hugging Face Trainer: selection in front of it changes what is trained on and nothing else."""
 
-import gc
 import math
 
 import pytest
@@ -33,14 +32,7 @@ from tests.integrations.trainer_runs import (
     weights,
 )
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_training():
-    """The Trainer collects garbage whenever it begins, through all that is imported: leave that out."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
+pytestmark = pytest.mark.usefixtures("quick_training")
 
 RECIPES = ["full", "infobatch", "ucb", "loss_sampling", "evolved_sampling", "eswp"]
 

@@ -1,6 +1,5 @@
 """The Trainer's steps, schedules and checkpoints, where epochs differ in length."""
 
-import gc
 import math
 
 import pytest
@@ -21,13 +20,7 @@ from tests.integrations.trainer_runs import (
     weights,
 )
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_training():
-    """The Trainer collects garbage whenever it begins, through all that is imported: leave that out."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
+pytestmark = pytest.mark.usefixtures("quick_training")
 
 
 def updates(length, accumulate):
