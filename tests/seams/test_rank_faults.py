@@ -6,6 +6,7 @@ import select
 import signal
 from datetime import timedelta
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import torch.distributed as c10d
 import torch.multiprocessing as mp
 
 import samplewise as sw
+from samplewise import training
 from samplewise.testing import Trace
 from tests.ranks import on_ranks
 from tests.seams.toys import Net, Tensors, make, step
@@ -51,6 +53,9 @@ def spoilt(rank, world):
         # Seen by this rank in its first step; a pass deals the ids in turns.
         bad = [rank, rank + world] if name == "ucb" else sorted(list(sampler)[:2])
         told[f"{name} {every}"] = (bad, *stopped_by(name, bad if rank == 1 else [], every))
+    bad = sorted(list(make("infobatch", Tensors(N), batch_size=BATCH)[0].sampler("sharded"))[:2])
+    with mock.patch.object(training, "_CHECKED_EVERY", 2):  # of 32, which is more than these epochs have
+        told["infobatch asked"] = (bad, *stopped_by("infobatch", bad if rank == 1 else []))
     trace = Trace(N, 4)
     selector = sw.Selector("evolved_sampling", N, epochs=4)
     selector.plan(1)
@@ -79,7 +84,7 @@ def test_every_process_stops_and_names_the_ids_whose_losses_are_nan_in_one(tmp_p
             name
         )
     # 13 samples a rank in batches of 4: at the end of the epoch, but where they meet after each step then.
-    assert [ranks[0][f"infobatch {every}"][1] for every in (None, 1)] == [4, 1]
+    assert [ranks[0][f"infobatch {when}"][1] for when in (None, 1, "asked")] == [4, 1, 2]
     assert ranks[0]["ucb None"][1] == 0
     assert {rank["sync"] for rank in ranks} == {"loss is not finite and >= 0 for ids [2, 5] in epoch 1"}
 
