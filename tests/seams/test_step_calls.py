@@ -196,3 +196,20 @@ def test_progress_is_right_at_once_after_loading_also_with_drop_last():
     other, _ = make("full", epochs=2, batch_size=7)
     other.load_state_dict(selector.state_dict())
     assert other.progress == selector.progress
+
+
+def test_one_process_takes_over_the_account_of_two():
+    selector, _ = make("full", epochs=2)
+    batches = iter(selector.loader())
+    for _ in range(2):
+        selector.loss(next(batches))
+    assert selector.ledger.samples_backpropagated == 16
+    state = selector.state_dict()
+    state["world"], state["done"] = 2, 32  # as rank 0 of two had saved it
+    other, _ = make("full", epochs=2)
+    other.load_state_dict(state)
+    assert other.ledger.samples_backpropagated == 32
+    for batch in other.loader():
+        other.loss(batch)
+    assert other.ledger.samples_backpropagated == other.ledger.training_forwards == N
+    assert other.ledger.ordinary_samples == N
