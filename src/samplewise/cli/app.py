@@ -10,6 +10,7 @@ import typer
 from samplewise.cli.methods import methods
 from samplewise.cli.score import score
 from samplewise.cli.select import select
+from samplewise.cli.theory import theory
 from samplewise.cli.train import train
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app.command()(train)
 app.command()(score)
 app.command()(select)
 app.command()(methods)
+app.add_typer(theory)
 
 
 def _version(wanted: bool) -> bool:

@@ -1,0 +1,205 @@
+"""`samplewise theory perceptron`: dynamic beside static selection where every number is known."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from math import radians
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich import box
+from rich.table import Table
+
+from samplewise.bench.folder import next_folder
+from samplewise.checks import Range, checked, require
+from samplewise.cli.console import terminal
+from samplewise.cli.files import whole
+from samplewise.report import perceptron as picture
+
+if TYPE_CHECKING:
+    from samplewise.theory.perceptron import Comparison
+
+theory = typer.Typer(
+    name="theory", help="What theory says of selection, beside simulation.", no_args_is_help=True
+)
+ROOT = Path("runs")
+
+
+@theory.callback()
+def _options() -> None:
+    """What theory says of selection, beside simulation."""
+
+
+@checked
+@dataclass(frozen=True)
+class Wanted:
+    """The options of the command; the defaults are the published setting."""
+
+    alpha: Annotated[float, Range(0.1, 50)] = 3.2
+    keep: tuple[Annotated[float, Range(0.05, 1)], ...] = (0.6,)
+    theta: Annotated[float, Range(0, 89)] = 40.0
+    schedule: Literal["constant", "linear", "both"] | None = None
+    margin: Literal["unsigned", "signed"] = "unsigned"
+    stages: Annotated[int | None, Range(1)] = None
+    dimension: Annotated[int, Range(2)] = 200
+    repeats: Annotated[int, Range(2)] = 10
+    seed: Annotated[int, Range(0)] = 0
+
+
+STAGES = 12
+
+
+@theory.command()
+def perceptron(
+    alpha: Annotated[float, typer.Option(help="Examples of the pool, a dimension.")] = Wanted.alpha,
+    keep: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="The share kept; given several times, the share of each stage.", show_default="0.6"
+        ),
+    ] = None,
+    theta: Annotated[
+        float, typer.Option(help="Angle between the first probe and the teacher, degrees.")
+    ] = Wanted.theta,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="With one --keep: constant, linear (falling, --keep on average) or both.",
+            show_default="both",
+        ),
+    ] = None,
+    stages: Annotated[
+        int | None, typer.Option(help="Selections, with one --keep.", show_default=str(STAGES))
+    ] = None,
+    margin: Annotated[
+        str,
+        typer.Option(
+            help="The simulations keep the smallest unsigned or signed margins; theory has unsigned."
+        ),
+    ] = Wanted.margin,
+    dimension: Annotated[int, typer.Option(help="Of the simulated inputs.")] = Wanted.dimension,
+    repeats: Annotated[int, typer.Option(help="Simulated runs.")] = Wanted.repeats,
+    seed: Annotated[int, typer.Option(help="Of the simulations.")] = Wanted.seed,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A folder.", show_default="a new runs/perceptron-N")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is in the folder.")] = False,
+) -> None:
+    """Select and train a perceptron again and again: equations, simulations, table and picture."""
+    given: Any = {"keep": tuple(keep) if keep else Wanted.keep, "schedule": schedule, "margin": margin}
+    wanted = Wanted(
+        alpha=alpha, theta=theta, stages=stages, dimension=dimension, repeats=repeats, seed=seed, **given
+    )
+    folder = next_folder(ROOT, "perceptron") if out is None else out
+    _refuse(folder, force)
+    require("scipy", "theory")
+    require("matplotlib", "report")
+    from samplewise.theory.perceptron import compare
+
+    schedules = dict(_schedules(wanted))
+    compared = {
+        name: compare(
+            alpha, keeps, radians(theta), dimension, repeats, seed, margin=wanted.margin
+        )
+        for name, keeps in schedules.items()
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    whole(folder / FILES[0], lambda path: _write(path, wanted, compared))
+    columns = [_column(name, comparison) for name, comparison in compared.items()]
+    title = "Selecting the smallest margins again and again"
+    said = f"alpha {alpha:g}, first probe at {theta:g}°; d = {dimension}, {repeats} runs ± standard error"
+    said += ", simulated with signed margins" if margin == "signed" else ""
+    whole(folder / FILES[1], lambda path: picture.draw(columns, title, said, path))
+    console = terminal()
+    for name, comparison in compared.items():
+        console.print(_table(name, comparison))
+    any_one = next(iter(compared.values()))
+    console.print(
+        f"whole pool: {100 * any_one.full.error:.2f} % error in theory; its support vectors are "
+        f"{100 * any_one.critical_keep:.1f} % of it",
+        soft_wrap=True,
+    )
+    console.print(f"{folder / FILES[0]}, {folder / FILES[1]}", soft_wrap=True, markup=False)
+
+
+FILES = ("perceptron.json", "perceptron.png")
+
+
+def _refuse(folder: Path, force: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out {folder} is a file: name a folder")
+    found = [name for name in FILES if (folder / name).exists()]
+    if found and not force:
+        raise ValueError(f"{folder / found[0]} exists: add --force to overwrite it, or choose another --out")
+
+
+def _schedules(wanted: Wanted) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """The shares kept at each stage, by the name of their column."""
+    from samplewise.theory.perceptron import linear_keeps
+
+    if len(wanted.keep) > 1:
+        for name in ("stages", "schedule"):
+            if getattr(wanted, name) is not None:
+                raise ValueError(f"--{name} goes with one --keep; {len(wanted.keep)} give a share each stage")
+        yield "as given", wanted.keep
+        return
+    (keep,) = wanted.keep
+    stages = STAGES if wanted.stages is None else wanted.stages
+    schedule = wanted.schedule or "both"
+    if schedule != "linear":
+        yield f"{100 * keep:g} % kept at every stage", (keep,) * stages
+    if schedule != "constant":
+        keeps = linear_keeps(keep, stages)
+        yield f"kept share falls to {100 * keeps[-1]:.0f} %, {100 * keep:g} % on average", keeps
+
+
+def _rows(compared: "dict[str, Comparison]") -> Iterator[dict[str, Any]]:
+    """A row for each schedule, kind and stage; theory has no standard error."""
+    for name, comparison in compared.items():
+        for kind in ("recursion", "static"):
+            for stage, solved in enumerate(getattr(comparison, kind), 1):
+                yield {
+                    "schedule": name, "kind": kind, "stage": stage, "keep": solved.keep,
+                    "error": solved.error, "standard_error": None, "R": solved.R, "kappa": solved.kappa,
+                }  # fmt: skip
+        for kind in ("fresh", "same"):
+            for stage, found in enumerate(getattr(comparison, kind), 1):
+                yield {
+                    "schedule": name, "kind": kind, "stage": stage, "keep": found.keep,
+                    "error": found.error.mean, "standard_error": found.error.standard_error,
+                    "R": found.R.mean, "kappa": found.kappa.mean,
+                }  # fmt: skip
+
+
+def _write(path: Path, wanted: Wanted, compared: "dict[str, Comparison]") -> None:
+    one = next(iter(compared.values()))
+    theory = {"full_error": one.full.error, "critical_keep": one.critical_keep}
+    found = {"settings": asdict(wanted), **theory, "rows": list(_rows(compared))}
+    path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _column(name: str, comparison: "Comparison") -> picture.Stages:
+    return picture.Stages(
+        heading=name,
+        keeps=[solved.keep for solved in comparison.recursion],
+        critical_keep=comparison.critical_keep,
+        recursion=[solved.error for solved in comparison.recursion],
+        static=[solved.error for solved in comparison.static],
+        full=comparison.full.error,
+        fresh=[found.error for found in comparison.fresh],
+        same=[found.error for found in comparison.same],
+    )
+
+
+def _table(name: str, comparison: "Comparison") -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"{name}: error, %", title_justify="left")
+    headers = ("stage", "kept", "recursion", "fresh pools", "one pool", "first probe")
+    for header in headers:
+        table.add_column(header, justify="right", no_wrap=True)
+    stages = zip(comparison.recursion, comparison.fresh, comparison.same, comparison.static, strict=True)
+    for stage, (solved, fresh, same, static) in enumerate(stages, 1):
+        simulated = (f"{100 * e.mean:.2f} ± {100 * e.standard_error:.2f}" for e in (fresh.error, same.error))
+        kept, recursion, probe = (f"{100 * share:.2f}" for share in (solved.keep, solved.error, static.error))
+        table.add_row(str(stage), kept, recursion, *simulated, probe)
+    return table

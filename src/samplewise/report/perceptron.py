@@ -1,0 +1,132 @@
+"""The picture of selecting again and again: error at every stage, and the share kept there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samplewise.checks import require
+from samplewise.report.pictures import FAINT, INK
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8a8a8a"
+BARS = "#e3e8ee"
+
+
+@dataclass(frozen=True)
+class Stages:
+    """One column of the picture: errors are shares in [0, 1], one for each stage.
+
+    Attributes:
+        heading: of the column.
+        keeps: the share kept at each stage.
+        critical_keep: the share below which one pool loses its support vectors.
+        recursion: theory, a fresh pool at each stage.
+        static: theory, the first probe at each stage.
+        full: theory, the whole pool.
+        fresh: simulated, a fresh pool at each stage, with standard errors.
+        same: simulated, one pool for all stages, with standard errors.
+    """
+
+    heading: str
+    keeps: Sequence[float]
+    critical_keep: float
+    recursion: Sequence[float]
+    static: Sequence[float]
+    full: float
+    fresh: Sequence[tuple[float, float]]
+    same: Sequence[tuple[float, float]]
+
+
+def draw(columns: Sequence[Stages], title: str, subtitle: str, path: Path) -> None:
+    """Write the picture: a column each, errors above and shares kept below."""
+    require("matplotlib", "report")
+    # The object interface leaves the user's backend and global settings alone.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    width = 2.0 + 4.4 * len(columns) if len(columns) > 1 else 7.6
+    figure = Figure(figsize=(width, 5.6), dpi=200, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, len(columns), sharey="row", sharex="col", height_ratios=[3.4, 1], squeeze=False)
+    for (above, below), column in zip(axes.T, columns, strict=True):
+        _errors(above, column)
+        _shares(below, column)
+    axes[0, 0].set_ylabel("error on new inputs, %", color=INK, fontsize=9.5)
+    axes[1, 0].set_ylabel("kept, %", color=INK, fontsize=9.5)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    legend = figure.legend(
+        handles, labels, loc="outside lower left", ncols=3, frameon=False, fontsize=9, labelcolor=INK
+    )
+    legend.set_in_layout(True)
+    figure.suptitle(
+        f"{title}\n", x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK, linespacing=1.7
+    )
+    figure.text(0.012, 0.938, subtitle, fontsize=9.5, color="#5a5a5a", va="center")
+    figure.savefig(path, format="png")  # a partial file has no ending to tell it by
+
+
+def _errors(axes: "Axes", column: Stages) -> None:
+    stages = range(1, len(column.keeps) + 1)
+    axes.axhline(
+        100 * column.full, color=INK, linewidth=1, linestyle=(0, (1, 2)), label="whole pool (theory)"
+    )
+    axes.plot(
+        stages, _percent(column.static), color=GREY, linestyle=(0, (5, 2)), linewidth=1.6,
+        label="first probe at every stage (theory)",
+    )  # fmt: skip
+    axes.plot(stages, _percent(column.recursion), color=BLUE, linewidth=1.8, label="fresh pools (recursion)")
+    for name, found, colour, line, shape in (
+        ("fresh pools (simulated)", column.fresh, BLUE, "none", "o"),
+        ("one pool for all stages (simulated)", column.same, ORANGE, "-", "s"),
+    ):
+        axes.errorbar(
+            stages, _percent([mean for mean, _ in found]), yerr=_percent([error for _, error in found]),
+            color=colour, linestyle=line, linewidth=1.2, marker=shape, markersize=4.6, elinewidth=1,
+            capsize=2.2, markeredgecolor="white", markeredgewidth=0.6, label=name, zorder=3,
+        )  # fmt: skip
+    axes.set_title(column.heading, loc="left", fontsize=10, color=INK)
+    _frame(axes)
+
+
+def _shares(axes: "Axes", column: Stages) -> None:
+    stages = range(1, len(column.keeps) + 1)
+    axes.bar(stages, _percent(column.keeps), color=BARS, width=0.72)
+    axes.axhline(100 * column.critical_keep, color=ORANGE, linewidth=1.1, linestyle=(0, (3, 2)))
+    axes.annotate(
+        f"support vectors of the pool: {100 * column.critical_keep:.0f} %",
+        (1, 100 * column.critical_keep),
+        xycoords=("axes fraction", "data"),
+        xytext=(-3, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8.5,
+        color="#a84a00",
+    )
+    axes.set_ylim(0, 100)
+    axes.set_yticks([0, 50, 100])
+    axes.set_xticks(_ticks(len(column.keeps)))
+    axes.set_xlim(0.4, len(column.keeps) + 0.6)
+    axes.set_xlabel("stage: select, then train", color=INK, fontsize=9.5)
+    _frame(axes)
+
+
+def _ticks(stages: int) -> list[int]:
+    """Whole stages, at most about a dozen of them."""
+    return list(range(1, stages + 1, 1 + (stages - 1) // 12))
+
+
+def _percent(shares: Sequence[float]) -> list[float]:
+    return [100 * share for share in shares]
+
+
+def _frame(axes: "Axes") -> None:
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(FAINT)
+    axes.tick_params(labelcolor=INK, labelsize=9, color=FAINT)
+    axes.grid(axis="y", color="#e8e8e8", linewidth=0.8)
+    axes.set_axisbelow(True)

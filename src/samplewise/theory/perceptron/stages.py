@@ -1,0 +1,215 @@
+"""Selecting again and again with the student of the stage before, in theory and in simulation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import acos
+from typing import Literal
+
+import numpy as np
+
+from samplewise.checks import check_arguments
+from samplewise.theory.perceptron.simulation import (
+    Dimension,
+    Margin,
+    Measures,
+    Pool,
+    Repeats,
+    Seed,
+    Simulation,
+    probe,
+    simulation,
+    trained,
+)
+from samplewise.theory.perceptron.solver import Alpha, Counts, Keep, Solution, check_theta, solve
+
+Pools = Literal["fresh", "same"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Dynamic and static selection stage by stage, as `compare` makes it.
+
+    Attributes:
+        recursion: the equations with a fresh pool at each stage.
+        static: the equations with the first probe at each stage.
+        full: the equations with the whole pool.
+        fresh: simulated, a fresh pool at each stage.
+        same: simulated, one pool for all stages.
+        critical_keep: `critical_keep(alpha)`.
+    """
+
+    recursion: tuple[Solution, ...]
+    static: tuple[Solution, ...]
+    full: Solution
+    fresh: tuple[Simulation, ...]
+    same: tuple[Simulation, ...]
+    critical_keep: float
+
+
+def dynamics(
+    alpha: Alpha, keeps: Sequence[float], theta: float, alpha_counts: Counts = "pool"
+) -> tuple[Solution, ...]:
+    """The recursion theta_{k+1} = arccos R(alpha, keep_k, theta_k) from a probe at angle `theta` (radians).
+
+    Exact in many dimensions where every stage draws a fresh pool, from which the student of the stage
+    before selects. Dynamic selection as it is practised reuses one pool: see `same_pool`, which behaves
+    otherwise. It does not hold that a dynamic schedule always beats static selection, nor that the error
+    falls from stage to stage.
+
+    Raises:
+        ValueError: naming an argument outside its range.
+    """
+    _check(dynamics, alpha, keeps, theta, alpha_counts=alpha_counts)
+    stages: list[Solution] = []
+    for keep in keeps:
+        stages.append(solve(alpha, keep, theta, alpha_counts))
+        theta = acos(min(1.0, stages[-1].R))
+    return tuple(stages)
+
+
+def static(
+    alpha: Alpha, keeps: Sequence[float], theta: float, alpha_counts: Counts = "pool"
+) -> tuple[Solution, ...]:
+    """The same stages where the first probe, at angle `theta` (radians), selects in every one."""
+    _check(static, alpha, keeps, theta, alpha_counts=alpha_counts)
+    return tuple(solve(alpha, keep, theta, alpha_counts) for keep in keeps)
+
+
+def critical_keep(alpha: Alpha) -> float:
+    """The smallest share that holds all support vectors of the whole pool: support vectors / (alpha d).
+
+    With one pool and at least this share kept, the student of the whole pool is a fixed point of
+    selecting and training again, as in support-vector chunking; below it, the student collapses.
+
+    >>> round(critical_keep(3.2), 3)
+    0.283
+    """
+    return solve(alpha).support_vectors / alpha
+
+
+def fresh_pools(
+    alpha: Alpha,
+    keeps: Sequence[float],
+    theta: float,
+    dimension: Dimension = 200,
+    repeats: Repeats = 10,
+    seed: Seed = 0,
+    margin: Margin = "unsigned",
+) -> tuple[Simulation, ...]:
+    """Simulate the stages with a fresh pool each; `alpha` counts the pool.
+
+    `dynamics` describes it where the margins are unsigned. The arguments are those of `same_pool`.
+    """
+    _check(fresh_pools, alpha, keeps, theta, dimension=dimension, repeats=repeats, seed=seed, margin=margin)
+    return _simulate("fresh", alpha, keeps, theta, dimension, repeats, seed, margin)
+
+
+def same_pool(
+    alpha: Alpha,
+    keeps: Sequence[float],
+    theta: float,
+    dimension: Dimension = 200,
+    repeats: Repeats = 10,
+    seed: Seed = 0,
+    margin: Margin = "unsigned",
+) -> tuple[Simulation, ...]:
+    """Simulate the stages on one pool: select with the current student, train again, repeat.
+
+    This is what dynamic selection does in practice, and no equation here describes it. It finds the
+    support vectors of the whole pool as long as `keeps` stay above `critical_keep(alpha)` and the last
+    share matters most. An unsigned margin never selects what is misclassified with confidence, so it can
+    also stop elsewhere; `margin="signed"` (label times field) selects that first.
+
+    Args:
+        alpha: examples of the pool, a dimension.
+        keeps: the share of the pool kept at each stage.
+        theta: angle of the first probe to the teacher, radians.
+        dimension: of the inputs.
+        repeats: pools drawn, repeat r from the generator of (`seed`, r).
+        seed: see `repeats`.
+        margin: what is smallest for the examples that are kept.
+    """
+    _check(same_pool, alpha, keeps, theta, dimension=dimension, repeats=repeats, seed=seed, margin=margin)
+    return _simulate("same", alpha, keeps, theta, dimension, repeats, seed, margin)
+
+
+def linear_keeps(keep: Keep, stages: int) -> tuple[float, ...]:
+    """Shares that fall by equal steps from 1 - a to their end and are `keep` on average: 1 - k a.
+
+    Raises:
+        ValueError: where the last share would be below 0.05.
+
+    >>> [round(share, 3) for share in linear_keeps(0.6, 3)]
+    [0.8, 0.6, 0.4]
+    """
+    check_arguments("linear_keeps", linear_keeps, {"keep": keep, "stages": stages})
+    if stages < 1:
+        raise ValueError(f"linear_keeps.stages must be >= 1, got {stages!r}.")
+    step = 2 * (1 - keep) / (stages + 1)
+    if 1 - stages * step < 0.05:
+        raise ValueError(
+            f"linear_keeps.keep = {keep:g} would end at {1 - stages * step:.3g} after {stages} stages, "
+            "below 0.05: take a larger keep or fewer stages."
+        )
+    return tuple(1 - k * step for k in range(1, stages + 1))
+
+
+def compare(
+    alpha: Alpha,
+    keeps: Sequence[float],
+    theta: float,
+    dimension: Dimension = 200,
+    repeats: Repeats = 10,
+    seed: Seed = 0,
+    margin: Margin = "unsigned",
+) -> Comparison:
+    """Dynamic beside static selection, in theory and simulated; the arguments are those of `same_pool`."""
+    settings = (alpha, keeps, theta, dimension, repeats, seed, margin)
+    fresh, same = fresh_pools(*settings), same_pool(*settings)
+    return Comparison(
+        recursion=dynamics(alpha, keeps, theta),
+        static=static(alpha, keeps, theta),
+        full=solve(alpha),
+        fresh=fresh,
+        same=same,
+        critical_keep=critical_keep(alpha),
+    )
+
+
+def _check(function: object, alpha: float, keeps: Sequence[float], theta: float, **given: object) -> None:
+    owner = str(getattr(function, "__name__", ""))
+    check_arguments(owner, function, {"alpha": alpha} | given)
+    check_theta(owner, theta)
+    if not len(keeps):
+        raise ValueError(f"{owner}.keeps must hold a share for each stage, got none.")
+    for i, keep in enumerate(keeps):
+        check_arguments(f"{owner}.keeps[{i}]", _Share, {"keep": keep})
+
+
+@dataclass(frozen=True)
+class _Share:
+    keep: Keep
+
+
+def _simulate(
+    pools: Pools,
+    alpha: float,
+    keeps: Sequence[float],
+    theta: float,
+    dimension: int,
+    repeats: int,
+    seed: int,
+    margin: Margin,
+) -> tuple[Simulation, ...]:
+    size = max(1, round(alpha * dimension))
+    found: list[list[Measures]] = [[] for _ in keeps]
+    for repeat in range(repeats):
+        rng = np.random.default_rng([seed, repeat])
+        pool, estimator = Pool.draw(size, dimension, rng), probe(theta, dimension)
+        for k, keep in enumerate(keeps):
+            if pools == "fresh" and k:
+                pool = Pool.draw(size, dimension, rng)
+            estimator, measured = trained(pool, keep, estimator, margin)
+            found[k].append(measured)
+    stages = zip(keeps, found, strict=True)
+    return tuple(simulation(alpha, keep, dimension, repeated) for keep, repeated in stages)
