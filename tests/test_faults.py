@@ -15,7 +15,7 @@ from samplewise.ledger import Ledger
 from samplewise.pickers import Budgeted, Keep, Picked, Picker
 from samplewise.policy import REGISTRY, Policy, recipe
 from samplewise.rng import generator, seed_of
-from samplewise.schedules import Schedule
+from samplewise.schedules import Periods, Schedule, periods
 from samplewise.scoring import without_trace
 from samplewise.selector import Selector
 from samplewise.static import Static
@@ -123,6 +123,26 @@ def _swapped():
     @recipe(paper="-", level="epoch", source="none")
     def faulty(keep: Keep = 0.5) -> Policy:
         return Policy(picker=pickers.Uniform(1 - keep))
+
+    return faulty
+
+
+@fault(laws.budget_is_met, "were planned in all, the budget is")
+def forgets_the_warm_up_in_its_budget(monkeypatch):
+    periods._shares.cache_clear()
+    monkeypatch.setattr(
+        periods, "fit_budget", lambda shares, lengths, keep: (1.0, *([keep] * len(shares[1:])))
+    )
+    monkeypatch.setattr(periods, "_shares", periods._shares.__wrapped__)
+    monkeypatch.setattr(periods, "_sizes", periods._sizes.__wrapped__)
+    return REGISTRY["dyna_random"]
+
+
+@fault(laws.budget_is_met, "the average is to be")
+def doubles_the_average_that_was_asked_for(monkeypatch):
+    @recipe(paper="-", level="epoch", source="none")
+    def faulty(keep: Keep = 0.5) -> Policy:
+        return Policy(picker=pickers.Uniform(Periods(min(1.0, 2 * keep), period=3)), every=3)
 
     return faulty
 
@@ -454,6 +474,20 @@ def writes_to_the_users_losses(monkeypatch):
 def forgets_to_charge(monkeypatch):
     monkeypatch.setattr(Ledger, "trained", lambda self, samples: None)
     return REGISTRY["full"]
+
+
+@fault(laws.declared_cost_is_counted_cost, "the cost is")
+def trains_its_proxy_for_nothing(monkeypatch):
+    monkeypatch.setattr(
+        Ledger, "proxy", property(lambda self: False, lambda self, value: None), raising=False
+    )
+    return REGISTRY["dynams_proxy"]
+
+
+@fault(laws.declared_cost_is_counted_cost, "narrow scoring forwards")
+def scores_with_its_proxy_for_nothing(monkeypatch):
+    monkeypatch.setattr(Selector, "_scored_by_pass", lambda self, forwards: None)
+    return REGISTRY["dynams_proxy"]
 
 
 @fault(laws.declared_cost_is_counted_cost, "scored, not")

@@ -47,7 +47,7 @@ CORE = [
     "selector",
     "recipes",
 ]
-UPSTAIRS = {"cli", "bench", "report", "integrations", "testing", "theory", "analysis", "proxy"}
+UPSTAIRS = {"cli", "bench", "report", "integrations", "testing", "theory", "analysis"}
 
 
 def modules():

@@ -1,6 +1,6 @@
 """samplewise: data-efficient training by data selection. One loop runs every method."""
 
-from samplewise import pickers, recipes, schedules, signals, trackers
+from samplewise import pickers, proxy, recipes, schedules, signals, trackers
 from samplewise.classifier import classifier
 from samplewise.keyids import KeyIds
 from samplewise.outputs import Batch, Outputs
@@ -26,6 +26,7 @@ __all__ = [
     "classifier",
     "load",
     "pickers",
+    "proxy",
     "recipe",
     "recipes",
     "save",

@@ -8,7 +8,7 @@ from samplewise.policy import Policy
 from samplewise.scoring import Scoring
 from samplewise.trackers import Last
 
-__all__ = ["check_policy", "check_types"]
+__all__ = ["check_forward", "check_policy", "check_types", "refuse_proxy"]
 
 
 def check_types(forward: Any, model: Any, scoring: Any, n: int) -> None:
@@ -44,3 +44,29 @@ def check_policy(
         )
     if batch_size == 1 and policy.batch_picker is not None:
         raise ValueError(f"batch_size=1 cannot keep 2 rows of a batch, which {policy.name} needs.")
+
+
+def check_forward(policy: Policy, forward: Any, labels: Tensor | None) -> None:
+    """Refuse a forward that cannot give what the policy needs, as far as it tells before it has run."""
+    if forward is None:
+        return
+    if policy.proxy and not callable(getattr(forward, "proxy", None)):
+        raise ValueError(
+            f"{policy.name} trains a narrow view of the model along, and scores with it: its forward needs a "
+            "`proxy`, as sw.classifier(model, head=..., proxy=sw.proxy.slim(model, ...)) has."
+        )
+    classes = getattr(forward, "classes", None)
+    if "head" in policy.needs and classes is not None and labels is not None and int(labels.max()) >= classes:
+        raise ValueError(
+            f"labels go up to {int(labels.max())}, but the head of forward has {classes} classes, "
+            f"0 to {classes - 1}."
+        )
+
+
+def refuse_proxy(policy: Policy, what: str) -> None:
+    """Raise if the policy trains a proxy along, for what gives the selector losses instead of batches."""
+    if policy.proxy:
+        raise ValueError(
+            f"{policy.name} does not go with {what}: it trains forward.proxy along, which only "
+            "selector.loss(batch) does. dynams is the same method without a proxy."
+        )

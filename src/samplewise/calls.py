@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from samplewise import passes
+from samplewise.assembling import Waiting, refuse_assembled
 from samplewise.dataset import fingerprint
 from samplewise.engine import Engine
 from samplewise.ledger import Ledger
@@ -38,6 +39,8 @@ class EngineCalls(ABC):
     labels: Tensor | None
     epochs: int
     seed: int
+    waiting: Waiting | None
+    """Accepted samples that wait for a full batch, where the loader fills batches."""
     _engine: Engine
     _ledger: Ledger
     _heard: bool
@@ -68,6 +71,7 @@ class EngineCalls(ABC):
         An id twice in one call counts once. Sources that the method does not use are counted in the
         ledger and otherwise ignored.
         """
+        refuse_assembled(self.policy, "selector.observe")
         if source not in ("training", "pass"):
             raise ValueError(f"source must be one of 'training', 'pass', got {source!r}.")
         if not isinstance(ids, Tensor):
@@ -77,14 +81,22 @@ class EngineCalls(ABC):
         used = self._engine.observe(ids, seen, source)
         if not used and self.policy.signals:
             self._ledger.ignored_observations += len(ids)
-        if source == "pass" or (self.dataset is None and self._engine.narrows and used):
+        if source == "pass":
+            self._scored_by_pass(len(ids))
+        elif self.dataset is None and self._engine.narrows and self._engine.scores_batches and used:
             self._ledger.scoring_forwards += len(ids)
+
+    def look(self, ids: Ids, data: Any) -> None:
+        """Show a method that chooses by a batch's data what it is, before `choose`; others ignore it."""
+        refuse_assembled(self.policy, "selector.look")
+        self._engine.look(ids, data)
 
     def choose(self, ids: Ids) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
         """The rows of this batch to train on, ascending, and their weights (None: all 1).
 
         Call it after `observe` of the same ids. All rows outside the method's active window.
         """
+        refuse_assembled(self.policy, "selector.choose")
         rows, weights = self._engine.choose(ids)
         self._heard = True
         if self._engine.narrows:
@@ -101,6 +113,8 @@ class EngineCalls(ABC):
             self._batches = self._samples = self._counted = self._done = self._skip = 0
             self._started = self._resumed = False
             self._timed = None
+            if self.waiting is not None:
+                self.waiting.open()
             self._show_plan()
             if engine.narrows and self._first_narrowed is None:
                 self._first_narrowed = epoch
@@ -152,10 +166,16 @@ class EngineCalls(ABC):
     def _run_pass(self, epoch: int) -> None:
         begun = time.perf_counter()
         forwards, backwards = passes.run(self, self._engine, epoch)
-        self._ledger.scoring_forwards += forwards
+        self._scored_by_pass(forwards)
         self._ledger.scoring_backwards += backwards
         self._ledger.seconds["scoring"] += time.perf_counter() - begun
         self._note_final()
+
+    def _scored_by_pass(self, forwards: int) -> None:
+        if self.policy.proxy:
+            self._ledger.proxy_scoring_forwards += forwards
+        else:
+            self._ledger.scoring_forwards += forwards
 
     @property
     @abstractmethod

@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from samplewise import dist
 from samplewise.checks import nearest
 from samplewise.memory import Memory, few
-from samplewise.pickers import Picker, Pool
+from samplewise.pickers import Nested, Picker, Pool, WithReplacement
 from samplewise.policy import Policy
 from samplewise.rng import generator, seed_of
 from samplewise.scores import Subset
@@ -49,7 +50,11 @@ class Engine(Memory):
     def pass_ids(self, epoch: int) -> Ids:
         """The samples to be seen in a pass before `epoch` is planned."""
         if self.policy.source == "pass" and self._selects_in(epoch) and not self._keeps_all(epoch):
-            return torch.arange(self.n)
+            nested = isinstance(self._picker_of(epoch), Nested) and self._plan is not None
+            return self.last_plan.ids if nested else torch.arange(self.n)
+        if self.policy.refresh is not None:
+            due = epoch % self.policy.refresh == 0 and self._selects_in(epoch) and not self._keeps_all(epoch)
+            return torch.arange(self.n if due else 0)
         if self.policy.source == "training+pass" and self._planned_in == epoch - 1 >= 0:
             left_out = np.ones(self.n, dtype=bool)
             left_out[self.last_plan.ids.numpy()] = False
@@ -145,7 +150,8 @@ class Engine(Memory):
         if self.memory and tracker is not None:
             values = {name: c.cpu() for name, c in tracker.read(self.memory).items()}
         rng = generator(self.seed, self._begin(epoch), "plan")
-        return Pool(self.n, rng, values, self._ranks(), labels=self.labels)
+        before = None if self._plan is None else self._plan.ids
+        return Pool(self.n, rng, values, self._ranks(), labels=self.labels, before=before)
 
     def _ranks(self) -> str | None:
         tracked = None if self.policy.tracker is None else self.policy.tracker.ranks
@@ -160,6 +166,8 @@ class Engine(Memory):
             picked = picker.pick(self._pool(epoch))
             rows = torch.arange(self.n) if picked.rows is None else picked.rows
             self._plan = Subset(rows, picked.weights)
+            if self.memory and (tracker := self.tracker(epoch)) is not None:
+                tracker.chosen(self.memory)
             self._selected_in = self._begin(epoch)
         else:
             return
@@ -197,6 +205,34 @@ class Engine(Memory):
     def scores_batches(self) -> bool:
         """Whether `choose` wants a scoring forward of the batch before it."""
         return bool(self.policy.signals)
+
+    @property
+    def computes(self) -> bool:
+        """Whether choosing itself takes FLOPs worth charging."""
+        return False
+
+    def spent(self) -> int:
+        """The FLOPs that choosing took since the last call."""
+        return 0
+
+    def look(self, ids: Ids, data: Any) -> None:
+        """Show a method that chooses by the data of a batch what it is about to choose from."""
+
+    @property
+    def uneven(self) -> bool:
+        """Whether processes may take means over different numbers from batches of one size."""
+        if self._batch is None or isinstance(self._batch, WithReplacement):
+            return False
+        return not self._batch.size(1 << 20)[1]
+
+    def mean_over(self, b: int, k: int) -> int:
+        """What the mean of a batch of b rows is over: the k chosen, or the draws that fell on them."""
+        return self._batch.size(b, 2)[0] if isinstance(self._batch, WithReplacement) else k
+
+    @property
+    def observes_chosen(self) -> bool:
+        """Whether rows that were chosen by remembered scores are observed when they train."""
+        return self.policy.tracker is None or not self.policy.tracker.whole_batches
 
     def choose(self, ids: Ids) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
         """The rows of a batch to train on, ascending, and their weights (None: all 1)."""
@@ -287,8 +323,10 @@ class Engine(Memory):
     def state_dict(self) -> dict[str, Any]:
         """Everything that later choices depend on: tensors and plain values only."""
         self.raise_if_failed()
-        plan = self._plan
-        return {
+        plan, own = self._plan, self.beside()
+        alone = {} if own is None else {"beside": self.everyones if self._together else [own]}
+        columns = self.memory.keys() - self.kept_beside() if self.n else ()
+        return alone | {
             "epoch": self.epoch,
             "step": self.step,
             "opened": self.opened,
@@ -299,7 +337,7 @@ class Engine(Memory):
             "weighting": None if plan is None else plan.weighting,
             "passed": None if self._passed is None else self._passed.clone(),
             "times_selected": self.times_selected.clone(),
-            "memory": {name: column.clone() for name, column in self.memory.items() if self.n},
+            "memory": {name: column.clone() for name, column in self.memory.items() if name in columns},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -312,6 +350,10 @@ class Engine(Memory):
         self._passed, self._failed, self._weight_of = _clone(state["passed"]), None, None
         self.times_selected = state["times_selected"].clone()
         self.memory = {name: column.clone() for name, column in state["memory"].items()}
+        if kept := state.get("beside"):
+            # Other processes than before take over what those before them kept, in turns.
+            self.everyones = [kept[rank % len(kept)] for rank in range(dist.world())]
+            self.take_beside(self.everyones[dist.rank()])
         self._counted, self._touched, self._bad = self.times_selected.clone(), [], None
         self.meet()
         self._move(self.times_selected.device)

@@ -13,7 +13,8 @@ class Ledger:
     """The account of one run on one rank.
 
     Counts are samples, not batches. `ordinary_samples` is what training on everything would have
-    back-propagated up to the same point. Seconds are this process's clock; on an accelerator a
+    back-propagated up to the same point. With a `proxy`, a narrow view of the model that trains along and
+    scores, `proxy_share` is its forward in shares of the model's, by FLOPs. Seconds are this process's clock; on an accelerator a
     stage that only queues work is cheap and the time shows where the queue is waited for.
     """
 
@@ -29,6 +30,10 @@ class Ledger:
         self.baseline_seconds: float | None = None
         self.prior_cost, self.prior_seconds = 0.0, 0.0
         self.stretch = 1.0
+        self.assistant_flops = 0
+        self.forward_flops: float | None = None
+        self.proxy, self.proxy_scoring_forwards = False, 0
+        self.proxy_share: float | None = None
 
     def trained(self, samples: int) -> None:
         """Count samples that went forward with a graph and backward."""
@@ -43,9 +48,10 @@ class Ledger:
     def rescale(self, factor: float) -> None:
         """Take over an account of one rank of a run that goes on with another number of ranks."""
         counts = ("samples_backpropagated", "training_forwards", "scoring_forwards", "scoring_backwards")
-        for name in (*counts, "ignored_observations"):
+        for name in (*counts, "ignored_observations", "proxy_scoring_forwards"):
             setattr(self, name, round(getattr(self, name) * factor))
         self.prior_cost *= factor
+        self.assistant_flops = round(self.assistant_flops * factor)
 
     @property
     def wall(self) -> float:
@@ -64,9 +70,18 @@ class Ledger:
 
     @property
     def cost_without_scoring(self) -> float:
-        """Forward units of this run."""
+        """Forward units of this run; a proxy's by its FLOPs, or as the model's while they are not known."""
+        share = 1.0 if self.proxy_share is None else self.proxy_share
+        along = (FORWARD + BACKWARD) * self.samples_backpropagated * self.proxy
         forwards = self.training_forwards + self.scoring_forwards
-        return FORWARD * forwards + BACKWARD * (self.samples_backpropagated + self.scoring_backwards)
+        backwards = self.samples_backpropagated + self.scoring_backwards
+        narrow = along + FORWARD * self.proxy_scoring_forwards
+        return FORWARD * forwards + BACKWARD * backwards + share * narrow + self.assistant_cost
+
+    @property
+    def assistant_cost(self) -> float:
+        """Forward units of a small model beside the user's; 0 while a forward's FLOPs are not known."""
+        return self.assistant_flops / self.forward_flops if self.forward_flops else 0.0
 
     @property
     def ordinary_cost(self) -> float:
@@ -129,10 +144,23 @@ class Ledger:
                 ("of it by the scoring run", f"{self.prior_cost:,.0f}"),
                 ("saved without scoring run", f"{without:.1%}"),
             ]
+        proxy = []
+        if self.proxy:
+            share = "not measured" if self.proxy_share is None else f"{self.proxy_share:.1%}"
+            proxy = [
+                ("scoring forwards, proxy", f"{self.proxy_scoring_forwards:,}"),
+                ("proxy's share of FLOPs", share),
+            ]
+        assistant = []
+        if self.assistant_flops:
+            known = f"{self.assistant_cost:,.1f}" if self.forward_flops else "not measured"
+            assistant = [("assistant, in forwards", known)]
         rows = [
             ("samples back-propagated", f"{self.samples_backpropagated:,}"),
             ("training forwards", f"{self.training_forwards:,}"),
             ("scoring forwards", f"{self.scoring_forwards:,}"),
+            *proxy,
+            *assistant,
             *((f"seconds {stage}", f"{seconds:.2f}") for stage, seconds in self.seconds.items()),
             ("cost in forwards", f"{self.cost:,.0f}"),
             *charged,

@@ -115,7 +115,11 @@ class Loader(DataLoader[Any]):
         seed = self._selector.start_iteration()
         self._plan.allowed = (self._plan.allowed or 0) + 1
         self.generator.manual_seed(seed)
-        return self._selector.meter(super().__iter__())
+        return self._selector.meter(self.fill(super().__iter__()))
+
+    def fill(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches to train on, made of the plan's."""
+        return batches
 
     def __len__(self) -> int:
         return self._selector.epoch_steps(self._selector.open_or_next)

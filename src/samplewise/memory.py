@@ -1,6 +1,7 @@
 """The memory: what was seen of every sample, checked on the way in, shared between processes."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ class Memory:
 
     def __init__(self, policy: Policy, n: int, epochs: int) -> None:
         self.policy, self.n, self.epochs = policy, n, epochs
+        self._sized = policy.sized(n)
         self.epoch, self.opened = 0, False
         self.memory: dict[str, Tensor] = {}
         self.times_selected = torch.zeros(n, dtype=torch.int32)
@@ -39,6 +41,8 @@ class Memory:
         self._looks = 0
         self._touched: list[Tensor] = []
         self.passing: Tensor | None = None
+        self.everyones: list[dict[str, Any]] = []
+        """What each of several processes kept for itself when they merged last."""
         self.rank, self._together, self._counted = 0, False, self.times_selected
         self.meet()
         self._resolved: tuple[int, Policy] = (-1, policy)
@@ -47,7 +51,7 @@ class Memory:
         """The policy with its numbers of an epoch; the last one asked for is kept."""
         epoch = min(epoch, self.epochs - 1)
         if self._resolved[0] != epoch:
-            self._resolved = epoch, self.policy.at(epoch, self.epochs)
+            self._resolved = epoch, self._sized.at(epoch, self.epochs)
         return self._resolved[1]
 
     def tracker(self, epoch: int) -> Tracker | None:
@@ -132,9 +136,12 @@ class Memory:
         if good is None:
             tracker.observe(self.memory, ids, values)
             return
-        columns = [column for column in self.memory.values() if column.ndim]
+        own = {name: self.memory[name] for name in tracker.beside}
+        columns = [column for name, column in self.memory.items() if column.ndim and name not in own]
         before = [column.index_select(0, ids) for column in columns]
         tracker.observe(self.memory, ids, values)
+        for name, entry in own.items():  # of a batch that is not good, nothing
+            self.memory[name] = torch.where(good.all(), self.memory[name], entry)
         for column, old in zip(columns, before, strict=True):
             column.index_copy_(0, ids, torch.where(good, column.index_select(0, ids), old))
 
@@ -183,7 +190,7 @@ class Memory:
         for name, value in values.items():
             if name == "loss" or not value.is_floating_point():
                 continue
-            if not math.isfinite(value.sum().item()) and not (fine := torch.isfinite(value)).all():
+            if not math.isfinite(value.sum().item()) and not (fine := _usable(name, value)).all():
                 bad = ids[~fine.reshape(len(ids), -1).all(1)]
                 raise ValueError(f"{name} is not finite for ids {few(bad)} in epoch {self.epoch}")
             if self._nonnegative and (value < 0).any():
@@ -245,8 +252,24 @@ class Memory:
         """The columns in which processes may differ until they merge."""
         tracker = self.tracker(self.epoch)
         written = None if tracker is None else tracker.written
-        names = [name for name, column in self.memory.items() if column.ndim]
+        own = self.kept_beside()
+        names = [name for name, column in self.memory.items() if column.ndim and name not in own]
         return names if written is None else [name for name in names if name in written]
+
+    def kept_beside(self) -> tuple[str, ...]:
+        """The entries of the memory that each process keeps for itself."""
+        return () if self.policy.tracker is None else self.policy.tracker.beside
+
+    def beside(self) -> dict[str, Any] | None:
+        """What this process keeps for itself, on the CPU; None if the method has no such thing."""
+        names = self.kept_beside()
+        if not names:
+            return None
+        return {name: self.memory[name].to("cpu", copy=True) for name in names if name in self.memory}
+
+    def take_beside(self, own: dict[str, Any]) -> None:
+        """Continue with what a process kept for itself."""
+        self.memory |= {name: entry.clone() for name, entry in own.items()}
 
     def merge(self) -> None:
         """With several processes: take over what the others observed since the last call."""
@@ -267,10 +290,17 @@ class Memory:
                 mine.index_copy_(0, ids, column)
             if self._passed is not None:
                 self._passed[ids] = True
-        if self.policy.batch_picker is not None:
+        if (own := self.beside()) is not None:
+            self.everyones = dist.everyone(own)
+        if self.chooses_in_batches:
             counted = self._counted.to(self.times_selected.device)
             self.times_selected = counted + dist.add_up(self.times_selected - counted)
             self._counted = self.times_selected.clone()
+
+    @property
+    def chooses_in_batches(self) -> bool:
+        """Whether the rows of a batch are counted when they are chosen, not when the epoch is planned."""
+        return self.policy.batch_picker is not None
 
     @property
     def together(self) -> bool:
@@ -287,10 +317,15 @@ class Memory:
         """Whether this process holds nothing that the others have not taken over."""
         if not self._together:
             return True
-        chosen = self.policy.batch_picker is not None and not torch.equal(
+        chosen = self.chooses_in_batches and not torch.equal(
             self.times_selected, self._counted.to(self.times_selected.device)
         )
         return not (self._touched or self._bad is not None or chosen)
+
+
+def _usable(name: str, value: Tensor) -> Tensor:
+    """Which numbers of a signal may be remembered."""
+    return ~torch.isnan(value) if name in signals.MAY_BE_INFINITE else torch.isfinite(value)
 
 
 def few(ids: Tensor, most: int = 5) -> str:

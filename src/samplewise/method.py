@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from samplewise.engine import Engine
-from samplewise.outputs import Outputs
+from samplewise.outputs import Outputs, walk
 from samplewise.policy import Policy
 from samplewise.scores import Subset
 from samplewise.static import Static
@@ -24,8 +24,11 @@ class Method(Protocol):
 
     At level "epoch" `selector.loss` asks for the plan only; at "batch" and "epoch+batch" it calls
     `choose` for every batch, after a scoring forward was observed if `source` (by default
-    "training") contains "training". It may also have `start(n, epochs, seed, labels)`,
-    `pass_ids(epoch)`, `columns()`, and `narrows` = False while batches are to be left whole.
+    "training") contains "training" and `scores` is not False. It may also have `start(n, epochs, seed,
+    labels)`, `pass_ids(epoch)`, `columns()`, `narrows` = False while batches are to be left whole, `look(ids,
+    data)`, called with the data of a batch before `choose`, `flops`, a count of its own work that is charged
+    and set to 0, and `name` and `params`, by which states are told apart. With `per_process` = True each
+    process keeps its own state, and all of them are saved.
     """
 
     level: str
@@ -55,7 +58,8 @@ class Adopted(Engine):
     """An engine whose choices are another object's; epochs, checks and counts stay the engine's."""
 
     def __init__(self, method: Method, n: int, epochs: int, seed: int, labels: Tensor | None) -> None:
-        super().__init__(Policy(name=type(method).__name__), n, epochs, seed, labels)
+        name = getattr(method, "name", type(method).__name__)
+        super().__init__(Policy(name=name, params=getattr(method, "params", {})), n, epochs, seed, labels)
         self.method: Any = copy.deepcopy(method)
         if hasattr(self.method, "start"):
             self.method.start(n=n, epochs=epochs, seed=seed, labels=labels)
@@ -76,8 +80,12 @@ class Adopted(Engine):
     def _select(self, epoch: int) -> None:
         planned = self.method.plan(epoch)
         ids, weights = (planned.ids, planned.weights) if hasattr(planned, "ids") else (planned, None)
+        if not self.n:  # an endless stream is not planned
+            self._plan = Subset(torch.arange(0))
+            return
         self._plan = Subset(_rising(ids, self.n, "plan"), _positive(weights, len(ids), "plan"))
-        self._count(self._plan.ids)
+        if not self.chooses_in_batches:
+            self._count(self._plan.ids)
 
     @property
     def narrows(self) -> bool:
@@ -85,7 +93,29 @@ class Adopted(Engine):
 
     @property
     def scores_batches(self) -> bool:
-        return "training" in self._sources
+        return "training" in self._sources and bool(getattr(self.method, "scores", True))
+
+    @property
+    def chooses_in_batches(self) -> bool:
+        return "batch" in self.method.level
+
+    @property
+    def uneven(self) -> bool:
+        return self.chooses_in_batches
+
+    @property
+    def computes(self) -> bool:
+        return hasattr(self.method, "flops")
+
+    def spent(self) -> int:
+        if not self.computes:
+            return 0
+        flops, self.method.flops = int(self.method.flops), 0
+        return flops
+
+    def look(self, ids: Int[Tensor, " b"], data: Any) -> None:
+        if hasattr(self.method, "look"):
+            self.method.look(ids, data)
 
     def choose(self, ids: Int[Tensor, " b"]) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
         self.step += 1
@@ -93,17 +123,34 @@ class Adopted(Engine):
         if not (isinstance(chosen, tuple) and len(chosen) == 2):
             raise TypeError(f"choose must return (rows, weights), got {chosen!r:.80}.")
         rows = _rising(chosen[0], len(ids), "choose")
+        if self.narrows:
+            self._count(ids[rows.to(ids.device)])
         return rows, _positive(chosen[1], len(rows), "choose")
 
     def columns(self) -> dict[str, Tensor]:
         return self.method.columns() if hasattr(self.method, "columns") else {}
 
+    def beside(self) -> dict[str, Any] | None:
+        return _on_cpu(self.method.state_dict()) if getattr(self.method, "per_process", False) else None
+
+    def take_beside(self, own: dict[str, Any]) -> None:
+        self.method.load_state_dict(own)
+
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"method": self.method.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
         self.method.load_state_dict(state["method"])
+        super().load_state_dict(state)
+
+
+def _on_cpu(state: Any) -> Any:
+    """A state whose tensors another process can take over."""
+
+    def move(leaf: Any, path: str) -> Any:
+        return leaf.cpu() if isinstance(leaf, Tensor) else leaf
+
+    return walk(state, move)
 
 
 def _rising(found: Any, below: int, who: str) -> Int[Tensor, " k"]:

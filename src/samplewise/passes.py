@@ -55,6 +55,7 @@ def run(selector: EngineCalls, engine: Engine, epoch: int) -> tuple[int, int]:
     if world > 1:
         padded = -(-len(ids) // world) * world
         ids = ids.repeat(-(-padded // len(ids)))[:padded][dist.rank() :: world]
+    forward: Any = selector.forward.proxy if selector.policy.proxy else selector.forward  # type: ignore[attr-defined]
     reads = engine.pass_reads(epoch)
     gradients = "gradient_norm" in reads
     plain = not gradients or bool(reads - {"loss", "gradient_norm"})
@@ -71,10 +72,10 @@ def run(selector: EngineCalls, engine: Engine, epoch: int) -> tuple[int, int]:
         for batch in loader:
             seen, data = batch.to(device)
             if gradients:
-                norms, losses = norms_and_losses(selector.model, selector.forward, data, len(seen))
+                norms, losses = norms_and_losses(selector.model, forward, data, len(seen))
                 outputs = Outputs(loss=losses, gradient_norm=norms)
             if plain:
-                shown = as_outputs(selector.forward(data), len(seen))
+                shown = as_outputs(forward(data), len(seen))
                 outputs = replace(shown, gradient_norm=norms) if gradients else shown
             engine.observe(seen, outputs, "pass")
     engine.merge()

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from samplewise.checks import Range, check_arguments, checked, nearest
-from samplewise.pickers import PerClass, Picker
-from samplewise.schedules import Annealed, Schedule, resolve
+from samplewise.pickers import Accepted, Given, PerClass, Picker
+from samplewise.schedules import Annealed, Schedule, resolve, sized
 from samplewise.signals import Signal, needs
 from samplewise.trackers import Tracker
 
@@ -33,9 +33,14 @@ class Policy:
         every: the period of `picker` in epochs.
         source: where observations come from: `training` (the ordinary forward pass, and the scoring
             forward of the batch level), `pass` (a pass in eval mode over all samples before a
-            selection), `training+pass` (a pass over the samples left out of the epoch before), `none`.
+            selection), `training+pass` (a pass over the samples left out of the epoch before, or with
+            `refresh` over all), `none`.
+        refresh: with source `training+pass`: the pass is over all samples, before the epochs divisible by it.
+        mode: of the model while it scores, where `Selector(scoring=...)` does not say; None: `eval`.
         lr: whether `Selector.lr_factor` follows the kept share: by its `nominal` value, by the share
             `actual`ly planned, or not at all (None).
+        assemble: whether the loader fills whole batches with the rows that `batch_picker` accepts.
+        proxy: whether a narrow view of the model, `forward.proxy`, trains along and runs the passes.
         final: for level static, the epoch before which the score is final: 0 is before training,
             `end` after the last epoch. A tracker that needs fewer epochs ends earlier.
         weighting: how a static coreset's scores weigh its samples, unless `subset` is told otherwise.
@@ -50,6 +55,10 @@ class Policy:
     lr: Literal["nominal", "actual"] | None = None
     final: Annotated[int | Literal["end"] | None, Range(0)] = None
     weighting: Weighting = "none"
+    proxy: bool = False
+    refresh: Annotated[int | None, Range(1)] = None
+    mode: Literal["eval", "train"] | None = None
+    assemble: bool = False
     name: str = field(default="policy", compare=False)
     params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), compare=False, repr=False)
 
@@ -60,12 +69,18 @@ class Policy:
             raise ValueError("Policy.source must be 'none' exactly when there is no signal.")
         if self.signals and self.tracker is None:
             raise ValueError("Policy.tracker must be given when there is a signal: trackers.Last().")
+        if self.refresh is not None and self.source != "training+pass":
+            raise ValueError(f"Policy.refresh needs source='training+pass', got {self.source!r}.")
         if self.final is not None and (self.picker is None or self.batch_picker is not None):
             raise ValueError("a static Policy (final=...) has a picker and no batch_picker.")
         if self.final == 0 and self.source == "training":
             raise ValueError("Policy.final=0 is before training: nothing was observed from it then.")
         if self.final is not None and (self.every != 1 or any(isinstance(p, Schedule) for p in _parts(self))):
             raise ValueError("a static Policy (final=...) chooses once: it has no `every` and no schedules.")
+        if self.proxy and (self.source != "pass" or self.batch_picker is not None):
+            raise ValueError("Policy.proxy runs passes: it needs source='pass', and no batch_picker.")
+        if self.assemble and not (isinstance(self.batch_picker, Accepted) and self.picker is None):
+            raise ValueError("Policy.assemble needs batch_picker=pickers.Accepted(...), and no picker.")
         if self.final is None and self.weighting != "none":
             raise ValueError("Policy.weighting is of a static coreset: give final=... as well.")
 
@@ -131,6 +146,11 @@ class Policy:
             if (now := resolve(part, epoch, epochs)) is not part:
                 changed[name] = now
         return replace(self, **changed) if changed else self
+
+    def sized(self, n: int) -> "Policy":
+        """The policy whose schedules know the number of samples."""
+        picker = sized(self.picker, n)
+        return self if picker is self.picker else replace(self, picker=picker)
 
     def check(self, epochs: int) -> None:
         """Refuse at the start what could only fail later: every epoch's numbers, and room to select."""
@@ -232,12 +252,17 @@ class Recipe:
             return built
         # Some static recipes take another one's score, and its source with it.
         fixed = built.source if self.level == "static" else self.source
-        if (built.level, built.source) != (self.level, fixed):
+        level = built.level
+        if self.level == "batch" and isinstance(built.picker, Given):
+            level = "batch"  # some samples take no part at all
+        if (level, built.source) != (self.level, fixed):
             raise ValueError(
                 f"{self.name} is registered as {self.level} from {self.source}, "
                 f"but builds a policy {built.level} from {built.source}"
             )
-        return replace(built, name=self.name, params=MappingProxyType(dict(bound.arguments)))
+        # Parameters that the function itself sets show an argument in a shorter form.
+        params = bound.arguments | (dict(built.params) if built.name == "policy" else {})
+        return replace(built, name=self.name, params=MappingProxyType(params))
 
     def __repr__(self) -> str:
         return f"recipes.{self.name}"

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -10,10 +10,12 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from samplewise import dist, recipes
-from samplewise.arguments import check_policy, check_types
+from samplewise.arguments import check_forward, check_policy, check_types
+from samplewise.assembling import AssemblingLoader, Waiting, refuse_assembled, refuse_several
 from samplewise.checks import Range, check_arguments
 from samplewise.dataset import labels_of, length_of
 from samplewise.dealing import deal
+from samplewise.flops import get_ready
 from samplewise.ledger import Ledger
 from samplewise.loader import Loader, PlanSampler, refuse_foreign
 from samplewise.method import adopt
@@ -24,6 +26,7 @@ from samplewise.rng import seed_of
 from samplewise.scoring import Scoring
 from samplewise.state import refuse_damaged
 from samplewise.step import Chosen, Step
+from samplewise.trackers import Reducible
 from samplewise.training import StepCalls
 
 __all__ = ["Selector"]
@@ -77,18 +80,27 @@ class Selector(StepCalls):
         self.dataset = None if isinstance(dataset, int | np.integer) else dataset
         self.epochs, self.batch_size, self.seed, self.sync_every = epochs, batch_size, seed, sync_every
         self.model = model
-        self.scoring = Scoring() if scoring is None else scoring
+        if scoring is None:
+            scoring = Scoring(mode=(policy.mode if isinstance(policy, Policy) else None) or "eval")
+        self.scoring = scoring
         check_types(forward, model, self.scoring, self.n)
         self.labels = labels_of(labels, self.dataset, self.n)
         self._engine = adopt(policy, self.n, epochs, seed, self.labels)
         self.policy = self._engine.policy
         if isinstance(policy, Policy):
             check_policy(policy, self.n, self.dataset, model, batch_size, self.labels, self.scoring)
+            check_forward(policy, forward, self.labels)
         self._ledger = Ledger()
+        self._ledger.proxy = self.policy.proxy
         self._scored: dict[str, dict[str, float]] = {}
         self._check_given()
         self._step = Step(self.policy, forward, model, self.scoring)
+        if forward is not None and (self._engine.computes or self.policy.proxy):
+            get_ready()
         self._drop_last = False
+        self.waiting = Waiting() if self.policy.assemble else None
+        if self.dataset is None:
+            refuse_assembled(self.policy, "the engine alone, Selector(policy, n)")
         self.collate: Callable[[list[Any]], Any] | None = None
         self._batches = self._samples = self._counted = self._done = self._skip = 0
         self._started = self._resumed = self._warned = self._heard = False
@@ -105,14 +117,20 @@ class Selector(StepCalls):
 
     @forward.setter
     def forward(self, forward: Callable[[Any], Any] | None) -> None:
+        check_forward(self.policy, forward, self.labels)
         self._step.forward = forward
 
     def _check_given(self) -> None:
-        """A coreset that was chosen before must be of these data; what choosing it cost is charged."""
-        if not isinstance(given := self.policy.picker, Given):
-            return
-        given.check_fits(self.n, self._fingerprint)
-        if scoring := given.subset.provenance.get("scoring"):
+        """What was chosen or computed before must be of these data; what that cost is charged."""
+        if isinstance(picker := self.policy.picker, Given):
+            picker.check_fits(self.n, self._fingerprint)
+            self._charge(picker.subset.provenance)
+        if isinstance(tracker := self.policy.tracker, Reducible):
+            tracker.losses.check_fits(self.n, self._fingerprint)
+            self._charge(tracker.losses.provenance)
+
+    def _charge(self, provenance: Mapping[str, Any]) -> None:
+        if scoring := provenance.get("scoring"):
             self._ledger.scored(scoring["cost"] / dist.world(), scoring["seconds"])
 
     # ------------------------------------------------------------------------------ front door
@@ -131,7 +149,9 @@ class Selector(StepCalls):
         self._drop_last, self._sharded = bool(arguments.get("drop_last", False)), True
         self._engine.refuse_drop_last(self._drop_last)
         self.collate = arguments.get("collate_fn")
-        return Loader(self, self.dataset, self.batch_size, arguments)
+        refuse_several(self.policy)
+        kind = Loader if self.waiting is None else AssemblingLoader
+        return kind(self, self.dataset, self.batch_size, arguments)
 
     def sampler(
         self,
@@ -149,6 +169,7 @@ class Selector(StepCalls):
                 frameworks that skip batches themselves.
             drop_last: whether the loader that takes it drops a last batch that is not full.
         """
+        refuse_assembled(self.policy, "selector.sampler, nor with a framework's adapter")
         if mode not in ("global", "sharded"):
             raise ValueError(f"mode must be one of 'global', 'sharded', got {mode!r}.")
         self._drop_last, self._sharded = drop_last, mode == "sharded"
@@ -178,11 +199,12 @@ class Selector(StepCalls):
         """Called by the loader's `iter`: open the epoch that is next; returns the seed of its workers."""
         if self.epoch >= self.epochs:
             raise ValueError(f"training is over: this Selector was built for epochs={self.epochs}.")
+        refuse_several(self.policy)
         self._open(self.epoch)
         if self._resumed:
             self._skip, self._resumed = self._done, False
-        elif self._started and self._batches:  # a look at one batch is no training
-            if not self._warned:
+        elif self._started and (self._batches or (self.waiting is not None and self._done)):
+            if not self._warned and self._batches:  # a look at one batch is no training
                 warnings.warn(
                     f"the loop over the loader ended early, so epoch {self.epoch} starts again. If the "
                     f"epoch was meant to end there, call selector.set_epoch({self.epoch + 1}).",
@@ -193,6 +215,8 @@ class Selector(StepCalls):
             self._batches = self._samples = self._counted = self._done = self._skip = 0
             self._chosen = None
             self._engine.restart()
+            if self.waiting is not None:
+                self.waiting.restart()
         if not self.epoch_steps(self.epoch):
             raise ValueError(
                 f"epoch {self.epoch} has no batch: {self.samples_of(self.epoch)[0]} samples, batch_size="
@@ -205,13 +229,14 @@ class Selector(StepCalls):
 
         `sharded` as `sampler` has it: who deals the order among processes.
         """
-        epoch, asked = self.epoch, time.perf_counter()
+        epoch, asked, aside = self.epoch, time.perf_counter(), self._aside()
         for batch in batches:
             self._started, self._sharded = True, sharded
-            self._begin_step(asked)
+            # A loader that scores enters that time itself.
+            self._begin_step(asked + self._aside() - aside)
             yield batch
             self.end_step()
-            asked = time.perf_counter()
+            asked, aside = time.perf_counter(), self._aside()
         if self.epoch == epoch:
             self.end_epoch()
 
@@ -219,8 +244,11 @@ class Selector(StepCalls):
         """A batch that was asked for at a time has come."""
         got, seconds = time.perf_counter(), self._ledger.seconds
         seconds["data"] += got - asked
-        aside = seconds["scoring"] + seconds["selecting"]
-        self._timed = got, got - asked, aside, self._samples, self._engine.narrows
+        self._timed = got, got - asked, self._aside(), self._samples, self._engine.narrows
+
+    def _aside(self) -> float:
+        """Seconds of scoring and selecting so far."""
+        return self._ledger.seconds["scoring"] + self._ledger.seconds["selecting"]
 
     def end_step(self) -> None:
         """Enter the time of the batch that was handed out last, once.
@@ -231,9 +259,9 @@ class Selector(StepCalls):
             return
         (got, waited, aside, samples, narrowed), self._timed = self._timed, None
         ledger, seconds = self._ledger, self._ledger.seconds
-        work = time.perf_counter() - got - (seconds["scoring"] + seconds["selecting"] - aside)
+        work = time.perf_counter() - got - (self._aside() - aside)
         seconds["training"] += work
-        if not narrowed:
+        if not narrowed and not ledger.proxy:  # ordinary training has no proxy
             ledger.plain_seconds += waited + work
             ledger.plain_samples += self._samples - samples
 
@@ -270,6 +298,10 @@ class Selector(StepCalls):
         if self.batch_size is None:
             raise ValueError("epoch_steps needs Selector(batch_size=...).")
         size, _ = self.samples_of(epoch, self._sharded)
+        if self.waiting is not None and self.assembles(epoch):
+            opened = self._engine.opened and epoch == self.epoch
+            carried = len(self.waiting.carried) if opened else self.batch_size - 1
+            return max(1, (carried + size) // self.batch_size)
         step = self.batch_size if self._sharded else self.batch_size * dist.world()
         return size // step if self._drop_last else -(-size // step)
 
@@ -277,7 +309,9 @@ class Selector(StepCalls):
     def progress(self) -> float:
         """The share of the training done, in [0, 1], whatever the subset does: for LR schedules."""
         done = 0.0
-        if self._engine.opened and self._batches and self.batch_size is not None:
+        if self.waiting is not None and self._engine.opened and self._engine.narrows:
+            done = min(1.0, self._done / len(self._engine.last_plan))
+        elif self._engine.opened and self._batches and self.batch_size is not None:
             done = min(1.0, self._batches / max(1, self.epoch_steps(self.epoch)))
         return (self.epoch + done) / self.epochs
 
@@ -296,6 +330,7 @@ class Selector(StepCalls):
     def _settle(self, closing: bool = False) -> None:
         """Enter the open epoch's samples: from the plan, never step by step."""
         ledger, engine = self._ledger, self._engine
+        ledger.assistant_flops += engine.spent()
         whole = self.n // dist.world()
         ledger.ordinary_samples = float(whole * min(self.epoch + closing, self.epochs))
         if not engine.opened:
@@ -322,7 +357,9 @@ class Selector(StepCalls):
         return self._state()
 
     def _state(self) -> dict[str, Any]:
-        return {
+        self._ledger.assistant_flops += self._engine.spent()
+        waiting = {} if self.waiting is None else {"waiting": self.waiting.state_dict()}
+        return waiting | {
             "policy": repr(self.policy),
             "n": self.n,
             "seed": self.seed,
@@ -353,6 +390,8 @@ class Selector(StepCalls):
         if self.batch_size is not None:  # which may be another one than before
             self._batches = -(-self._samples // self.batch_size)
         self._scored = {name: dict(spent) for name, spent in state["scored"].items()}
+        if self.waiting is not None:
+            self.waiting.load_state_dict(state["waiting"])
         self._started, self._resumed, self._skip = False, self._engine.opened, 0
         self._chosen, self._heard = None, True
         self._show_plan()

@@ -15,6 +15,7 @@ from torch import Tensor
 from samplewise.outputs import Outputs
 
 __all__ = [
+    "class_margins",
     "confidence",
     "correct",
     "el2n",
@@ -24,18 +25,24 @@ __all__ = [
     "grand",
     "grand_without_bias",
     "loss",
+    "margins",
     "measure",
+    "nearness",
     "needs",
     "negative_logit_margin",
     "negative_margin",
     "probabilities",
     "residual",
+    "signed_margins",
     "target",
     "target_log_probability",
     "target_probability",
 ]
 
 Signal = Callable[..., Tensor]
+
+MAY_BE_INFINITE = frozenset({"margins", "signed_margins", "nearness"})
+"""Signals of which infinity is a legal value: two classes with equal weights have no boundary."""
 
 
 def loss(loss: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
@@ -181,13 +188,111 @@ def gradient_norm(gradient_norm: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
     return gradient_norm
 
 
+def class_margins(
+    features: Float[Tensor, "b ..."],
+    targets: Int[Tensor, " b"],
+    weight: Float[Tensor, "c d"],
+    bias: Float[Tensor, " c"] | None = None,
+    signed: bool = False,
+    logits: Float[Tensor, "b k"] | None = None,
+) -> Float[Tensor, "b c"]:
+    """The distance of each sample's features to the boundary between its class y and every class c.
+
+    |(w_y - w_c) h + b_y - b_c| / ||w_y - w_c|| for c != y, and the least of these in column y (DynaMS,
+    Algorithm 1, eq. 4); +inf where w_y equals w_c. The numerator is a difference of logits, so with
+    `logits` at hand no product of features and weights is formed.
+
+    Args:
+        features: the head's input.
+        targets: class numbers.
+        weight: of the head.
+        bias: of the head, if it has one.
+        signed: negative where the sample is on the wrong side of the boundary.
+        logits: what the head gave for the features; None: computed.
+
+    Raises:
+        ValueError: if features, logits or targets do not fit the head.
+
+    >>> class_margins(torch.tensor([[3.0, 4.0]]), torch.tensor([0]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    tensor([[0.7071, 0.7071]])
+    """
+    h = features.reshape(len(features), -1)
+    classes = len(weight)
+    if h.shape[1] != weight.shape[1]:
+        raise ValueError(
+            f"features have {h.shape[1]} numbers a sample, but the head takes {weight.shape[1]}."
+        )
+    if logits is not None and logits.shape[1] != classes:
+        raise ValueError(f"logits are of {logits.shape[1]} classes, but the head has {classes}.")
+    if targets.is_cpu and len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < classes:
+        raise ValueError(
+            f"targets must be class numbers of the head's {classes} classes, got {int(targets.min())} to "
+            f"{int(targets.max())}."
+        )
+    if logits is None:
+        logits = torch.nn.functional.linear(h, weight, bias)
+    index = targets[:, None]
+    ahead = logits.gather(1, index) - logits
+    # Without the shortcut by inner products, which would lose the difference of rows that are close.
+    exact = "donot_use_mm_for_euclid_dist"
+    if len(targets) < classes:
+        apart = torch.cdist(weight[targets], weight, compute_mode=exact)
+    else:
+        apart = torch.cdist(weight, weight, compute_mode=exact)[targets]
+    found = (ahead if signed else ahead.abs()) / apart
+    found = found.masked_fill(apart == 0, float("inf"))
+    own = found.scatter(1, index, float("inf")).amin(1, keepdim=True)
+    return found.scatter(1, index, own)
+
+
+def margins(
+    features: Float[Tensor, "b ..."],
+    targets: Int[Tensor, " b"],
+    weight: Float[Tensor, "c d"],
+    bias: Float[Tensor, " c"] | None = None,
+    logits: Float[Tensor, "b k"] | None = None,
+) -> Float[Tensor, "b c"]:
+    """`class_margins` as absolute distances."""
+    return class_margins(features, targets, weight, bias, False, logits)
+
+
+def signed_margins(
+    features: Float[Tensor, "b ..."],
+    targets: Int[Tensor, " b"],
+    weight: Float[Tensor, "c d"],
+    bias: Float[Tensor, " c"] | None = None,
+    logits: Float[Tensor, "b k"] | None = None,
+) -> Float[Tensor, "b c"]:
+    """`class_margins` that are negative on the wrong side of a boundary."""
+    return class_margins(features, targets, weight, bias, True, logits)
+
+
+def nearness(
+    features: Float[Tensor, "b ..."],
+    targets: Int[Tensor, " b"],
+    weight: Float[Tensor, "c d"],
+    bias: Float[Tensor, " c"] | None = None,
+    logits: Float[Tensor, "b k"] | None = None,
+) -> Float[Tensor, " b"]:
+    """Minus the absolute distance to the nearest class boundary, at most 0."""
+    return -class_margins(features, targets, weight, bias, False, logits).amin(1)
+
+
 @cache
 def needs(signal: Signal) -> tuple[str, ...]:
     """The names of what a signal reads: fields of `Outputs`, or `weight` and `bias` of its head.
 
-    >>> needs(correct)
-    ('logits', 'targets')
+    Parameters with a default are left out: they are read where they are there.
+
+    >>> needs(correct), needs(margins)
+    (('logits', 'targets'), ('features', 'targets', 'weight'))
     """
+    parameters = inspect.signature(signal).parameters.values()
+    return tuple(p.name for p in parameters if p.default is p.empty)
+
+
+@cache
+def _reads(signal: Signal) -> tuple[str, ...]:
     return tuple(inspect.signature(signal).parameters)
 
 
@@ -197,9 +302,9 @@ def measure(signals: tuple[Signal, ...], outputs: Outputs, owner: str) -> dict[s
     values = {}
     for signal in signals:
         given = {}
-        for name in needs(signal):
+        for name in _reads(signal):
             value = _field(outputs, name)
-            if value is None and name != "bias":
+            if value is None and name in needs(signal):
                 wanted = "head" if name in ("weight", "bias") else name
                 raise ValueError(
                     f"{owner} needs {wanted}: return sw.Outputs(loss=..., {wanted}=...) from forward."

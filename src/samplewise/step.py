@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from samplewise import dist
 from samplewise.dealing import Share
 from samplewise.engine import Engine
+from samplewise.flops import count_next, counted
 from samplewise.ledger import Ledger
 from samplewise.outputs import Batch, Outputs, as_outputs, check_fields, take
 from samplewise.policy import Policy
@@ -33,7 +34,7 @@ class Chosen:
     unseen: bool = True
     """Whether the losses are still to be observed."""
     real: int | None = None
-    """Where a framework padded the batch: how many rows, from the front, are no padding."""
+    """Where processes train on different numbers of rows: how many here, from the front, are no padding."""
     total: int = 0
     """Then also: how many such rows all processes have."""
 
@@ -50,12 +51,41 @@ class Step:
     ) -> None:
         self.policy, self.forward, self.model, self.scoring = policy, forward, model, scoring
         self._unasked = policy.needs
+        self._uncount: Callable[[], None] | None = None
 
     def run(self, data: Any, b: int) -> Outputs:
         """The user's forward, with its result checked."""
         if self.forward is None:
             raise ValueError("Selector(forward=...) is needed here: batch data -> per-sample losses.")
         return self.checked(self.forward(data), b)
+
+    def run_both(self, ledger: Ledger, data: Any, b: int) -> tuple[Outputs, Outputs]:
+        """The user's forward, and that of the narrow view; the first time their FLOPs are compared."""
+        forward: Any = self.forward
+        if ledger.proxy_share is not None:
+            return self.run(data, b), as_outputs(forward.proxy(data), b)
+        outputs, whole = counted(lambda: self.run(data, b))
+        narrow, part = counted(lambda: as_outputs(forward.proxy(data), b))
+        check_fields(narrow, self.policy.needs, f"{self.policy.name}'s forward.proxy")
+        ledger.proxy_share = part / whole if whole else 1.0
+        return outputs, narrow
+
+    def run_counted(self, ledger: Ledger, data: Any, b: int) -> Outputs:
+        """As `run`, entering into the ledger how many FLOPs a sample takes."""
+        outputs, flops = counted(lambda: self.run(data, b))
+        ledger.forward_flops = flops / b
+        return outputs
+
+    def count_next(self, ledger: Ledger, b: int) -> None:
+        """Let the model's next forward, of b rows, enter how many FLOPs a sample takes."""
+
+        def enter(flops: int) -> None:
+            ledger.forward_flops, self._uncount = flops / b, None
+
+        if self._uncount is not None:
+            self._uncount()
+        if self.model is not None:
+            self._uncount = count_next(self.model, enter)
 
     def checked(self, returned: Any, b: int) -> Outputs:
         """What a forward returned, checked; the first time also for all the policy needs."""
@@ -79,14 +109,35 @@ class Step:
         ids, data = batch
         if share is not None:
             if share.mine < 2:  # nothing to choose from, but as many rows as a batch norm needs
+                if share.mine:
+                    engine.look(ids[:1], take(data, torch.arange(1), len(ids)))
                 first = torch.arange(min(2, len(ids)))
                 data, ids = take(data, first, len(ids)), ids[first]
                 ledger.trained(share.mine)
                 total = dist.total(share.mine)
                 return Batch(ids, data), Chosen(ids, engine.weights(ids), False, True, share.mine, total)
             data, ids = take(data, torch.arange(share.mine), len(ids)), ids[: share.mine]
-        b, seconds = len(ids), ledger.seconds
-        begun = time.perf_counter()
+        b = len(ids)
+        rows, weights = self.choose(engine, ledger, Batch(ids, data), scored)
+        k, begun = len(rows), time.perf_counter()
+        if k < b:
+            data, ids = take(data, rows, b), ids[rows]
+        ledger.trained(k)
+        chosen = Chosen(ids, weights, whole=False, unseen=not scored and engine.observes_chosen)
+        if share is not None or (engine.together and engine.uneven):
+            over = engine.mean_over(b, k)
+            chosen.real, chosen.total = k, dist.total(over)
+            if weights is not None and over != k:
+                chosen.weights = weights * (over / k)
+        ledger.seconds["selecting"] += time.perf_counter() - begun
+        return Batch(ids, data), chosen
+
+    def choose(
+        self, engine: Engine, ledger: Ledger, batch: Batch, scored: bool
+    ) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
+        """The rows of a meta-batch to train on, and their weights; scores it first if it is time to."""
+        ids, data = batch
+        b, seconds, begun = len(ids), ledger.seconds, time.perf_counter()
         if scored:
             seen = self.look(data, b)
             ledger.scoring_forwards += b
@@ -94,16 +145,10 @@ class Step:
             seconds["scoring"] += looked - begun
             begun = looked
             engine.observe(ids, seen, "training")
+        engine.look(ids, data)
         rows, weights = engine.choose(ids)
-        k = len(rows)
-        if k < b:
-            data, ids = take(data, rows, b), ids[rows]
-        ledger.trained(k)
-        chosen = Chosen(ids, weights, whole=False, unseen=not scored)
-        if share is not None:
-            chosen.real, chosen.total = k, dist.total(k)
         seconds["selecting"] += time.perf_counter() - begun
-        return Batch(ids, data), chosen
+        return rows, weights
 
     def shares(
         self, engine: Engine, ledger: Ledger, chosen: Chosen, outputs: Outputs

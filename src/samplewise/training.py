@@ -3,10 +3,12 @@
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from samplewise import dist
+from samplewise.arguments import refuse_proxy
+from samplewise.assembling import Waiting, refuse_assembled
 from samplewise.calls import EngineCalls
 from samplewise.dealing import Share, share_of
 from samplewise.outputs import Batch, Outputs, as_batch
@@ -30,20 +32,36 @@ class StepCalls(EngineCalls):
     def loss(self, batch: Batch, return_outputs: bool = False) -> Any:
         """The loss to back-propagate: scores, narrows, observes and weights as the method says.
 
-        It is `(weights * losses).mean()` over the rows that are trained, in float32.
+        It is `(weights * losses).mean()` over the rows that are trained, in float32; with a proxy plus
+        that of the proxy's losses.
 
         Args:
             batch: as the loader yields it, moved to where the model is.
             return_outputs: also return the training forward's `Outputs`.
         """
-        ids, data = self.narrow(batch)
+        ids, data = self._narrow(batch)
         try:
-            outputs = self._step.run(data, len(ids))
-            loss = self._reduce(outputs)
+            if self.policy.proxy:
+                outputs, narrow = self._step.run_both(self._ledger, data, len(ids))
+                shares = self._shares(outputs)
+                loss = weighted_mean(outputs.loss, shares) + weighted_mean(narrow.loss, shares)
+            else:
+                outputs = self._run(data, len(ids))
+                loss = self._reduce(outputs)
         except BaseException:
             self._chosen = None
             raise
         return (loss, outputs) if return_outputs else loss
+
+    def _run(self, data: Any, b: int) -> Outputs:
+        """The training forward; the first is measured where the method's own work is charged in its units."""
+        if self._uncounted:
+            return self._step.run_counted(self._ledger, data, b)
+        return self._step.run(data, b)
+
+    @property
+    def _uncounted(self) -> bool:
+        return self._ledger.forward_flops is None and self._engine.computes
 
     def narrow(self, batch: Batch) -> Batch:
         """The rows of a batch to train on, for loops that run the forward themselves.
@@ -54,6 +72,15 @@ class StepCalls(EngineCalls):
         Raises:
             RuntimeError: if the losses of the batch before were wanted and never given.
         """
+        refuse_assembled(self.policy, "selector.narrow")
+        refuse_proxy(self.policy, "selector.narrow")
+        narrowed = self._narrow(batch)
+        if self._uncounted and self._engine.narrows:
+            self._step.count_next(self._ledger, len(narrowed.ids))
+        return narrowed
+
+    def _narrow(self, batch: Batch) -> Batch:
+        """As `narrow`, for a forward that is run here."""
         engine = self._engine
         if not engine.opened:
             raise ValueError("no epoch is open: take batches from selector.loader(), or call plan(epoch).")
@@ -63,6 +90,8 @@ class StepCalls(EngineCalls):
         if engine.together and self._batches:
             self._tell()
         b = len(batch.ids)
+        if self.waiting is not None and engine.narrows:
+            return self._assembled(batch, self.waiting)
         share = self._share(b) if engine.together else None
         if engine.narrows:
             scored = engine.scores_batches and self._scores_in(engine.epoch)
@@ -77,6 +106,29 @@ class StepCalls(EngineCalls):
         self._done += b * dist.world() if engine.together else b
         return batch
 
+    def assembles(self, epoch: int) -> bool:
+        """Whether the loader fills the batches of `epoch` with accepted samples."""
+        picker = self.policy.at(min(epoch, self.epochs - 1), self.epochs).batch_picker
+        return self.waiting is not None and picker is not None and not picker.everything
+
+    def accept(self, batch: Batch) -> Int[Tensor, " k"]:
+        """The ids that are accepted of a meta-batch, for the loader that fills batches with them."""
+        engine = self._engine
+        scored = engine.scores_batches and self._scores_in(engine.epoch)
+        rows, _ = self._step.choose(engine, self._ledger, batch, scored)
+        self._heard = True
+        self._done += len(batch.ids)
+        return batch.ids[rows.to(batch.ids.device)]
+
+    def _assembled(self, batch: Batch, waiting: Waiting) -> Batch:
+        """A batch of accepted samples, which were scored before: to be trained on as it is."""
+        waiting.trained(batch.ids.tolist())
+        self._ledger.trained(len(batch.ids))
+        self._chosen = Chosen(batch.ids, whole=False, unseen=False)
+        self._batches += 1
+        self._samples += len(batch.ids)
+        return batch
+
     def reduce(self, outputs: Outputs | Tensor) -> Float[Tensor, ""]:
         """The loss to back-propagate of the rows that `narrow` gave.
 
@@ -85,6 +137,7 @@ class StepCalls(EngineCalls):
         Args:
             outputs: per-sample losses (k,) with graph, or `Outputs`.
         """
+        refuse_assembled(self.policy, "selector.reduce")
         return self._reduce(self._step.checked(outputs, len(self._narrowed().ids)))
 
     def weigh(self, outputs: Outputs | Tensor) -> Float[Tensor, " k"]:
@@ -95,6 +148,7 @@ class StepCalls(EngineCalls):
         Args:
             outputs: per-sample losses (k,), or `Outputs`.
         """
+        refuse_assembled(self.policy, "selector.weigh")
         chosen = self._narrowed()
         k = len(chosen.ids)
         outputs = self._step.checked(outputs, k)

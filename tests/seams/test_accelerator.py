@@ -35,10 +35,15 @@ def elsewhere():
     """What a forward on an accelerator returns."""
     logits = torch.rand(B, 3, device="meta")
     targets = torch.empty(B, dtype=torch.int64, device="meta")
-    return Outputs(torch.rand(B, device="meta"), logits, targets, features=torch.rand(B, 4, device="meta"))
+    features, head = torch.rand(B, 4, device="meta"), (torch.rand(3, 4, device="meta"), None)
+    return Outputs(torch.rand(B, device="meta"), logits, targets, features, head)
 
 
-@pytest.mark.parametrize("name", sorted(sw.recipes.all()))
+# How many rows these train on depends on draws, which must be read.
+UNEVEN = {"importance_sampling", "selective_backprop", "auto_assist"}
+
+
+@pytest.mark.parametrize("name", sorted(sw.recipes.all().keys() - UNEVEN))
 def test_a_step_waits_for_nothing(name):
     selector = opened(name, epoch=5)
     ids = torch.arange(B, device="meta")
@@ -46,8 +51,8 @@ def test_a_step_waits_for_nothing(name):
         selector.observe(ids, elsewhere())
         rows, weights = selector.choose(ids)
         assert rows.device.type == "meta"
-        batch_level = selector.policy.batch_picker is not None
-        assert len(rows) == (B // 4 if batch_level else B)
+        finest = selector.policy.at(5, 30).batch_picker
+        assert len(rows) == (B if finest is None else finest.size(B, 2)[0])
         assert weighted_mean(torch.rand(len(rows), device="meta"), weights).device.type == "meta"
 
 
@@ -137,7 +142,7 @@ def test_scoring_finds_the_device_of_the_model():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", sorted(sw.recipes.all()))
+@pytest.mark.parametrize("name", sorted(sw.recipes.all().keys() - UNEVEN))
 def test_a_gpu_trains_every_recipe_without_a_wait_in_the_step(name):
     model = Net().cuda()
     selector, model = make(name, model=model, epochs=4)

@@ -21,7 +21,8 @@ def test_counts_are_the_models_own(name):
     assert (ledger.training_forwards, ledger.scoring_forwards) == counted(model)
     assert ledger.samples_backpropagated == ledger.training_forwards
     assert ledger.ordinary_samples == 5 * N
-    assert ledger.cost == 3 * ledger.training_forwards + ledger.scoring_forwards
+    own = ledger.assistant_flops / (ledger.forward_flops or 1)
+    assert ledger.cost == 3 * ledger.training_forwards + ledger.scoring_forwards + own
     assert ledger.promised == pytest.approx(1 - ledger.cost / (15 * N))
 
 

@@ -3,10 +3,14 @@
 A picker sees a `Pool` of m candidates and returns a `Picked`. `keep` is always the share kept.
 """
 
+from samplewise.pickers.accepting import Accepted
 from samplewise.pickers.base import Budgeted, PerClass, Picked, Picker, Pool
 from samplewise.pickers.base import Keep as Keep
 from samplewise.pickers.coresets import MedianBlock, Strata
+from samplewise.pickers.drawn import Boltzmann, RankDrawn
 from samplewise.pickers.given import Given
+from samplewise.pickers.margins import ClassBalanced
+from samplewise.pickers.nested import Nested
 from samplewise.pickers.ranked import (
     AdaptiveTopK,
     BelowMean,
@@ -16,12 +20,16 @@ from samplewise.pickers.ranked import (
     Uniform,
     Weighted,
 )
+from samplewise.pickers.repeated import WithReplacement
 from samplewise.pickers.vectors import FacilityLocation, Herding, MatchingPursuit
 
 __all__ = [
+    "Accepted",
     "AdaptiveTopK",
     "BelowMean",
+    "Boltzmann",
     "Budgeted",
+    "ClassBalanced",
     "EpsilonGreedy",
     "FacilityLocation",
     "Given",
@@ -29,12 +37,15 @@ __all__ = [
     "HideEasy",
     "MatchingPursuit",
     "MedianBlock",
+    "Nested",
     "PerClass",
     "Picked",
     "Picker",
     "Pool",
+    "RankDrawn",
     "Strata",
     "TopK",
     "Uniform",
     "Weighted",
+    "WithReplacement",
 ]

@@ -14,7 +14,7 @@ from samplewise import ranking
 from samplewise.checks import Range
 from samplewise.schedules import Schedule, number
 
-__all__ = ["Budgeted", "PerClass", "Picked", "Picker", "Pool", "Rows"]
+__all__ = ["Budgeted", "PerClass", "Picked", "Picker", "Pool", "Rows", "inside"]
 
 Keep = Annotated[float | Schedule, Range(0, 1, open_low=True)]
 Rows = Int[Tensor, " k"]
@@ -24,7 +24,8 @@ class Pool(NamedTuple):
     """The candidates: m of them, what is remembered of each, and a private generator.
 
     `ids` order equal scores inside a batch (without them the position does); `least` rows are kept
-    whatever the share; `labels` (m,) are there if the data set has them.
+    whatever the share; `labels` (m,) are there if the data set has them; `before` are the rows chosen
+    the last time, None if that was all.
     """
 
     m: int
@@ -34,6 +35,7 @@ class Pool(NamedTuple):
     ids: Tensor | None = None
     labels: Tensor | None = None
     least: int = 0
+    before: Rows | None = None
 
     def scores(self, by: str | None) -> Tensor:
         """The column `by`, or the one the tracker ranks by; NaN for all while nothing was observed."""
@@ -127,7 +129,7 @@ class PerClass(Picker):
             return Picked()
         quotas = ranking.largest_remainder(k, torch.tensor([len(members) for members in classes]))
         rows = [
-            members if quota == len(members) else members[self.inner.take(_inside(pool, members), quota)]
+            members if quota == len(members) else members[self.inner.take(inside(pool, members), quota)]
             for members, quota in zip(classes, quotas.tolist(), strict=True)
         ]
         return Picked(torch.cat(rows).sort().values)
@@ -135,7 +137,7 @@ class PerClass(Picker):
     def columns(self, pool: Pool) -> dict[str, Tensor]:
         made: dict[str, Tensor] = {}
         for members in self._classes(pool):
-            for name, column in self.inner.columns(_inside(pool, members)).items():
+            for name, column in self.inner.columns(inside(pool, members)).items():
                 made.setdefault(name, column.new_empty(pool.m))[members] = column
         return made
 
@@ -146,11 +148,12 @@ class PerClass(Picker):
         return torch.split(pool.labels.argsort(stable=True), pool.labels.bincount().tolist())
 
 
-def _inside(pool: Pool, members: Rows) -> Pool:
+def inside(pool: Pool, members: Rows) -> Pool:
     """The pool of some rows."""
     return pool._replace(
         m=len(members),
         values={name: column[members] for name, column in pool.values.items()},
         ids=None if pool.ids is None else pool.ids[members],
         labels=None,
+        before=None,
     )

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
+from samplewise.flops import counted
 from samplewise.outputs import Batch, walk
 from samplewise.proxy.alignment import MisalignedError, check_alignment
 from samplewise.proxy.attention import SlimMultiheadAttention
@@ -185,9 +185,7 @@ class _Trial:
         return self.run("the check of the channels", train=False)
 
     def _flops(self) -> int:
-        with FlopCounterMode(display=False) as counter:
-            self.run("the count of FLOPs", train=False)
-        return int(counter.get_total_flops())
+        return counted(lambda: self.run("the count of FLOPs", train=False))[1]
 
 
 @contextlib.contextmanager

@@ -5,9 +5,11 @@ import ast
 from samplewise.checks import nearest
 from samplewise.policy import REGISTRY, Policy, Recipe
 from samplewise.recipes.aum import aum
+from samplewise.recipes.auto_assist import auto_assist
 from samplewise.recipes.ccs import ccs
 from samplewise.recipes.craig import craig, craig_dynamic
 from samplewise.recipes.dyn_unc import dyn_unc
+from samplewise.recipes.dynams import dyna_ce, dyna_random, dynams, dynams_proxy, online_ms
 from samplewise.recipes.el2n import el2n
 from samplewise.recipes.entropy import entropy
 from samplewise.recipes.epsilon_greedy import epsilon_greedy
@@ -18,14 +20,18 @@ from samplewise.recipes.full import full
 from samplewise.recipes.gradmatch import gradmatch, gradmatch_dynamic
 from samplewise.recipes.grand import grand
 from samplewise.recipes.herding import herding
+from samplewise.recipes.importance_sampling import importance_sampling
 from samplewise.recipes.infobatch import infobatch
 from samplewise.recipes.kakurenbo import kakurenbo
 from samplewise.recipes.loss_sampling import loss_sampling
 from samplewise.recipes.moderate import moderate
+from samplewise.recipes.online_batch_selection import online_batch_selection
 from samplewise.recipes.ordered_sgd import ordered_sgd
 from samplewise.recipes.random import random
 from samplewise.recipes.random_batch import random_batch
 from samplewise.recipes.random_dynamic import random_dynamic
+from samplewise.recipes.rho_loss import rho_loss
+from samplewise.recipes.selective_backprop import selective_backprop
 from samplewise.recipes.svp import svp
 from samplewise.recipes.tdds import tdds
 from samplewise.recipes.ucb import ucb
@@ -34,10 +40,15 @@ from samplewise.recipes.uncertainty import uncertainty, uncertainty_ema
 __all__ = [
     "all",
     "aum",
+    "auto_assist",
     "ccs",
     "craig",
     "craig_dynamic",
     "dyn_unc",
+    "dyna_ce",
+    "dyna_random",
+    "dynams",
+    "dynams_proxy",
     "el2n",
     "entropy",
     "epsilon_greedy",
@@ -51,15 +62,20 @@ __all__ = [
     "gradmatch_dynamic",
     "grand",
     "herding",
+    "importance_sampling",
     "infobatch",
     "kakurenbo",
     "loss_sampling",
     "moderate",
+    "online_batch_selection",
+    "online_ms",
     "ordered_sgd",
     "parse",
     "random",
     "random_batch",
     "random_dynamic",
+    "rho_loss",
+    "selective_backprop",
     "svp",
     "tdds",
     "ucb",

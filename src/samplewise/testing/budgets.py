@@ -10,11 +10,12 @@ from torch import Tensor
 from samplewise import pickers
 from samplewise.pickers import Picker
 from samplewise.policy import Policy, Recipe
+from samplewise.schedules import Periods
 from samplewise.testing.law import ensure, law
 from samplewise.testing.runs import Event, History, run
 from samplewise.testing.trace import Trace, build, keeps
 
-__all__ = ["budget_is_met", "budget_is_met_by_class", "counts_are_met"]
+__all__ = ["budget_is_met", "budget_is_met_by_class", "counts_are_met", "long_enough"]
 
 
 def _k(m: int, keep: float, least: int = 0) -> int:
@@ -22,13 +23,24 @@ def _k(m: int, keep: float, least: int = 0) -> int:
     return min(m, max(least, m - math.floor((1 - keep) * m + 1e-9)))
 
 
+def averaged(policy: Any) -> Periods | None:
+    """The schedule of a policy whose keep is the average over the training, the warm-up included."""
+    keep = getattr(policy.picker, "keep", None) if isinstance(policy, Policy) else None
+    return keep if isinstance(keep, Periods) else None
+
+
+def long_enough(policy: Any, epochs: int) -> int:
+    """The epochs of a toy training: three times as many where a warm-up counts towards a small budget."""
+    return epochs if averaged(policy) is None else 3 * epochs
+
+
 @law
 def budget_is_met(recipe: Recipe) -> None:
     """The share kept is the one asked for, exactly or by the rule its picker declares, at 0.2 and 0.9."""
     for n, batch, epochs, period in ((24, 11, 8, 3), (15, 6, 5, 2)):
-        trace = Trace(n, epochs)
         for keep in (0.2, 0.9):
             policy = build(recipe, n, keep, period=period)
+            trace = Trace(n, long_enough(policy, epochs))
             history = run(policy, trace, batch=batch)
             if isinstance(policy, Policy):
                 _asked(recipe, policy, keep, trace.epochs)
@@ -42,6 +54,10 @@ def budget_is_met(recipe: Recipe) -> None:
 def _asked(recipe: Recipe, policy: Policy, keep: float, epochs: int) -> None:
     """The share that was asked for must be in force in some epoch of the picker it is meant for."""
     if recipe.toy is not None or not keeps(recipe):
+        return
+    if (schedule := averaged(policy)) is not None:
+        asked = schedule.keep
+        ensure(asked == keep, f"keep={keep} was asked for, but the average is to be {asked}")
         return
     for level in ("picker", "batch_picker"):
         if getattr(policy, level) is not None:
@@ -61,9 +77,13 @@ def counts_are_met(policy: Policy, history: History, trace: Trace) -> None:
             coreset = size if keep is None else _k(trace.n, keep)
             _exact(event, trace.n if event.epoch < final else coreset)
         return
+    if (schedule := averaged(policy)) is not None:
+        total = sum(len(event.ids) for event in history.of("plan"))
+        wanted = schedule.keep * trace.epochs * trace.n
+        ensure(abs(total - wanted) < schedule.period, f"{total} were planned in all, the budget is {wanted}")
     low = _LowSet(policy, trace)
     shares = [1.0]
-    at = [policy.at(epoch, trace.epochs) for epoch in range(trace.epochs)]
+    at = [policy.sized(trace.n).at(epoch, trace.epochs) for epoch in range(trace.epochs)]
     for event in history.events:
         picker = at[event.epoch - event.epoch % policy.every].picker
         if event.kind == "plan" and picker is not None:
@@ -132,10 +152,10 @@ def _exact(event: Event, k: int) -> None:
 @law
 def budget_is_met_by_class(recipe: Recipe) -> None:
     """Balanced by class the total stays exact, and each class gets its share by largest remainder."""
-    trace = Trace(n=23)
     labels = torch.tensor([0] * 13 + [1] * 7 + [2] * 3)
     for keep in (0.2, 0.9):
-        policy = build(recipe, trace.n, keep, period=3)
+        policy = build(recipe, 23, keep, period=3)
+        trace = Trace(23, long_enough(policy, 8))
         if not isinstance(policy, Policy) or policy.level == "static":
             return  # `coreset_budget_is_met` holds coresets to it
         parts: dict[str, Any] = {
@@ -150,7 +170,7 @@ def budget_is_met_by_class(recipe: Recipe) -> None:
             level = "batch_picker" if event.kind == "step" else "picker"
             if level in parts and event.kind != "pass":
                 begun = event.epoch if event.kind == "step" else event.epoch - event.epoch % policy.every
-                part = getattr(policy.at(begun, trace.epochs), level)
+                part = getattr(policy.sized(trace.n).at(begun, trace.epochs), level)
                 pool = event.ids if event.kind == "step" else torch.arange(trace.n)
                 least = 2 if event.kind == "step" else 0
                 _balanced(event, labels[pool], labels[event.chosen], _k(len(pool), part.keep, least))

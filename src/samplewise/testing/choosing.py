@@ -4,6 +4,7 @@ import torch
 
 from samplewise import pickers
 from samplewise.policy import Policy, Recipe
+from samplewise.testing.budgets import long_enough
 from samplewise.testing.counting import Training
 from samplewise.testing.law import differs, ensure, law
 from samplewise.testing.runs import History, Order, run
@@ -23,9 +24,10 @@ _DRAWING = (pickers.Uniform, pickers.Weighted, pickers.EpsilonGreedy, pickers.Be
 @law
 def ids_are_unique_and_weights_positive(recipe: Recipe) -> None:
     """Planned ids and chosen rows rise without repetition inside their range; weights are finite and > 0."""
-    trace = Trace()
     for keep in (None, 0.2):
-        for event in run(build(recipe, trace.n, keep, period=3), trace).events:
+        policy = build(recipe, 24, keep, period=3)
+        trace = Trace(24, long_enough(policy, 8))
+        for event in run(policy, trace).events:
             where = f"in the {event.kind} of epoch {event.epoch}"
             planned = event.ids if event.kind == "plan" else event.rows
             bound = trace.n if event.kind == "plan" else len(event.ids)

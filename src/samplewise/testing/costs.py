@@ -9,6 +9,7 @@ import torch
 from samplewise import recipes as registry
 from samplewise.policy import Policy, Recipe
 from samplewise.scoring import Scoring
+from samplewise.testing.budgets import long_enough
 from samplewise.testing.counting import Training
 from samplewise.testing.law import differs, ensure, law
 from samplewise.testing.runs import run
@@ -21,8 +22,8 @@ __all__ = ["declared_cost_is_counted_cost", "keep_one_is_full", "stated_memory_i
 def declared_cost_is_counted_cost(recipe: Recipe) -> None:
     """The ledger equals what the model counted, and both equal the closed forms of the method."""
     for n, every in ((24, 1), (16, 2)):
-        trace = Trace(n)
         policy = build(recipe, n, keep=0.4, period=3)
+        trace = Trace(n, long_enough(policy, 8))
         training = Training(policy, trace, scoring=Scoring(every=every)).finish()
         ledger, model = training.selector.ledger, training.model
         told = {
@@ -32,16 +33,23 @@ def declared_cost_is_counted_cost(recipe: Recipe) -> None:
         }
         for name, (entered, counted) in told.items():
             ensure(entered == counted, f"the ledger says {entered} {name}, the model counted {counted}")
-        cost = 3 * model.rows_backward + model.rows_without_grad
-        ensure(ledger.cost == cost, f"the cost is {ledger.cost}, counted {cost} forward units")
+        narrow = 3 * model.narrow_with_grad + model.narrow_without_grad
+        cost = 3 * model.rows_backward + model.rows_without_grad + model.proxy_share * narrow
+        cost += ledger.assistant_cost
+        ensure(
+            ledger.proxy_scoring_forwards == model.narrow_without_grad,
+            f"the ledger says {ledger.proxy_scoring_forwards} narrow scoring forwards, not "
+            f"{model.narrow_without_grad}",
+        )
+        same = math.isclose(ledger.cost, cost, rel_tol=1e-12)
+        ensure(same, f"the cost is {ledger.cost}, counted {cost} forward units")
         share = cost / (3 * n * trace.epochs)
         ensure(math.isclose(ledger.cost_share, share), f"the cost share is {ledger.cost_share}, not {share}")
         if isinstance(policy, Policy):
             trained, scored = _closed_form(policy, training, trace, every)
             ensure(trained in (None, model.rows_backward), f"{model.rows_backward} trained, not {trained}")
-            ensure(
-                scored in (None, model.rows_without_grad), f"{model.rows_without_grad} scored, not {scored}"
-            )
+            looked = model.narrow_without_grad if policy.proxy else model.rows_without_grad
+            ensure(scored in (None, looked), f"{looked} scored, not {scored}")
 
 
 def _k(m: int, keep: float, least: int = 0) -> int:
@@ -63,13 +71,15 @@ def _closed_form(
     trained, scored, active = 0, 0, 0
     fixed = True
     for epoch in range(trace.epochs):
-        now = policy.at(epoch - epoch % period, trace.epochs).picker
+        now = policy.sized(n).at(epoch - epoch % period, trace.epochs).picker
         size = sum(len(b.ids) for e, b in training.seen if e == epoch)
         if now is not None and now.size(n)[1]:
-            size = _k(n, getattr(now, "keep", 1.0))
+            size = _k(n, getattr(now, "keep", now.size(n)[0] / n))
         if policy.source == "pass" and epoch % period == 0 and getattr(now, "keep", 1.0) != 1:
             scored += n
-        if policy.source == "training+pass" and epoch < trace.epochs - 1:
+        if policy.refresh is not None:
+            scored += n if epoch % policy.refresh == 0 and getattr(now, "keep", 1.0) != 1 else 0
+        elif policy.source == "training+pass" and epoch < trace.epochs - 1:
             scored += n - size
         finest = policy.at(epoch, trace.epochs).batch_picker
         keep: Any = getattr(finest, "keep", 1.0)

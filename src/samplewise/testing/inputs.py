@@ -2,7 +2,7 @@
 
 import math
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from samplewise.outputs import Batch, Outputs
 from samplewise.policy import Recipe
 from samplewise.schedules import Constant, Schedule
 from samplewise.selector import Selector
-from samplewise.testing.counting import Training
+from samplewise.testing.counting import ToyForward, Training
 from samplewise.testing.law import differs, ensure, law
 from samplewise.testing.runs import run, walk
 from samplewise.testing.trace import Trace, build
@@ -165,13 +165,26 @@ def user_tensors_are_not_modified(recipe: Recipe) -> None:
             selector.observe(ids, _lent(trace.outputs(ids, epoch), lend))
             selector.choose(ids)
     front = Training(policy, trace, batch=5, labels=labels)
-    front.selector._step.forward = lambda data: _lent(front.forward(data), lend)
+    front.selector.forward = _Lending(front.forward, lend)
     for batch in _batches(front):
         for tensor in (batch.ids, *batch.data.values()):
             lend(tensor)
     for tensor, before, version in given:
         same = tensor._version == version and not differs(tensor.detach(), before)
         ensure(same, f"a tensor of shape {tuple(tensor.shape)} and type {tensor.dtype} was written to")
+
+
+class _Lending:
+    """A forward that lends out what it returns."""
+
+    def __init__(self, forward: ToyForward, lend: Callable[[Tensor], Tensor]) -> None:
+        self.forward, self.lend = forward, lend
+
+    def __call__(self, data: dict[str, Any]) -> Outputs:
+        return _lent(self.forward(data), self.lend)
+
+    def proxy(self, data: dict[str, Any]) -> Outputs:
+        return _lent(self.forward.proxy(data), self.lend)
 
 
 def _lent(outputs: Outputs, lend: Any) -> Outputs:

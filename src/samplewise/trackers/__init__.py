@@ -18,6 +18,10 @@ from samplewise.trackers.base import Pipe, State, Tracker, Values
 from samplewise.trackers.depth import DualDepth
 from samplewise.trackers.dynamics import Forgotten, Mean, WindowSpread
 from samplewise.trackers.features import ClassDistance
+from samplewise.trackers.margins import Margins
+from samplewise.trackers.recent import Percentile
+from samplewise.trackers.reducible import IrreducibleLosses, Reducible
+from samplewise.trackers.smoothing import Smoothed
 
 __all__ = [
     "BestAccuracy",
@@ -28,9 +32,14 @@ __all__ = [
     "Ema",
     "EmaMoments",
     "Forgotten",
+    "IrreducibleLosses",
     "Last",
+    "Margins",
     "Mean",
+    "Percentile",
     "Pipe",
+    "Reducible",
+    "Smoothed",
     "State",
     "Tracker",
     "UpperBound",

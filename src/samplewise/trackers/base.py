@@ -20,6 +20,13 @@ class Tracker(ABC):
 
     written: ClassVar[tuple[str, ...] | None] = None
     """The columns that `observe` writes, for processes to exchange; None: all of them."""
+    whole_batches: ClassVar[bool] = False
+    """Whether it may only be shown batches as they came, not the rows that were chosen from them."""
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The entries of the state that are no columns of n rows: each process keeps its own."""
+        return ()
 
     @property
     @abstractmethod
@@ -50,6 +57,9 @@ class Tracker(ABC):
     def close(self, state: State) -> None:  # noqa: B027 - most trackers have nothing to do then
         """Called once when an epoch ends."""
 
+    def chosen(self, state: State) -> None:  # noqa: B027
+        """Called when the picker has chosen from the columns: drop what only it needed."""
+
     def restart(self, state: State) -> None:  # noqa: B027
         """Called when the open epoch begins again."""
 
@@ -73,6 +83,16 @@ class Pipe(Tracker):
         """The last stage's."""
         named = [stage.ranks for stage in self.stages if stage.ranks is not None]
         return named[-1] if named else None
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Every stage's."""
+        return tuple(name for stage in self.stages for name in stage.beside)
+
+    @property
+    def whole_batches(self) -> bool:  # type: ignore[override]
+        """Whether any stage asks for it."""
+        return any(stage.whole_batches for stage in self.stages)
 
     def start(self, n: int, values: Values) -> State:
         state: State = {}

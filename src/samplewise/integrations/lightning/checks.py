@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from samplewise.arguments import refuse_proxy
+from samplewise.assembling import refuse_assembled
 from samplewise.integrations.lightning.hooks import HOOKS, overrides
 from samplewise.loader import Loader, PlanSampler
 from samplewise.selector import Selector
@@ -15,6 +17,8 @@ def refuse_settings(trainer: Any, selector: Selector) -> None:
     Raises:
         ValueError: naming the argument of the Trainer, what it is and what it must be.
     """
+    refuse_assembled(selector.policy, "Lightning")
+    refuse_proxy(selector.policy, "Lightning")
     if sum(name == "SelectionCallback" for name in map(_name, trainer.callbacks)) > 1:
         raise ValueError("Trainer(callbacks=...) has several SelectionCallbacks: one selects for a training.")
     if selector.epoch == selector.epochs and trainer.ckpt_path is None:

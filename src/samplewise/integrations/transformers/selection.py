@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from samplewise import dist
+from samplewise.arguments import refuse_proxy
+from samplewise.assembling import refuse_assembled
 from samplewise.dataset import length_of
 from samplewise.dealing import share_of
 from samplewise.integrations.transformers.calendar import Calendar
@@ -109,6 +111,8 @@ class Selection:
             seed=own_seed if settings.seed is None else settings.seed,
             scoring=settings.scoring,
         )
+        refuse_assembled(self.selector.policy, "a Trainer")
+        refuse_proxy(self.selector.policy, "a Trainer")
         self.selector.collate = stock.collate_fn
         self.wait_for_everyone = trainer.accelerator.wait_for_everyone
         self.first, self.factor, self.checked = 0, 1.0, False

@@ -1,7 +1,8 @@
-"""Numbers that change over training: any number a part reads while training may be one of these."""
+"""What a schedule is, and the schedules that follow the epoch alone."""
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -20,6 +21,7 @@ __all__ = [
     "complement",
     "number",
     "resolve",
+    "sized",
 ]
 
 Share = Annotated[float, Range(0, 1)]
@@ -35,6 +37,10 @@ class Schedule:
 
     def within(self, epochs: int) -> "Schedule":
         """Itself; a schedule that needs a longer training refuses one of `epochs`."""
+        return self
+
+    def sized(self, n: int) -> "Schedule":
+        """Itself, told how many samples there are: for shares that must come out as whole numbers."""
         return self
 
 
@@ -195,14 +201,24 @@ def complement(number: float | Schedule) -> float | Schedule:
 
 def resolve(part: P, epoch: int, epochs: int) -> P:
     """The same part with every schedule replaced by its number in `epoch`; ranges are checked again."""
+    return _replaced(part, lambda schedule: schedule.at(epoch, epochs))
+
+
+def sized(part: P, n: int) -> P:
+    """The same part with every schedule in it told the number of samples."""
+    return _replaced(part, lambda schedule: schedule.sized(n))
+
+
+def _replaced(part: P, change: Callable[[Schedule], "float | Schedule"]) -> P:
+    """The same part with `change` applied to every schedule in it."""
     if isinstance(part, tuple):
-        return tuple(resolve(item, epoch, epochs) for item in part)  # type: ignore[return-value]
+        return tuple(_replaced(item, change) for item in part)  # type: ignore[return-value]
     if isinstance(part, Schedule) or not dataclasses.is_dataclass(part) or isinstance(part, type):
         return part
     changes: dict[str, Any] = {}
     for field in dataclasses.fields(part):
         old = getattr(part, field.name)
-        new = _at(old, epoch, epochs) if isinstance(old, Schedule) else resolve(old, epoch, epochs)
+        new = change(old) if isinstance(old, Schedule) else _replaced(old, change)
         if new is not old:
             changes[field.name] = new
     return dataclasses.replace(part, **changes) if changes else part

@@ -1,0 +1,45 @@
+"""Rows that are accepted one by one, each by a draw of its own: their number is not fixed."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from samplewise import ranking
+from samplewise.checks import Range, checked
+from samplewise.pickers.base import Picked, Picker, Pool, Rows
+from samplewise.schedules import Schedule, number
+
+__all__ = ["Accepted", "accepted"]
+
+
+@checked
+@dataclass(frozen=True)
+class Accepted(Picker):
+    """Each row with probability score ** power, for scores in [0, 1]; never observed ones always.
+
+    Where fewer than the least number of rows are accepted, those with the highest scores join them, equal
+    ones in the order of the samples. power = 0 accepts all.
+    """
+
+    power: Annotated[float | Schedule, Range(0)] = 1.0
+    by: str | None = None
+
+    def size(self, m: int, least: int = 0) -> tuple[int, bool]:
+        return m, self.power == 0
+
+    def pick(self, pool: Pool) -> Picked:
+        if self.power == 0:
+            return Picked()
+        chances = pool.scores(self.by).double().pow(number(self.power))
+        return Picked(accepted(chances.nan_to_num(1.0), pool.least, pool.rng, pool.ids))
+
+
+def accepted(chances: Tensor, least: int, rng: torch.Generator, ids: Tensor | None = None) -> Rows:
+    """Rows accepted with probability `chances` (m,), ascending; at least `least`, the highest filling up."""
+    drawn = torch.rand(len(chances), dtype=torch.float64, generator=rng).to(chances.device)
+    rows = (drawn < chances).nonzero().squeeze(1)
+    if len(rows) >= min(least, len(chances)):
+        return rows
+    return ranking.top(chances.index_fill(0, rows, torch.inf), least, ids)

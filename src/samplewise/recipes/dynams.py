@@ -1,0 +1,143 @@
+"""Selection by the margin to every class boundary, its proxy and its controls (DynaMS, OpenReview 2023)."""
+
+from typing import Annotated, Literal
+
+from samplewise import pickers, signals, trackers
+from samplewise.checks import Range
+from samplewise.pickers import Budgeted, Keep, Nested
+from samplewise.policy import Policy, recipe
+from samplewise.schedules import Falling, Periods
+
+__all__ = ["dyna_ce", "dyna_random", "dynams", "dynams_proxy", "online_ms"]
+
+PAPER = "DynaMS (ICLR 2023)"
+
+Budget = Annotated[float, Range(0, 1, open_low=True)]
+Period = Annotated[int, Range(1)]
+Data = Literal["imagenet", "cifar10"]
+
+
+def _nested(picker: Budgeted, nested: bool) -> Budgeted:
+    return Nested(picker) if nested else picker
+
+
+@recipe(paper=PAPER, level="epoch", source="pass")
+def dynams(
+    keep: Budget = 0.6,
+    schedule: Falling = "linear",
+    period: Period = 10,
+    signed: bool = False,
+    nested: bool = False,
+    data: Data = "imagenet",
+    fit: bool = True,
+) -> Policy:
+    """Every `period` epochs take, class after class, the samples nearest to the boundary of that class.
+
+    `keep` is the average share over the training: the first period is a warm-up on all samples, then
+    the share is constant or falls, `linear` or `power`, from period to period. `fit=True` shifts the
+    shares so that the average is exactly `keep`; `fit=False` takes the numbers that are published for
+    `data` as they are (`schedules.PUBLISHED`). The candidates are all samples, with `nested=True`
+    those of the period before. The paper's distances have no sign, so confident mistakes are left out;
+    `signed=True` takes these first. Forward must return features, targets and the head.
+
+    Signal: class margins. Memory: 4 bytes a sample, and 4 C more from a pass until its choice.
+    Choice: class-balanced least margins. Cost: one forward over all n samples in every period but the first.
+    """
+    shares = Periods(keep, schedule, period, data, fit)
+    return Policy(
+        signal=signals.signed_margins if signed else signals.margins,
+        tracker=trackers.Margins(),
+        picker=_nested(pickers.ClassBalanced(shares), nested),
+        every=period,
+        source="pass",
+    )
+
+
+@recipe(paper=PAPER, level="epoch", source="pass")
+def dynams_proxy(
+    keep: Budget = 0.6,
+    schedule: Falling = "linear",
+    period: Period = 10,
+    signed: bool = False,
+    nested: bool = False,
+    data: Data = "imagenet",
+    fit: bool = True,
+) -> Policy:
+    """As `dynams`, with the margins of a narrow view that shares the model's own parameters.
+
+    Give the forward a proxy: `sw.classifier(model, head=..., proxy=sw.proxy.slim(model, ...))`. Every
+    step trains the loss of the model plus that of the narrow view; the passes run the narrow view
+    alone. With `keep=1` nothing is selected, and the narrow view is not trained.
+
+    Signal: class margins of the narrow view. Memory: 4 bytes a sample, and 4 C more from a pass until
+    its choice. Choice: class-balanced least margins.
+    Cost: the narrow forward and backward in every step, and one narrow forward over all n samples in
+    every period but the first, at the narrow view's share of the model's FLOPs.
+    """
+    shares = Periods(keep, schedule, period, data, fit)
+    return Policy(
+        signal=signals.signed_margins if signed else signals.margins,
+        tracker=trackers.Margins(),
+        picker=_nested(pickers.ClassBalanced(shares), nested),
+        every=period,
+        source="pass",
+        proxy=keep < 1,
+    )
+
+
+@recipe(paper=PAPER, level="epoch", source="none")
+def dyna_random(
+    keep: Budget = 0.6,
+    schedule: Falling = "linear",
+    period: Period = 10,
+    nested: bool = False,
+    data: Data = "imagenet",
+    fit: bool = True,
+) -> Policy:
+    """The control of `dynams`: the same periods and shares, but uniform draws.
+
+    Signal: none. Memory: 0 bytes a sample. Choice: uniform. Cost: no forward beyond training.
+    """
+    shares = Periods(keep, schedule, period, data, fit)
+    return Policy(picker=_nested(pickers.Uniform(shares), nested), every=period)
+
+
+@recipe(paper=PAPER, level="epoch", source="pass")
+def dyna_ce(
+    keep: Budget = 0.6,
+    schedule: Falling = "linear",
+    period: Period = 10,
+    nested: bool = False,
+    data: Data = "imagenet",
+    fit: bool = True,
+) -> Policy:
+    """The control of `dynams`: the same periods and shares, but the largest losses, whatever the class.
+
+    Signal: loss. Memory: 4 bytes a sample. Choice: top-k.
+    Cost: one forward over all n samples in every period but the first.
+    """
+    shares = Periods(keep, schedule, period, data, fit)
+    return Policy(
+        signal=signals.loss,
+        tracker=trackers.Last(),
+        picker=_nested(pickers.TopK(shares), nested),
+        every=period,
+        source="pass",
+    )
+
+
+@recipe(paper=PAPER, level="batch", source="training")
+def online_ms(keep: Keep = 0.6) -> Policy:
+    """The control of `dynams` inside every meta-batch: the samples nearest to any class boundary.
+
+    The paper names it without defining it. Forward must return features, targets and the head.
+
+    Signal: minus the least class margin. Memory: 4 bytes a sample. Choice: top-k.
+    Cost: one scoring forward over every meta-batch.
+    """
+    return Policy(
+        signal=signals.nearness,
+        tracker=trackers.Last(),
+        batch_picker=pickers.TopK(keep),
+        source="training",
+    )

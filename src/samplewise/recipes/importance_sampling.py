@@ -1,0 +1,51 @@
+"""Batches drawn with replacement by the loss and reweighted (Katharopoulos and Fleuret, arXiv:1803.00942)."""
+
+from typing import Annotated
+
+from samplewise import pickers, signals, trackers
+from samplewise.checks import Range
+from samplewise.pickers import Keep
+from samplewise.policy import Policy, recipe
+from samplewise.schedules import Schedule
+
+__all__ = ["importance_sampling"]
+
+_FORGET = 0.9
+
+
+@recipe(
+    paper="arXiv:1803.00942",
+    level="batch",
+    source="training",
+    exempt={"gradients_add_up": "draws repeat rows, so each process divides by its own number of rows"},
+)
+def importance_sampling(
+    keep: Keep = 0.25,
+    k: Annotated[float | Schedule, Range(0, 1)] = 0.5,
+    smoothing: Annotated[float, Range(0)] = 0.0,
+    adaptive: bool = False,
+) -> Policy:
+    """Draw `keep` of every meta-batch with replacement, P ~ s = loss + smoothing, and reweight.
+
+    A draw of row i weighs (mean(s) / s_i) ** k, scaled so that the weighted scores keep their sum: k = 1
+    makes the mean over the draws an unbiased estimate of the meta-batch's mean gradient (if all s > 0),
+    k < 1 favours hard samples, k = 0 does not reweight. A row drawn several times trains once with that
+    multiple of its weight, so that at most `keep` of the rows train. If all draws fall on one row, the
+    highest score of the others trains along with weight 1e-30, for batch norms. With `adaptive`,
+    `smoothing` is the share of a running mean of the loss that is added, of which each new meta-batch
+    takes a tenth (the official code's 0.9); with several processes each follows its own batches.
+
+    Signal: loss. Memory: 4 bytes a sample. Choice: weighted draw with replacement.
+    Cost: one scoring forward over every meta-batch.
+    """
+    tracker: trackers.Tracker = trackers.Last()
+    if smoothing:
+        tracker = tracker | trackers.Smoothed(smoothing, rate=1 - _FORGET if adaptive else None)
+    elif adaptive:
+        raise ValueError("importance_sampling.smoothing must be > 0 where adaptive=True: give its share.")
+    return Policy(
+        signal=signals.loss,
+        tracker=tracker,
+        batch_picker=pickers.WithReplacement(keep, k),
+        source="training",
+    )

@@ -1,0 +1,143 @@
+"""The loss above a sample's irreducible loss, and the table that irreducible losses come from (RHO-LOSS)."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from samplewise.trackers.base import Ids, State, Tracker, Values, at, column, only, write
+
+__all__ = ["IrreducibleLosses", "Reducible"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class IrreducibleLosses:
+    """What a model that never saw a sample still loses on it: one number a sample, and their origin.
+
+    `samplewise score --method irreducible` computes them. NaN stands for a sample that such a model was
+    trained on, the hold-out half, which then takes no part in the training.
+
+    Args:
+        ids: positions in the full data set.
+        values: (k,), one for each id.
+        provenance: `n` and `fingerprint` of the data, `fit` ("cross" or "holdout"), what computing them
+            cost under `scoring` as {"cost": forwards, "seconds": seconds}.
+
+    Raises:
+        ValueError: for ids that repeat or are negative, values that are infinite or all NaN, and values
+            that are NaN though `fit` does not say "holdout".
+    """
+
+    ids: Int[Tensor, " k"]
+    values: Float[Tensor, " v"]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.ids.shape != self.values.shape or not len(self.ids):
+            raise ValueError(
+                f"irreducible losses need one value for each id, got {len(self.ids)} ids and "
+                f"{len(self.values)} values."
+            )
+        order = self.ids.argsort()
+        ids = self.ids[order]
+        if int(ids[0]) < 0 or bool((ids.diff() == 0).any()):
+            raise ValueError("the ids of irreducible losses must be >= 0, none twice.")
+        missing = self.values.isnan()
+        if bool(self.values.isinf().any()) or bool(missing.all()):
+            raise ValueError("irreducible losses must be finite, or NaN for a sample held out.")
+        if (fit := self.provenance.get("fit")) != "holdout" and bool(missing.any()):
+            raise ValueError(
+                f"irreducible losses are NaN for {int(missing.sum())} samples, first id "
+                f"{int(self.ids[missing].min())}, though their table was made with fit={fit!r}: only "
+                "fit='holdout' leaves samples out. Compute them again."
+            )
+        object.__setattr__(self, "ids", ids)
+        object.__setattr__(self, "values", self.values[order].float())
+
+    @property
+    def held_out(self) -> Int[Tensor, " h"]:
+        """The ids that a model was trained on for the others' sake, ascending."""
+        return self.ids[self.values.isnan()]
+
+    def check_fits(self, n: int, fingerprint: Callable[[], str | None]) -> None:
+        """Refuse a table of other data: another n, ids that are missing, another fingerprint."""
+        made_for = self.provenance.get("n", n)
+        if made_for != n:
+            raise ValueError(
+                f"the irreducible losses are of {made_for} samples, but this data set has {n}. "
+                f"{_again(self.provenance)}"
+            )
+        if (last := int(self.ids[-1])) >= n:
+            raise ValueError(f"the irreducible losses hold id {last}, but this data set has {n} samples.")
+        if len(self.ids) != n:
+            there = torch.zeros(n, dtype=torch.bool)
+            there[self.ids] = True
+            lacking = (~there).nonzero().flatten()
+            raise ValueError(
+                f"the irreducible losses lack {len(lacking)} of {n} samples, first ids "
+                f"{lacking[:5].tolist()}: every sample needs one."
+            )
+        if self.provenance.get("fingerprint") is None or (found := fingerprint()) is None:
+            return
+        if found != self.provenance["fingerprint"]:
+            raise ValueError(
+                "the irreducible losses are of other data: the fingerprints differ (n, labels and the bytes "
+                "of 256 samples). Another seed's label noise is other data. If this data set is augmented at "
+                "random, give Scoring(dataset=...) with the same samples as they are."
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, IrreducibleLosses) and self._digest() == other._digest()
+
+    def __hash__(self) -> int:
+        return hash(self._digest())
+
+    def _digest(self) -> str:
+        drawn = hashlib.sha256(self.ids.cpu().numpy().tobytes())
+        drawn.update(self.values.cpu().numpy().tobytes())
+        return drawn.hexdigest()
+
+    def __repr__(self) -> str:
+        kept = len(self) - len(self.held_out)
+        return f"IrreducibleLosses({kept} of {len(self)} ids, sha256 {self._digest()[:12]})"
+
+
+def _again(provenance: Mapping[str, Any]) -> str:
+    """What to do about a table of other data, if the command made it."""
+    return "Run samplewise score --method irreducible on these data." if provenance else ""
+
+
+@dataclass(frozen=True)
+class Reducible(Tracker):
+    """The last loss minus the sample's irreducible loss, column `reducible_loss`.
+
+    8 bytes a sample: the irreducible losses lie beside it, on the device of the losses.
+    """
+
+    losses: IrreducibleLosses
+    written: ClassVar[tuple[str, ...] | None] = ("reducible_loss",)
+
+    @property
+    def ranks(self) -> str:
+        return "reducible_loss"
+
+    def start(self, n: int, values: Values) -> State:
+        like = only(values, "Reducible")
+        irreducible = torch.full((n,), float("nan"))
+        irreducible[self.losses.ids] = self.losses.values
+        return {"reducible_loss": column(n, like), "irreducible": irreducible.to(like.device)}
+
+    def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
+        above = only(values, "Reducible").float() - state["irreducible"].index_select(0, ids)
+        write(state["reducible_loss"], ids, above)
+        return ids, {"reducible_loss": above}
+
+    def read(self, state: State, ids: Ids | None = None) -> Values:
+        return {name: at(state[name], ids) for name in ("reducible_loss", "irreducible")}

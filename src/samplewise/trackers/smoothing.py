@@ -1,0 +1,63 @@
+"""Additive smoothing: a constant, or a share of the running mean, is added to every value."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+
+from samplewise.checks import Range, checked
+from samplewise.schedules import Schedule, number
+from samplewise.trackers.base import Ids, State, Tracker, Values, at, only
+
+__all__ = ["Smoothed"]
+
+
+@checked
+@dataclass(frozen=True)
+class Smoothed(Tracker):
+    """The value of the tracker before it plus a constant, column `smoothed`; no memory a sample.
+
+    Must follow `Last` of one signal, whose column `of` it reads.
+
+    Args:
+        amount: what is added.
+        rate: None, or the weight of the newest batch in a running mean of the batches' mean values, of
+            which `amount` is then the share that is added. The first batch begins it; every process
+            follows its own batches.
+        of: the column.
+    """
+
+    amount: Annotated[float, Range(0)]
+    rate: Annotated[float | Schedule | None, Range(0, 1)] = None
+    of: str = "loss"
+
+    @property
+    def ranks(self) -> str:
+        return "smoothed"
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        return () if self.rate is None else ("running_mean",)
+
+    def start(self, n: int, values: Values) -> State:
+        if self.of not in values:
+            raise ValueError(f"Smoothed must follow a tracker of {self.of}: Last() | Smoothed(amount)")
+        if self.rate is None:
+            return {}
+        nothing = torch.full((), float("nan"), dtype=torch.float64, device=only(values, "Smoothed").device)
+        return {"running_mean": nothing}
+
+    def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
+        value = only(values, "Smoothed")
+        if self.rate is not None and len(ids):
+            # From the column, where an id that pads the batch is once.
+            new = state[self.of].index_select(0, torch.unique(ids)).double().mean()
+            mean = state["running_mean"]
+            state["running_mean"] = torch.where(mean.isnan(), new, mean + number(self.rate) * (new - mean))
+        return ids, {"smoothed": value.float() + self._added(state)}
+
+    def read(self, state: State, ids: Ids | None = None) -> Values:
+        return {"smoothed": at(state[self.of], ids) + self._added(state)}
+
+    def _added(self, state: State) -> torch.Tensor | float:
+        return self.amount if self.rate is None else (self.amount * state["running_mean"]).float()
