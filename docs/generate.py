@@ -28,8 +28,13 @@ MODULES = (
     "samplewise.policy",
     "samplewise.method",
     "samplewise.ledger",
+    "samplewise.proxy",
     "samplewise.gradients",
     "samplewise.greedy",
+    "samplewise.theory",
+    "samplewise.theory.perceptron",
+    "samplewise.theory.bounds",
+    "samplewise.theory.flows",
     "samplewise.bench.protocols",
     "samplewise.testing",
 )

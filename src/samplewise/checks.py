@@ -134,6 +134,10 @@ def _check(where: str, hint: Any, value: Any) -> None:
         raise ValueError(f"{where} must be True or False, got {value!r}.")
     if names and not {int, float} & set(options) and all(_words(o) or o is type(None) for o in options):
         raise ValueError(f"{where} must be one of {', '.join(map(repr, names))}, got {value!r}.")
+    named = [option for option in options if not _words(option) and option is not type(None)]
+    if named and all(typing.get_origin(option) is Callable for option in named) and not callable(value):
+        said = "".join(f"{name!r} or " for name in names)
+        raise ValueError(f"{where} must be {said}a function, got {value!r}.")
     if typing.get_origin(hint) is tuple:
         _each(where, typing.get_args(hint), value)
     if int in options or float in options:

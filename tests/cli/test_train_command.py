@@ -19,7 +19,7 @@ from samplewise.scores import ScoreTable
 SMALL = ["train", "--limit", "120", "--epochs", "4", "--batch-size", "32", "--seeds", "1"]
 SMALL += ["--threads", "1"]
 METHODS = ["--method", "infobatch", "--method", "evolved_sampling:anneal=0.25"]
-TIMINGS = {"seconds", "seconds_without_scoring", "realised", "overhead"} | {
+TIMINGS = {"seconds", "cpu_seconds", "seconds_without_scoring", "realised", "overhead"} | {
     f"seconds_{stage}" for stage in ("data", "scoring", "selecting", "training")
 }
 
@@ -82,6 +82,7 @@ WAYS = {
     "dropout": ["--method", "evolved_sampling:anneal=0.25", *DROPOUT],
     "augment": ["--method", "infobatch", "--augment"],
     "noise": ["--method", "kakurenbo", "--label-noise", "0.4", "--noise", "flip"],
+    "proxy": ["--method", "dynams_proxy:period=1", "--model", "mlp", "--proxy-width", "0.25"],
 }
 
 
@@ -94,6 +95,17 @@ def whole(tmp_path_factory):
         assert main([*SMALL, *options, "--method", "full", "--out", str(folder)]) == 0
         ends[way] = content(folder)
     return ends
+
+
+def test_a_proxy_has_the_width_that_was_asked_for_and_is_charged_by_its_flops(whole):
+    row = next(row for row in whole["proxy"]["results.jsonl"] if row["method"].startswith("dynams_proxy"))
+    share = (64 * 64 + 64 * 64 + 64 * 10) / (64 * 256 + 256 * 256 + 256 * 10)
+    assert row["proxy_share"] == pytest.approx(share)
+    trained, scored = row["samples_backpropagated"], row["proxy_scoring_forwards"]
+    assert trained == 288  # 0.6 of 4 epochs of 120
+    assert scored == 3 * 120
+    assert row["scoring_forwards"] == 0
+    assert row["cost"] == pytest.approx(3 * trained + share * (3 * trained + scored))
 
 
 # Before and after the end of an epoch, and in the second run; 4 batches an epoch and its end.

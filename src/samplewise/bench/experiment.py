@@ -18,6 +18,7 @@ from samplewise.checks import require
 from samplewise.policy import Policy
 from samplewise.scores import ScoreTable
 from samplewise.subset import Subset
+from samplewise.trackers import Reducible
 
 
 @runtime_checkable
@@ -186,6 +187,9 @@ def _warm_up(settings: Settings, data: ImageData) -> None:
         under_way = Run(coreset.scoring_task(scoring, static))
     for name, policy in policies.items():
         under_way = Run(Task(name, policy, 0, ready, settings))
+        if isinstance(getattr(policy, "tracker", None), Reducible):
+            for seed in range(1, settings.seeds):  # label noise differs, and the table may not fit
+                under_way = Run(Task(name, policy, seed, noisy(data, settings, seed), settings))
     if settings.subset is not None:
         for seed in range(settings.seeds):  # label noise differs, and the subset may not fit
             name, labelled = settings.names[-1], noisy(data, settings, seed)

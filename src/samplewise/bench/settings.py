@@ -12,6 +12,9 @@ from samplewise.bench.optim import DEFAULT_LR
 from samplewise.checks import Range, checked
 from samplewise.policy import Policy
 
+IRREDUCIBLE = "irreducible"
+"""What `samplewise score` computes by training in full on half of the data: no method to train by."""
+
 
 @checked
 @dataclass(frozen=True)
@@ -42,7 +45,9 @@ class Settings:
     normalize: Literal["mean1"] | None = None
     coreset_batch_size: Annotated[int | None, Range(2)] = None
     score_model: str | None = None
+    proxy_width: Annotated[float, Range(0, 1, open_low=True)] = 0.5
     combine: Literal["mean", "sum"] = "mean"
+    fit: Literal["cross", "holdout"] | None = None
 
     def __post_init__(self) -> None:
         # A value read back from JSON arrives as a list.
@@ -55,6 +60,7 @@ class Settings:
         twice = [name for name in self.names if self.names.count(name) > 1]
         if twice:
             raise ValueError(f"--method {twice[0]} is given twice")
+        self._refuse_mixed()
         if self.subset is not None and (stem := Path(self.subset).stem) in (*recipes.all(), "scoring"):
             raise ValueError(f"--subset {self.subset}: {stem} is the name of a method, so rename the file")
         self.policies()
@@ -67,6 +73,26 @@ class Settings:
             threads=self.threads if self.threads is not None else torch.get_num_threads(),
         )
 
+    def _refuse_mixed(self) -> None:
+        """Irreducible losses are computed alone, by `samplewise score`, which gives a `fit`."""
+        if IRREDUCIBLE not in self.method:
+            if self.fit is not None:
+                raise ValueError(f"--fit is for --method {IRREDUCIBLE}, got --method {' '.join(self.method)}")
+            return
+        if self.fit is None:
+            raise ValueError(
+                f"--method {IRREDUCIBLE} is no method to train by: run samplewise score --method "
+                f"{IRREDUCIBLE} --out il.parquet, then train with --method rho_loss:irreducible=il.parquet"
+            )
+        if len(self.method) > 1:
+            others = ", ".join(method for method in self.method if method != IRREDUCIBLE)
+            raise ValueError(
+                f"--method {IRREDUCIBLE} trains on halves of the data, so it cannot be mixed with {others}: "
+                "run samplewise score once for each"
+            )
+        if self.seeds > 1:
+            raise ValueError(f"--runs must be 1 for --method {IRREDUCIBLE}, got {self.seeds}")
+
     @property
     def names(self) -> tuple[str, ...]:
         """What is compared: the methods as they were written, and the subset under its file's stem."""
@@ -74,7 +100,7 @@ class Settings:
 
     def policies(self) -> dict[str, Policy]:
         """Each name, and what it stands for."""
-        policies = {method: recipes.parse(method) for method in self.method}
+        policies = {m: recipes.full() if m == IRREDUCIBLE else recipes.parse(m) for m in self.method}
         if self.subset is not None:
             policies[Path(self.subset).stem] = recipes.fixed(self.subset)
         return policies

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Num
+from jaxtyping import Num
 from torch import Tensor
 
 import samplewise as sw
 from samplewise import saving
 from samplewise.bench import augment, models, optim, rngstate
 from samplewise.bench.data import ImageData
+from samplewise.bench.forward import Forward
 from samplewise.bench.settings import Settings
 from samplewise.loader import Loader
 from samplewise.policy import Policy
@@ -71,13 +72,9 @@ class Run:
         rngstate.seed_all(task.seed)
         self.model = models.build(task.model or s.model, data.channels, data.classes, data.side, task.seed)
         self.model.to(self.device)
-        self.head = last_layer(self.model, data.classes)
-        self._features: Tensor | None = None
-        if self.head is not None:
-            self.head.register_forward_pre_hook(self._look)
+        # Before the optimizer, which is to hold the narrow view's own norms too.
+        self.forward = Forward(self.model, data, s, getattr(task.policy, "proxy", False))
         self.optimizer = optim.optimizer(s.optimizer, self.model, s.lr or 0.0)
-        self.mean = data.mean.to(self.device)[:, None, None]
-        self.std = data.std.to(self.device)[:, None, None]
         self.selector = sw.Selector(
             task.policy,
             Images(data.train_x, data.train_y),
@@ -91,37 +88,9 @@ class Run:
         ledger = self.selector.ledger
         ledger.baseline_seconds, ledger.stretch = task.baseline_seconds, task.stretch
         self.step = self.done = 0
+        self.cpu = 0.0
         self.next_save = time.monotonic() + EVERY
         self.curve: list[dict[str, Any]] = []
-
-    def _look(self, head: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._features = inputs[0].detach() if inputs else None
-
-    def logits(self, images: Num[Tensor, "b ch side side"]) -> Float[Tensor, "b c"]:
-        """Stored pixels, in; logits, out."""
-        images = images.to(self.device, non_blocking=True)
-        x = (images.float() - self.mean) / self.std
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.task.settings.amp):
-            out = self.model(x)
-        if not isinstance(out, Tensor) or out.shape != (len(x), self.task.data.classes):
-            got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-            raise ValueError(
-                f"--model {self.task.settings.model} must return logits of shape "
-                f"({len(x)}, {self.task.data.classes}), got {got}"
-            )
-        return out.float()
-
-    def forward(self, batch: tuple[Tensor, Tensor]) -> sw.Outputs:
-        """Per-sample losses of a batch, as every recipe reads them."""
-        images, labels = batch
-        labels = labels.to(self.device, non_blocking=True)
-        logits = self.logits(images)
-        loss = F.cross_entropy(logits, labels, reduction="none")
-        if self.head is None or self._features is None:
-            return sw.Outputs(loss=loss, logits=logits, targets=labels)
-        bias = self.head.bias if self.head.bias is None else self.head.bias.detach()
-        features = self._features.flatten(1).float()
-        return sw.Outputs(loss, logits, labels, features, (self.head.weight.detach(), bias))
 
     def train_step(self, batch: sw.Batch, epoch: int) -> None:
         """One step of the loop that the README shows."""
@@ -148,11 +117,14 @@ class Run:
         self, loader: Loader, epoch: int, checkpoint: Path, on_step: Callable[[float], None]
     ) -> None:
         """Train the rest of the open epoch, and save every few seconds."""
+        begun = time.process_time()
         for batch in loader:
             self.train_step(batch, epoch)
             on_step(self.selector.progress)
             if time.monotonic() > self.next_save:
+                self.cpu, begun = self.cpu + time.process_time() - begun, time.process_time()
                 self.save(checkpoint)
+        self.cpu += time.process_time() - begun
         self.step, self.done = 0, epoch + 1
 
     def evaluate(self) -> tuple[float, float]:
@@ -162,7 +134,7 @@ class Run:
         self.model.eval()
         with torch.no_grad():
             for images, labels in zip(torch.split(x, 500), torch.split(y, 500), strict=True):
-                logits, labels = self.logits(images), labels.to(self.device)
+                logits, labels = self.forward.logits(images), labels.to(self.device)
                 right += int((logits.argmax(1) == labels).sum())
                 loss += float(F.cross_entropy(logits, labels, reduction="sum"))
         self.model.train()
@@ -182,9 +154,12 @@ class Run:
             "samples_backpropagated": ledger.samples_backpropagated,
             "training_forwards": ledger.training_forwards,
             "scoring_forwards": ledger.scoring_forwards,
+            "proxy_scoring_forwards": ledger.proxy_scoring_forwards,
+            "proxy_share": ledger.proxy_share,
             "cost": ledger.cost,
             "cost_share": ledger.cost_share,
             "seconds": ledger.wall,
+            "cpu_seconds": self.cpu,
             "cost_without_scoring": ledger.cost_without_scoring,
             "seconds_without_scoring": ledger.wall_without_scoring,
         }
@@ -215,6 +190,7 @@ class Run:
             "random": rngstate.capture(),
             "step": self.step,
             "done": self.done,
+            "cpu": self.cpu,
             "curve": self.curve,
         }
         saving.save(path, state)
@@ -234,17 +210,10 @@ class Run:
             self.optimizer.load_state_dict(state["optimizer"])
             self.selector.load_state_dict(state["selector"])
             rngstate.restore(state["random"])
-            self.step, self.done = state["step"], state["done"]
+            self.step, self.done, self.cpu = state["step"], state["done"], state["cpu"]
             self.curve = state["curve"]
         except (KeyError, RuntimeError, ValueError) as error:
             raise ValueError(f"checkpoint {path} does not fit this run: {error}") from error
-
-
-def last_layer(model: torch.nn.Module, classes: int) -> torch.nn.Linear | None:
-    """The last linear layer that gives one number a class; its input are the features of a sample."""
-    linear = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)]
-    fitting = [layer for layer in linear if layer.out_features == classes]
-    return fitting[-1] if fitting else None
 
 
 def train(

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from samplewise.bench import experiment, scoring
+from samplewise.bench import experiment, irreducible, scoring
+from samplewise.bench.settings import IRREDUCIBLE
 from samplewise.checks import require
 from samplewise.cli import options
 from samplewise.cli.console import terminal
@@ -21,7 +22,18 @@ def score(
     out: Annotated[Path, typer.Option("--out", "-o", help="The file of scores, Parquet.")],
     method: Annotated[
         list[str] | None,
-        option("A static method, as in `el2n` or `tdds:keep=0.3`; may be given several times."),
+        option(
+            "A static method, as in `el2n` or `tdds:keep=0.3`; may be given several times. Or, alone, "
+            "`irreducible`: the losses that rho_loss needs."
+        ),
+    ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            help="irreducible: cross (two models, each for the other's half) or holdout (one model, on a "
+            "half that then never trains).",
+            show_default="cross",
+        ),
     ] = None,
     runs: Annotated[
         int | None,
@@ -58,13 +70,17 @@ def score(
     written = locals() | {"seeds": runs}
     settings, given = options.settings_of(written, {"out", "runs", "resume", "force", "work"})
     settings = replace(settings, method=given.get("method", ()), seeds=given.get("seeds", 1))
+    if IRREDUCIBLE in settings.method and fit is None:
+        settings = replace(settings, fit="cross")
     settings = experiment.open_folder(work, settings, resume, given)
-    scoring.columns(settings)
+    if settings.fit is None:
+        scoring.columns(settings)
     require("pyarrow", "scores")
     console = terminal()
     try:
-        with Watch(console, settings.seeds) as watch:
-            table = scoring.run(work, settings, watch)
+        with Watch(console, 2 if settings.fit == "cross" else settings.seeds) as watch:
+            compute = scoring.run if settings.fit is None else irreducible.run
+            table = compute(work, settings, watch)
     except KeyboardInterrupt:
         again = ["samplewise", "score", "--out", str(out), "--resume"]
         typer.echo(f"\ninterrupted. Continue with: {shlex.join(again)}", err=True)

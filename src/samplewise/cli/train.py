@@ -55,6 +55,9 @@ def train(
     score_model: Annotated[
         str | None, option("Coresets: another model for the scoring run, a proxy.", default="--model")
     ] = None,
+    proxy_width: Annotated[
+        float | None, option("Proxies: the share of the channels they have.", default=DEFAULT.proxy_width)
+    ] = None,
     coreset_batch_size: Annotated[
         int | None, option("Coresets: samples a batch.", default="what the strategy says")
     ] = None,

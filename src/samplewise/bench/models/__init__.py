@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from samplewise.bench.models.mobilenet import MobileNetV2
 from samplewise.bench.models.resnet import ResNet18, ResNet50
@@ -14,6 +13,7 @@ from samplewise.bench.models.shufflenet import ShuffleNetV2
 from samplewise.bench.models.small import Cnn, Mlp
 from samplewise.bench.models.vgg import Vgg16
 from samplewise.checks import nearest
+from samplewise.flops import counted
 
 Builder = Callable[[int, int, int], nn.Module]
 
@@ -57,9 +57,8 @@ def builder(name: str) -> Builder:
 def forward_flops(name: str, in_channels: int, classes: int, image_size: int) -> int:
     """Floating-point operations of the forward of one image, counted while it runs."""
     model = build(name, in_channels, classes, image_size, seed=0).eval()
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, in_channels, image_size, image_size))
-    return int(counter.get_total_flops())
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        return counted(lambda: model(torch.zeros(1, in_channels, image_size, image_size)))[1]
 
 
 def build(name: str, in_channels: int, classes: int, image_size: int, seed: int) -> nn.Module:

@@ -1,0 +1,152 @@
+"""Measure DynaMS's choice at ImageNet's size: from the margins that a pass wrote to the samples chosen.
+
+    python benchmarks/margins.py --out benchmarks/results/margins.json
+
+One thread. Needs 8 GB of memory. The margins are those of random features and a random head, which a
+pass writes batch by batch into columns; and independent numbers. Seconds are the thread's, medians.
+"""
+
+import argparse
+import json
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from overhead import machine
+from torch import Tensor
+
+from samplewise.pickers.margins import nearest, nearest_held
+from samplewise.rng import generator
+from samplewise.signals import class_margins
+from samplewise.trackers import Margins
+
+TARGET = 10.0
+
+
+def chunks(n: int, classes: int, width: int, b: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Ids and margins of a pass in batches of b, in an order of its own: always the same numbers."""
+    rng = generator("margins", n, classes)
+    weight = torch.randn(classes, width, generator=rng)
+    targets = torch.randint(classes, (n,), generator=rng)
+    order = torch.randperm(n, generator=rng)
+    for start in range(0, n, b):
+        ids = order[start : start + b]
+        # Features near their own class's weight, as those of a trained model are.
+        h = torch.randn(len(ids), width, generator=rng) + 2 * weight[targets[ids]]
+        yield ids, class_margins(h, targets[ids], weight)
+
+
+def written(n: int, classes: int, width: int, b: int) -> tuple[Tensor, float]:
+    """The matrix that a pass leaves, and the seconds that writing it took, without making the margins."""
+    tracker, state, seconds = Margins(), {}, 0.0
+    for ids, values in chunks(n, classes, width, b):
+        begun = time.thread_time()
+        if not state:
+            state = tracker.start(n, {"margins": values})
+        tracker.observe(state, ids, {"margins": values})
+        seconds += time.thread_time() - begun
+    return state["margins"], seconds
+
+
+def timed(matrix: Tensor, k: int, repeats: int) -> dict[str, Any]:
+    """Seconds of the choice, and that it has exactly k samples."""
+    spent = []
+    for _ in range(repeats):
+        begun = time.thread_time()
+        rows = nearest(matrix, k)
+        spent.append(time.thread_time() - begun)
+        if len(rows) != k:
+            raise AssertionError(f"{len(rows)} of {k} samples were chosen")
+    spent.sort()
+    return {"seconds": spent[len(spent) // 2], "low": spent[0], "high": spent[-1], "repeats": repeats}
+
+
+def main() -> None:
+    """Measure and write the numbers and a page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=1_281_167)
+    parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--keeps", type=float, nargs="+", default=[0.6, 0.2])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "margins.json")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    n, classes = given.n, given.classes
+    rows = []
+    matrix, writing = written(n, classes, given.width, 256)
+    for keep in given.keeps:
+        measured = timed(matrix, int(keep * n), given.repeats)
+        rows.append({"margins": "features and head", "n": n, "classes": classes, "keep": keep} | measured)
+    matrix.T.copy_(torch.rand(classes, n, generator=generator("independent", n)))
+    for keep in given.keeps:
+        measured = timed(matrix, int(keep * n), given.repeats)
+        rows.append({"margins": "independent", "n": n, "classes": classes, "keep": keep} | measured)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    small = n // 20
+    whole, _ = written(small, classes, given.width, 256)
+    k = int(0.2 * small)
+    begun = time.thread_time()
+    held, reads = nearest_held(
+        lambda: chunks(small, classes, given.width, 256), small, classes, k, 4 * (k // classes + 1)
+    )
+    streamed = time.thread_time() - begun
+    same = torch.equal(held, nearest(whole, k))
+    found = {
+        "machine": machine(1),
+        "rows": rows,
+        "writing_seconds": writing,
+        "peak_gb": peak,
+        "stream": {
+            "n": small,
+            "keep": 0.2,
+            "held": 4 * (k // classes + 1),
+            "reads": reads,
+            "same": same,
+            "seconds": streamed,
+        },
+    }
+    given.out.write_text(json.dumps(found, indent=1) + "\n")
+    given.out.with_suffix(".md").write_text(page(found))
+
+
+def page(found: dict[str, Any]) -> str:
+    """The numbers as Markdown."""
+    about, stream = found["machine"], found["stream"]
+    lines = [
+        "# DynaMS's choice at ImageNet's size",
+        "",
+        f"Machine: {about['cpu']}, {about['cores']} cores, torch {about['torch']}. One thread; CPU seconds, "
+        f"median (lowest to highest) over the repeats. Target: at most {TARGET:g} s, from the margins that "
+        "the pass wrote.",
+        "",
+        "| margins | n | classes | keep | choosing, s | repeats |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in found["rows"]:
+        spread = f"{row['seconds']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+        lines.append(
+            f"| {row['margins']} | {row['n']:,} | {row['classes']:,} | {row['keep']:g} | {spread} "
+            f"| {row['repeats']} |"
+        )
+    lines += [
+        "",
+        f"Writing the margins into columns in batches of 256 took {found['writing_seconds']:.1f} s over the "
+        f"whole pass. The process's peak was {found['peak_gb']:.1f} GB, of which the matrix is "
+        f"{4 * found['rows'][0]['n'] * found['rows'][0]['classes'] / 1e9:.1f} GB.",
+        "",
+        f"Holding {stream['held']} margins a column instead of all, at n = {stream['n']:,} and keep "
+        f"{stream['keep']:g}: {'the same samples' if stream['same'] else 'OTHER SAMPLES'} after "
+        f"{stream['reads']} read(s) of the stream, {stream['seconds']:.0f} s with making the margins.",
+        "",
+        "Numbers: `margins.json`; made with `python benchmarks/margins.py`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

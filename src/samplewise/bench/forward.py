@@ -1,0 +1,95 @@
+"""Stored images, in; per-sample losses and what else a method reads, out: of a model and its narrow view."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Num
+from torch import Tensor, nn
+
+import samplewise as sw
+from samplewise.bench.data import ImageData
+from samplewise.bench.settings import Settings
+from samplewise.proxy import Slim, slim
+
+Images = Num[Tensor, "b ch side side"]
+
+
+class Forward:
+    """Per-sample losses of a batch (images, labels), as every recipe reads them.
+
+    `proxy` is the same of a narrow view, None without one.
+    """
+
+    def __init__(self, model: nn.Module, data: ImageData, settings: Settings, proxy: bool) -> None:
+        self.model, self.settings, self.classes = model, settings, data.classes
+        self.device = torch.device(settings.device or "cpu")
+        self.mean = data.mean.to(self.device)[:, None, None]
+        self.std = data.std.to(self.device)[:, None, None]
+        self.head = last_layer(model, data.classes)
+        self._features: Tensor | None = None
+        self._slim: Slim | None = None
+        if proxy:
+            example = torch.zeros(2, data.channels, data.side, data.side, device=self.device)
+            self._slim = slim(model, settings.proxy_width, head=self._named_head(), example=example)
+        self.proxy: Callable[[tuple[Tensor, Tensor]], sw.Outputs] | None = self._narrow if proxy else None
+        if self.head is not None:
+            self.head.register_forward_pre_hook(self._look)
+
+    def _named_head(self) -> str:
+        names: dict[nn.Module, str] = {layer: name for name, layer in self.model.named_modules()}
+        if self.head is None:
+            raise ValueError(
+                f"--model {self.settings.model} has no linear layer of {self.classes} classes, from which a "
+                "narrow view could be made"
+            )
+        return names[self.head]
+
+    def _look(self, head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._features = inputs[0].detach() if inputs else None
+
+    def logits(self, images: Images, narrow: bool = False) -> Float[Tensor, "b c"]:
+        """Stored pixels, in; logits, out."""
+        images = images.to(self.device, non_blocking=True)
+        x = (images.float() - self.mean) / self.std
+        net: Any = self._slim if narrow else self.model
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.amp):
+            out = net(x)
+        if not isinstance(out, Tensor) or out.shape != (len(x), self.classes):
+            got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise ValueError(
+                f"--model {self.settings.model} must return logits of shape "
+                f"({len(x)}, {self.classes}), got {got}"
+            )
+        return out.float()
+
+    def __call__(self, batch: tuple[Tensor, Tensor]) -> sw.Outputs:
+        head = None
+        if self.head is not None:
+            head = self.head.weight.detach(), None if self.head.bias is None else self.head.bias.detach()
+        return self._outputs(batch, head, narrow=False)
+
+    def _narrow(self, batch: tuple[Tensor, Tensor]) -> sw.Outputs:
+        if self._slim is None:
+            raise ValueError("this forward was built without a narrow view")
+        weight, bias = self._slim.head()
+        return self._outputs(batch, (weight.detach(), None if bias is None else bias.detach()), narrow=True)
+
+    def _outputs(
+        self, batch: tuple[Tensor, Tensor], head: tuple[Tensor, Tensor | None] | None, narrow: bool
+    ) -> sw.Outputs:
+        images, labels = batch
+        labels = labels.to(self.device, non_blocking=True)
+        logits = self.logits(images, narrow)
+        loss = F.cross_entropy(logits, labels, reduction="none")
+        if head is None or self._features is None:
+            return sw.Outputs(loss=loss, logits=logits, targets=labels)
+        return sw.Outputs(loss, logits, labels, self._features.flatten(1).float(), head)
+
+
+def last_layer(model: nn.Module, classes: int) -> nn.Linear | None:
+    """The last linear layer that gives one number a class; its input are the features of a sample."""
+    linear = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    fitting = [layer for layer in linear if layer.out_features == classes]
+    return fitting[-1] if fitting else None

@@ -1,0 +1,192 @@
+"""Irreducible losses: what models that never saw a sample lose on it, by a hold-out half or cross-fitted."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from samplewise import ranking, recipes
+from samplewise.bench import experiment, rngstate
+from samplewise.bench.data import ImageData
+from samplewise.bench.folder import RunFolder
+from samplewise.bench.settings import IRREDUCIBLE, Settings
+from samplewise.bench.train import Images, Run, Task
+from samplewise.dataset import fingerprint
+from samplewise.ledger import FORWARD
+from samplewise.rng import generator
+from samplewise.scores import ScoreTable, versions
+from samplewise.signals import correct, measure
+
+_AT_ONCE = 500
+
+
+def halves(labels: Int[Tensor, " n"], seed: int) -> tuple[Int[Tensor, " a"], Int[Tensor, " b"]]:
+    """The ids of two halves, ascending: n // 2 and the rest, every class divided evenly by a seeded draw.
+
+    A class's parts differ by at most two samples.
+
+    Raises:
+        ValueError: for a class that has fewer than 2 samples.
+    """
+    sizes = labels.bincount()
+    if lone := (sizes == 1).nonzero().flatten().tolist():
+        raise ValueError(
+            f"irreducible losses need two halves with every class in both, but class {lone[0]} has 1 sample. "
+            "Use more data, or leave that class out."
+        )
+    quotas = ranking.largest_remainder(len(labels) // 2, sizes).tolist()
+    order = torch.randperm(len(labels), generator=generator(seed, "halves"))
+    first = torch.zeros(len(labels), dtype=torch.bool)
+    for label, quota in enumerate(quotas):
+        first[order[labels[order] == label][:quota]] = True
+    return first.nonzero().flatten(), (~first).nonzero().flatten()
+
+
+def run(path: Path, settings: Settings, listener: experiment.Listener) -> ScoreTable:
+    """Train what is left of one or two models in the folder `path`, and give the table of losses.
+
+    `settings.fit` is "cross": a model on each half, the losses of a half are the other half's model's; or
+    "holdout": one model on the first half, whose own samples get NaN. Each model's losses are those after
+    the epoch in which their mean was lowest, in eval mode and without augmentation.
+
+    Returns:
+        A table of all n samples with the column `irreducible`; its provenance says how it was fitted,
+        in which epochs the models were best, and under `scoring` what all of it cost: training, and the
+        look at the other half after every epoch, in forwards of this model.
+    """
+    folder = RunFolder(path)
+    if not folder.begun:  # a class that cannot be halved is refused before anything is written
+        halves(experiment.noisy(experiment.load_data(settings), settings, 0).train_y, 0)
+    data = experiment.noisy(experiment.prepare(folder, settings), settings, 0)
+    first, second = halves(data.train_y, 0)
+    losses = torch.full((len(data),), float("nan"))
+    sides = [(first, second), (second, first)] if settings.fit == "cross" else [(first, second)]
+    models: list[dict[str, Any]] = []
+    with rngstate.kept():
+        for number, (seen, unseen) in enumerate(sides):
+            name = f"{IRREDUCIBLE}-{'ab'[number]}"
+            listener.began(name, 0)
+            task = Task(name, recipes.full(), 0, _half(data, seen, unseen), settings)
+            fitted = fit(task, folder.checkpoint(name, 0), listener.stepped, listener.epoch_ended)
+            losses[unseen] = fitted.pop("losses")
+            models.append(fitted)
+            listener.scored({"seed": 0, "methods": [name], **fitted})
+    return _table(losses, data, settings, models)
+
+
+def fit(
+    task: Task,
+    checkpoint: Path,
+    on_step: Callable[[float], None] = lambda progress: None,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> dict[str, Any]:
+    """Train on the task's training split, and keep the losses on its test split where they were lowest.
+
+    Continues from `checkpoint`, which stays when it is done.
+
+    Returns:
+        The `losses` of the test split, the epoch (from 1) in which they were `best`, the mean
+        `best_loss`, `epochs`, and the `cost` in forwards and `seconds` of training and of looking.
+    """
+    under_way = Run(task)
+    if checkpoint.exists():
+        under_way.restore(checkpoint)
+    loader, epochs = under_way.loader(), task.settings.epochs
+    for epoch in range(under_way.done, epochs):
+        under_way.train_epoch(loader, epoch, checkpoint, on_step)
+        _look(under_way, epoch + 1)
+        under_way.save(checkpoint)
+        on_epoch(under_way.curve[-1])
+    curve, ledger = under_way.curve, under_way.selector.ledger
+    best = _best(curve)
+    return {
+        "losses": best["losses"],
+        "best": best["epoch"],
+        "best_loss": best["loss"],
+        "epochs": epochs,
+        "cost": ledger.cost + FORWARD * len(task.data.test_y) * len(curve),
+        "seconds": ledger.wall + sum(row["seconds"] for row in curve),
+    }
+
+
+def _look(under_way: Run, epoch: int) -> None:
+    """Note the losses on the half that was not trained on; only the lowest are kept sample by sample."""
+    begun = time.perf_counter()
+    losses, right = _evaluate(under_way)
+    row = {
+        "epoch": epoch,
+        "epochs": under_way.task.settings.epochs,
+        "loss": float(losses.double().mean()),
+        "test_accuracy": 100 * right / len(losses),
+        "losses": losses,
+        "seconds": time.perf_counter() - begun,
+    }
+    under_way.curve.append(row)
+    best = _best(under_way.curve)
+    for other in under_way.curve:
+        if other is not best:
+            other["losses"] = None
+
+
+def _best(curve: list[dict[str, Any]]) -> dict[str, Any]:
+    """The first epoch with the lowest mean loss; a loss that is not a number is never the lowest."""
+    finite = [row for row in curve if row["loss"] < float("inf")]
+    if not finite:
+        raise ValueError(
+            "irreducible losses are not finite after any epoch: the training diverged. Try a smaller --lr."
+        )
+    return min(finite, key=lambda row: row["loss"])
+
+
+def _evaluate(under_way: Run) -> tuple[Float[Tensor, " t"], int]:
+    """The loss of every sample of the test split in eval mode, and how many are classified right."""
+    data, found, right = under_way.task.data, [], 0
+    under_way.model.eval()
+    with torch.no_grad():
+        for begun in range(0, len(data.test_y), _AT_ONCE):
+            some = slice(begun, begun + _AT_ONCE)
+            outputs = under_way.forward((data.test_x[some], data.test_y[some]))
+            found.append(outputs.loss.float().cpu())
+            right += int(measure((correct,), outputs, IRREDUCIBLE)["correct"].sum())
+    under_way.model.train()
+    return torch.cat(found), right
+
+
+def _half(data: ImageData, seen: Tensor, unseen: Tensor) -> ImageData:
+    """One half to train on, the other in place of the test split."""
+    return replace(
+        data,
+        train_x=data.train_x[seen],
+        train_y=data.train_y[seen],
+        test_x=data.train_x[unseen],
+        test_y=data.train_y[unseen],
+    )
+
+
+def _table(
+    losses: Float[Tensor, " n"], data: ImageData, settings: Settings, models: list[dict[str, Any]]
+) -> ScoreTable:
+    n = len(data)
+    spent = {key: sum(model[key] for model in models) for key in ("cost", "seconds")}
+    provenance = {
+        "recipe": IRREDUCIBLE,
+        "fit": settings.fit,
+        "n": n,
+        "fingerprint": fingerprint(Images(data.train_x, data.train_y), data.train_y),
+        "model": settings.model,
+        "seed": 0,
+        "epochs": settings.epochs,
+        "best_epochs": [model["best"] for model in models],
+        "best_losses": [model["best_loss"] for model in models],
+        "columns": {IRREDUCIBLE: "The loss of a model that never saw the sample; NaN where it did."},
+        "scoring": {IRREDUCIBLE: spent},
+        "unfinished": [],
+        "versions": versions(),
+    }
+    times = torch.zeros(n, dtype=torch.int32)
+    return ScoreTable(torch.arange(n), {IRREDUCIBLE: losses}, times, data.train_y, provenance)
