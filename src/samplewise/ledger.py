@@ -71,7 +71,7 @@ class Ledger:
     @property
     def cost_without_scoring(self) -> float:
         """Forward units of this run; a proxy's by its FLOPs, or as the model's while they are not known."""
-        share = 1.0 if self.proxy_share is None else self.proxy_share
+        share = 1 if self.proxy_share is None else self.proxy_share
         along = (FORWARD + BACKWARD) * self.samples_backpropagated * self.proxy
         forwards = self.training_forwards + self.scoring_forwards
         backwards = self.samples_backpropagated + self.scoring_backwards
@@ -81,7 +81,7 @@ class Ledger:
     @property
     def assistant_cost(self) -> float:
         """Forward units of a small model beside the user's; 0 while a forward's FLOPs are not known."""
-        return self.assistant_flops / self.forward_flops if self.forward_flops else 0.0
+        return self.assistant_flops / self.forward_flops if self.forward_flops else 0
 
     @property
     def ordinary_cost(self) -> float:
