@@ -14,8 +14,9 @@ class Ledger:
 
     Counts are samples, not batches. `ordinary_samples` is what training on everything would have
     back-propagated up to the same point. With a `proxy`, a narrow view of the model that trains along and
-    scores, `proxy_share` is its forward in shares of the model's, by FLOPs. Seconds are this process's clock; on an accelerator a
-    stage that only queues work is cheap and the time shows where the queue is waited for.
+    scores, `proxy_share` is its forward in shares of the model's, by FLOPs. Seconds are this process's
+    clock; on an accelerator a stage that only queues work is cheap and the time shows where the queue is
+    waited for.
     """
 
     def __init__(self) -> None:

@@ -1,5 +1,6 @@
 """Selection by the margin to every class boundary, its proxy and its controls (DynaMS, OpenReview 2023)."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from samplewise import pickers, signals, trackers
@@ -19,6 +20,16 @@ Data = Literal["imagenet", "cifar10"]
 
 def _nested(picker: Budgeted, nested: bool) -> Budgeted:
     return Nested(picker) if nested else picker
+
+
+def _by_margins(shares: Periods, signed: bool, nested: bool) -> Policy:
+    return Policy(
+        signal=signals.signed_margins if signed else signals.margins,
+        tracker=trackers.Margins(),
+        picker=_nested(pickers.ClassBalanced(shares), nested),
+        every=shares.period,
+        source="pass",
+    )
 
 
 @recipe(paper=PAPER, level="epoch", source="pass")
@@ -43,14 +54,7 @@ def dynams(
     Signal: class margins. Memory: 4 bytes a sample, and 4 C more from a pass until its choice.
     Choice: class-balanced least margins. Cost: one forward over all n samples in every period but the first.
     """
-    shares = Periods(keep, schedule, period, data, fit)
-    return Policy(
-        signal=signals.signed_margins if signed else signals.margins,
-        tracker=trackers.Margins(),
-        picker=_nested(pickers.ClassBalanced(shares), nested),
-        every=period,
-        source="pass",
-    )
+    return _by_margins(Periods(keep, schedule, period, data, fit), signed, nested)
 
 
 @recipe(paper=PAPER, level="epoch", source="pass")
@@ -74,15 +78,8 @@ def dynams_proxy(
     Cost: the narrow forward and backward in every step, and one narrow forward over all n samples in
     every period but the first, at the narrow view's share of the model's FLOPs.
     """
-    shares = Periods(keep, schedule, period, data, fit)
-    return Policy(
-        signal=signals.signed_margins if signed else signals.margins,
-        tracker=trackers.Margins(),
-        picker=_nested(pickers.ClassBalanced(shares), nested),
-        every=period,
-        source="pass",
-        proxy=keep < 1,
-    )
+    made = _by_margins(Periods(keep, schedule, period, data, fit), signed, nested)
+    return replace(made, proxy=keep < 1)
 
 
 @recipe(paper=PAPER, level="epoch", source="none")
