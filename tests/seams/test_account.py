@@ -7,10 +7,10 @@ import samplewise as sw
 from tests.seams.toys import N, Net, make, train
 
 
-def counted(model):
+def counted(calls):
     """Rows forwarded with a graph, and without one."""
-    graph = sum(rows for rows, _, grad in model.calls if grad)
-    return graph, sum(rows for rows, _, _ in model.calls) - graph
+    graph = sum(rows for rows, _, grad in calls if grad)
+    return graph, sum(rows for rows, _, _ in calls) - graph
 
 
 @pytest.mark.parametrize("name", sorted(sw.recipes.all()))
@@ -18,11 +18,15 @@ def test_counts_are_the_models_own(name):
     selector, model = make(name, epochs=5, period=2, batch_size=10, model=Net(dropout=0.0))
     train(selector, model, selector.loader())
     ledger = selector.ledger
-    assert (ledger.training_forwards, ledger.scoring_forwards) == counted(model)
+    assert (ledger.training_forwards, ledger.scoring_forwards) == counted(model.calls)
     assert ledger.samples_backpropagated == ledger.training_forwards
     assert ledger.ordinary_samples == 5 * N
     own = ledger.assistant_flops / (ledger.forward_flops or 1)
-    assert ledger.cost == 3 * ledger.training_forwards + ledger.scoring_forwards + own
+    along, looked = counted(model.narrow_calls)
+    assert ledger.proxy_scoring_forwards == looked
+    narrow = (3 * along + looked) * (4 * 3) / (4 * 8 + 8 * 3)
+    cost = 3 * ledger.training_forwards + ledger.scoring_forwards + own + narrow
+    assert ledger.cost == pytest.approx(cost, rel=1e-12)
     assert ledger.promised == pytest.approx(1 - ledger.cost / (15 * N))
 
 

@@ -28,7 +28,8 @@ def by_hand(selector, model, drop_last=True, lr=0.05, weigh=False):
     return seen
 
 
-@pytest.mark.parametrize("name", [r for r in sw.recipes.all() if r != "fixed"])
+# `fixed` needs a subset; a proxy's loss can only be added by `loss`, so `narrow` refuses it.
+@pytest.mark.parametrize("name", [r for r in sw.recipes.all() if r not in ("fixed", "dynams_proxy")])
 def test_a_loop_of_ones_own_does_what_loss_does(name):
     one, model = make(name, period=2)
     drop_last = name != "tdds"

@@ -74,11 +74,18 @@ class Net(nn.Module):
         torch.manual_seed(0)
         self.body = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(dropout))
         self.fc = nn.Linear(8, CLASSES)
-        self.calls = []
+        with torch.random.fork_rng(devices=[]):
+            self.small = nn.Linear(4, CLASSES)
+        self.calls, self.narrow_calls = [], []
 
     def forward(self, x):
         self.calls.append((len(x), self.training, torch.is_grad_enabled()))
         return self.fc(self.body(x / N))
+
+    def narrow(self, x):
+        """A cheaper part, which stands for a proxy."""
+        self.narrow_calls.append((len(x), self.training, torch.is_grad_enabled()))
+        return self.small(x / N)
 
 
 def forward_of(model):
@@ -92,13 +99,20 @@ def forward_of(model):
 
 
 def outputs_of(model):
-    """As `forward_of`, with logits, targets and features."""
+    """As `forward_of`, with logits, targets, features and a head that fits them, and a proxy."""
+    head = torch.randn(CLASSES, 4, generator=generator("toy head"))
+
+    def outputs(net, batch):
+        x, y = batch
+        logits = net(x)
+        loss = F.cross_entropy(logits, y, reduction="none")
+        return sw.Outputs(loss, logits, y, features=x, head=(head.to(x.device), None))
 
     def forward(batch):
-        x, y = batch
-        logits = model(x)
-        return sw.Outputs(F.cross_entropy(logits, y, reduction="none"), logits, y, features=x)
+        return outputs(model, batch)
 
+    if hasattr(model, "narrow"):
+        forward.proxy = lambda batch: outputs(model.narrow, batch)
     return forward
 
 
