@@ -145,6 +145,26 @@ def check_fields(outputs: Outputs, needed: tuple[str, ...], owner: str) -> None:
         raise ValueError(f"Outputs.logits must have shape ({b}, classes), got {tuple(logits.shape)}.")
     if "targets" in needed and targets is not None and (targets.shape != (b,) or targets.is_floating_point()):
         raise ValueError(f"Outputs.targets must be {b} class numbers, got shape {tuple(targets.shape)}.")
+    if "head" in needed and outputs.head is not None:
+        _check_head(outputs, outputs.head[0])
+
+
+def _check_head(outputs: Outputs, weight: Tensor) -> None:
+    """Raise unless features, logits and targets are those of a head with this weight."""
+    classes, width = weight.shape
+    features, logits, targets = outputs.features, outputs.logits, outputs.targets
+    if features is not None and features[0].numel() != width:
+        raise ValueError(
+            f"Outputs.features have {features[0].numel()} numbers a sample, but Outputs.head takes {width}: "
+            "features are the input of the head."
+        )
+    if logits is not None and logits.shape[-1] != classes:
+        raise ValueError(f"Outputs.logits have {logits.shape[-1]} classes, but Outputs.head has {classes}.")
+    if targets is not None and targets.is_cpu and not 0 <= int(targets.min()) <= int(targets.max()) < classes:
+        raise ValueError(
+            f"Outputs.targets must be class numbers of the head's {classes} classes, got "
+            f"{int(targets.min())} to {int(targets.max())}."
+        )
 
 
 def as_batch(given: Any) -> Batch:

@@ -1,6 +1,7 @@
 """The narrow view in the training loop: both losses train, passes run it alone, the ledger has its FLOPs."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -243,4 +244,25 @@ def test_features_that_are_missing_are_said_at_the_first_batch():
     with pytest.raises(
         ValueError, match=r"dynams needs features: return sw.Outputs\(loss=..., features=...\)"
     ):
+        selector.loss(next(iter(selector.loader())))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"features": torch.zeros(8, 5)},
+            "Outputs.features have 5 numbers a sample, but Outputs.head takes 6",
+        ),
+        ({"logits": torch.zeros(8, 4)}, "Outputs.logits have 4 classes, but Outputs.head has 3"),
+        ({"targets": torch.full((8,), 3)}, "class numbers of the head's 3 classes, got 3 to 3"),
+    ],
+)
+@pytest.mark.parametrize("policy", ["dynams", "online_ms"])
+def test_outputs_that_do_not_fit_the_head_are_refused_at_the_first_batch(policy, change, words):
+    net, data = Net(), Data()
+    whole = sw.classifier(net)
+    forward = lambda batch: replace(whole(batch), **change)  # noqa: E731
+    selector = sw.Selector(policy, data, forward, model=net, epochs=20, batch_size=8)
+    with pytest.raises(ValueError, match=words):
         selector.loss(next(iter(selector.loader())))
