@@ -34,7 +34,8 @@ def draw(panels: list[Panel], order: list[str], title: str, path: Path, clock: s
     from matplotlib.figure import Figure
 
     height = 1.5 + 0.27 * len(order)
-    figure = Figure(figsize=(9.2, height), dpi=200, layout="constrained", facecolor="white")
+    width = max(9.2, 7.6 + 0.08 * max(map(len, order)))
+    figure = Figure(figsize=(width, height), dpi=200, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(panels) + 1, sharey=True)
     for axis, panel in zip(axes, panels, strict=False):
