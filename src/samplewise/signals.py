@@ -304,7 +304,7 @@ def measure(signals: tuple[Signal, ...], outputs: Outputs, owner: str) -> dict[s
         given = {}
         for name in _reads(signal):
             value = _field(outputs, name)
-            if value is None and name in needs(signal):
+            if value is None and name in needs(signal) and name != "bias":
                 wanted = "head" if name in ("weight", "bias") else name
                 raise ValueError(
                     f"{owner} needs {wanted}: return sw.Outputs(loss=..., {wanted}=...) from forward."

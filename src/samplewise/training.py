@@ -79,13 +79,12 @@ class StepCalls(EngineCalls):
             self._step.count_next(self._ledger, len(narrowed.ids))
         return narrowed
 
-    def _narrow(self, batch: Batch) -> Batch:
+    def _narrow(self, given: Any) -> Batch:
         """As `narrow`, for a forward that is run here."""
         engine = self._engine
         if not engine.opened:
             raise ValueError("no epoch is open: take batches from selector.loader(), or call plan(epoch).")
-        if type(batch) is not Batch:
-            batch = as_batch(batch)
+        batch: Batch = given if type(given) is Batch else as_batch(given)
         self.refuse_unweighed()
         if engine.together and self._batches:
             self._tell()

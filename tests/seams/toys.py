@@ -74,8 +74,6 @@ class Net(nn.Module):
         torch.manual_seed(0)
         self.body = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(dropout))
         self.fc = nn.Linear(8, CLASSES)
-        with torch.random.fork_rng(devices=[]):
-            self.small = nn.Linear(4, CLASSES)
         self.calls, self.narrow_calls = [], []
 
     def forward(self, x):
@@ -85,7 +83,7 @@ class Net(nn.Module):
     def narrow(self, x):
         """A cheaper part, which stands for a proxy."""
         self.narrow_calls.append((len(x), self.training, torch.is_grad_enabled()))
-        return self.small(x / N)
+        return F.linear(x / N, self.body[0].weight[:CLASSES], self.fc.bias)
 
 
 def forward_of(model):

@@ -1,6 +1,6 @@
 """Several processes train by the front door: what each was given, what it trained on, its gradient."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -40,6 +40,7 @@ class Samples:
         with torch.no_grad():
             for parameter in self.net.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=rng))
+        self.head = torch.randn(3, 4, generator=rng)
 
     def __len__(self) -> int:
         return self.n
@@ -47,18 +48,47 @@ class Samples:
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.x[index], self.targets[index]
 
-    def outputs(self, model: nn.Module, data: Any, epoch: int) -> Outputs:
+    def outputs(self, model: Callable[[Tensor], Tensor], data: Any, epoch: int) -> Outputs:
         """A forward; the hardest samples of one epoch are not those of the next."""
         x, y = data
         logits = model(x)
         pace = 1 + 0.5 * torch.sin(7 * x[:, 0] + epoch)
-        return Outputs(pace * F.cross_entropy(logits, y, reduction="none"), logits, y, x)
+        loss = pace * F.cross_entropy(logits, y, reduction="none")
+        return Outputs(loss, logits, y, x, (self.head, None))
 
-    def gradient(self, ids: Tensor, weights: Tensor, epoch: int) -> Tensor:
-        """The gradient of the weighted mean loss over the samples `ids`, as one process takes it."""
-        losses = self.outputs(self.net, (self.x[ids], self.targets[ids]), epoch).loss
+    def narrow(self, x: Tensor) -> Tensor:
+        """Logits of a part of the classifier, which stands for a proxy."""
+        weight, *_, bias = self.net.parameters()
+        return F.linear(x, weight[:3], bias)
+
+    def gradient(self, ids: Tensor, weights: Tensor, epoch: int, proxy: bool = False) -> Tensor:
+        """The gradient of the weighted mean loss over the samples `ids`, as one process takes it.
+
+        With `proxy` it is that of both losses.
+        """
+        data = (self.x[ids], self.targets[ids])
+        losses = self.outputs(self.net, data, epoch).loss
+        if proxy:
+            losses = losses + self.outputs(self.narrow, data, epoch).loss
         parts = torch.autograd.grad((weights * losses).sum() / len(ids), list(self.net.parameters()))
         return torch.cat([part.flatten() for part in parts])
+
+
+class _Forward:
+    """The forward of a selector that is built with it."""
+
+    def __init__(self, samples: Samples, model: nn.Module) -> None:
+        self.samples, self.model = samples, model
+        self.selector: Selector | None = None
+
+    def _epoch(self) -> int:
+        return 0 if self.selector is None else self.selector.epoch
+
+    def __call__(self, data: Any) -> Outputs:
+        return self.samples.outputs(self.model, data, self._epoch())
+
+    def proxy(self, data: Any) -> Outputs:
+        return self.samples.outputs(self.samples.narrow, data, self._epoch())
 
 
 @dataclass
@@ -104,10 +134,11 @@ def shared(
     """
     rank, world = dist.rank(), dist.world()
     model = nn.parallel.DistributedDataParallel(samples.net) if wrapped else samples.net
+    forward = _Forward(samples, model)
     selector = Selector(
-        policy, samples, lambda data: samples.outputs(model, data, selector.epoch), model=model,
-        epochs=epochs, batch_size=batch, sync_every=sync_every,
-    )  # fmt: skip
+        policy, samples, forward, model=model, epochs=epochs, batch_size=batch, sync_every=sync_every
+    )
+    forward.selector = selector
     loader = selector.loader()
     run = Run([], [], [], {})
     for epoch in range(epochs):
@@ -124,12 +155,16 @@ def shared(
             else:
                 places = (step * world + rank) * batch + rows
             real = given.ids[places < len(order)].tolist()
-            narrowed = selector.narrow(given)
-            losses = samples.outputs(model, narrowed.data, epoch)
             model.zero_grad()
-            selector.reduce(losses).backward()  # type: ignore[no-untyped-call]
+            if selector.policy.proxy:  # whose loss only `loss` adds
+                narrowed, loss = given, selector.loss(given)
+            else:
+                narrowed = selector.narrow(given)
+                loss = selector.reduce(samples.outputs(model, narrowed.data, epoch))
+            loss.backward()
             gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-            trained = [i for i in narrowed.ids.tolist() if i in real]
+            # A plan of fewer samples than a batch is padded with itself.
+            trained = list(dict.fromkeys(i for i in narrowed.ids.tolist() if i in real))
             run.steps.append(Step(epoch, real, trained, gradient.clone()))
     selector.set_epoch(epochs)
     run.columns = {name: column.clone() for name, column in selector.state_dict()["engine"]["memory"].items()}
