@@ -55,7 +55,9 @@ def run(selector: EngineCalls, engine: Engine, epoch: int) -> tuple[int, int]:
     if world > 1:
         padded = -(-len(ids) // world) * world
         ids = ids.repeat(-(-padded // len(ids)))[:padded][dist.rank() :: world]
-    forward: Any = selector.forward.proxy if selector.policy.proxy else selector.forward  # type: ignore[attr-defined]
+    forward: Any = selector.forward
+    if selector.policy.proxy:
+        forward = forward.proxy
     reads = engine.pass_reads(epoch)
     gradients = "gradient_norm" in reads
     plain = not gradients or bool(reads - {"loss", "gradient_norm"})

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from samplewise.pickers.base import Budgeted, Picked, Pool, Rows, inside
+from samplewise.pickers.base import Budgeted, Pool, Rows, inside
 
 __all__ = ["Nested"]
 
@@ -24,10 +24,6 @@ class Nested(Budgeted):
     def keep(self) -> float:  # type: ignore[override]
         """The inner picker's."""
         return self.inner.keep  # type: ignore[return-value]
-
-    def pick(self, pool: Pool) -> Picked:
-        k, _ = self.size(pool.m, pool.least)
-        return Picked() if k == pool.m else Picked(self.take(pool, k))
 
     def take(self, pool: Pool, k: int) -> Rows:
         before = torch.arange(pool.m) if pool.before is None else pool.before

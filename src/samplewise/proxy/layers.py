@@ -42,7 +42,7 @@ class Slimmed(nn.Module):
 
     def narrow_forward(self, input: Tensor) -> Tensor:
         """The narrow form: reads the channels there are and gives the leading ones of its own."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} must define narrow_forward(input)")
 
 
 class SlimLinear(Slimmed, nn.Linear):
