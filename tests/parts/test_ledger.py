@@ -68,3 +68,14 @@ def test_an_account_continues_from_its_state():
     assert vars(other) == vars(ledger)
     other.seconds["data"] += 1
     assert ledger.seconds["data"] == 0.25
+
+
+def test_one_rank_takes_over_the_account_of_two_with_its_proxy():
+    ledger = Ledger()
+    ledger.proxy, ledger.proxy_share = True, 0.25
+    ledger.trained(10)
+    ledger.proxy_scoring_forwards = 6
+    before = ledger.cost
+    ledger.rescale(2.0)
+    assert ledger.proxy_scoring_forwards == 12
+    assert ledger.cost == 2 * before == 2 * (30 + 0.25 * (30 + 6))

@@ -172,3 +172,14 @@ def test_margins_wait_in_the_state_between_a_pass_and_its_choice():
     assert other.pass_due(2)
     other.observe(ids[9:], trace.outputs(ids[9:], 2), "pass")
     assert other.plan(2).ids.tolist() == whole[2]
+
+
+def test_classes_with_equal_weights_have_no_boundary_and_stop_no_training():
+    trace = head_trace()
+    trace.head[0][2] = trace.head[0][1]  # as in a head that begins with zeros
+    trace.logits = trace.features @ trace.head[0].T + trace.head[1]
+    found, _, _ = plans(sw.recipes.dynams(period=Q), trace)
+    assert [len(ids) for ids in found[::2]] == shares("linear")
+    trace.logits[4, 3] = math.nan
+    with pytest.raises(ValueError, match="margins is not finite for ids"):
+        plans(sw.recipes.dynams(period=Q), trace)
