@@ -2,16 +2,25 @@
 
 import os
 import platform
-from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import torch
+
+import samplewise
 
 
 def versions() -> dict[str, str]:
-    """Version of each package that a result depends on."""
-    names = ("samplewise", "torch", "numpy")
-    return {"python": platform.python_version()} | {n: metadata.version(n) for n in names}
+    """Version of each package that a result depends on, as the packages that run name it.
+
+    Installed metadata may lack the build of torch: `2.13.0` where `2.13.0+cu130` runs.
+    """
+    return {
+        "python": platform.python_version(),
+        "samplewise": samplewise.__version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+    }
 
 
 def machine(device: str) -> dict[str, str | int]:
