@@ -1,7 +1,12 @@
-"""What all tests share: one thread, as they are small and run side by side, and a clean registry."""
+"""What all tests share: one thread (they are small and run side by side), drawn examples, a registry."""
 
 import pytest
 import torch
+from hypothesis import settings
+
+# The same examples in every run, and no limit on time, which a busy machine would break.
+settings.register_profile("samplewise", deadline=None, derandomize=True)
+settings.load_profile("samplewise")
 
 
 @pytest.fixture(autouse=True, scope="session")

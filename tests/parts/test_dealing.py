@@ -10,7 +10,7 @@ from samplewise.dealing import deal, share_of
 ORDER = torch.randperm(100, generator=torch.Generator().manual_seed(3))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(k=st.integers(0, 40), world=st.integers(1, 5), steps=st.integers(0, 4), b=st.integers(1, 5))
 def test_shares_are_equal_disjoint_and_the_rest_of_the_order(k, world, steps, b):
     order = ORDER[:k]
@@ -22,7 +22,7 @@ def test_shares_are_equal_disjoint_and_the_rest_of_the_order(k, world, steps, b)
     assert [share[i] for i in range(len(shares[0])) for share in shares] == rest[: len(rest) // world * world]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(k=st.integers(1, 40), world=st.integers(1, 5), done=st.integers(0, 60))
 def test_covering_shares_hold_every_id_and_are_padded_from_the_front(k, world, done):
     order = ORDER[:k]

@@ -60,7 +60,7 @@ def reference(p, window, beta=0.9, absolute="inside", sqrt=True, average="ema", 
     return sum(beta * (1 - beta) ** (epochs - window - k) * spread for k, spread in enumerate(spreads))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(
     st.integers(3, 6),
     st.integers(0, 6),

@@ -151,7 +151,7 @@ def drawn(data, n, classes):
     return found
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(st.data(), st.integers(1, 40), st.integers(1, 7))
 def test_the_picker_is_algorithm_1_and_the_variant_that_holds_less_chooses_the_same(data, n, classes):
     k = data.draw(st.integers(0, n))

@@ -58,7 +58,7 @@ def test_a_constant_share_of_the_budget_06_becomes_05636_with_twelve_periods():
     assert round(Periods(0.6, "constant", period=2).at(2, 24), 4) == 0.5636
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(
     st.sampled_from(KINDS), st.floats(0.05, 1), st.integers(1, 12), st.integers(2, 60), st.integers(1, 5000)
 )
@@ -93,7 +93,7 @@ def test_a_fitted_schedule_meets_its_budget_never_rises_and_stays_inside_its_ran
         assert abs(spent - epochs * keep * n) <= period
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(st.floats(0.3, 0.99), st.integers(10, 3_000_000), st.sampled_from(KINDS))
 def test_the_budget_of_a_share_that_knows_n_is_the_whole_size(keep, n, kind):
     schedule = Periods(keep, kind, period=2)

@@ -54,7 +54,7 @@ def test_balance_keeps_every_class():
     assert selector.subset().ids.tolist() == own
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80)
 @given(st.lists(st.floats(-900, 900, width=32), min_size=2, max_size=12), st.floats(-100, 100, width=32))
 def test_entropy_is_between_0_and_ln_c_and_ignores_a_constant(z, constant):
     logits = torch.tensor([z], dtype=torch.float64)

@@ -44,7 +44,7 @@ def test_a_larger_share_picks_again():
     assert selector.subset(keep=0.8).ids.tolist() == sorted(i for ids, _ in found.values() for i in ids)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 30), st.data())
 def test_the_order_is_that_of_the_definition_for_any_features(seed, m, data):
     k = data.draw(st.integers(1, m))
