@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Classifier", "classifier", "linear_layer"]
 
-Losses = Callable[[Tensor, Tensor], Tensor]
+Losses = Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor]]
 
 
 class Classifier:
@@ -55,11 +55,9 @@ class Classifier:
         self, logits: Float[Tensor, "b c"], targets: Int[Tensor, " b"], head: tuple[Tensor, Tensor | None]
     ) -> Outputs:
         features = self._seen.pop()
-        if self.loss is None:
-            losses = F.cross_entropy(logits, targets, reduction="none")
-        else:
-            losses = self.loss(logits, targets)
-        return Outputs(losses, logits, targets, torch.flatten(features, 1), head)
+        found = (self.loss or _cross_entropy)(logits, targets)
+        loss, normalizer = found if isinstance(found, tuple) else (found, None)
+        return Outputs(loss, logits, targets, torch.flatten(features, 1), head, normalizer=normalizer)
 
 
 def classifier(
@@ -72,7 +70,8 @@ def classifier(
     Args:
         model: gives logits (b, c) for the inputs.
         head: the name of the last linear layer, as `fc` or `classifier.1`; features are its input.
-        loss: (logits, targets) -> (b,); None: cross-entropy without reduction.
+        loss: (logits, targets) -> (b,), or the pair of that and the normalizer (b,) of `Outputs`; None:
+            cross-entropy without reduction.
         proxy: `sw.proxy.slim(model, ..., head=head)`, for methods that score with a narrow view.
 
     Raises:
@@ -103,6 +102,10 @@ def linear_layer(model: nn.Module, head: str) -> nn.Linear:
         )
     found: nn.Linear = layers[head]
     return found
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(logits, targets, reduction="none")
 
 
 def _whole(parameter: Tensor, sharded: bool) -> Tensor:

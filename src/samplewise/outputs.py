@@ -26,6 +26,9 @@ class Outputs:
         head: the last layer's weight (c, d) and bias (c,) or None.
         gradient_norm: (b,), the norm of each sample's gradient over all parameters; a pass for `grand`
             fills it in, engine users who want that score give it.
+        normalizer: (b,), >= 0: what each sample adds to the divisor of the reduced loss, in place of 1. The
+            loss is then `(weights * losses).sum() / normalizer.sum()` over the rows that are trained, as
+            torch reduces with class weights (the weight of the target) or an ignored target (0).
     """
 
     loss: Tensor
@@ -34,6 +37,7 @@ class Outputs:
     features: Tensor | None = None
     head: tuple[Tensor, Tensor | None] | None = None
     gradient_norm: Tensor | None = None
+    normalizer: Tensor | None = None
 
 
 class Batch(NamedTuple):
@@ -185,11 +189,23 @@ def as_outputs(returned: Any, b: int) -> Outputs:
         )
     shape = outputs.loss.shape
     if shape == (b,):
+        if outputs.normalizer is not None:
+            _check_normalizer(outputs.normalizer, b)
         return outputs
     if shape == ():
         raise ValueError(
             "forward returned one loss for the whole batch, but selection needs one for each sample: "
             'use reduction="none".'
         )
-    fix = " Did you mean loss.squeeze(1)?" if shape == (b, 1) else ""
+    fix = ""
+    if len(shape) > 1 and shape[0] == b:
+        once = "squeeze(1)" if shape == (b, 1) else "mean(1)" if len(shape) == 2 else "flatten(1).mean(1)"
+        fix = f" Did you mean loss.{once}?"
     raise ValueError(f"forward must return losses of shape ({b},), got {tuple(shape)}.{fix}")
+
+
+def _check_normalizer(normalizer: Tensor, b: int) -> None:
+    if normalizer.shape != (b,):
+        raise ValueError(f"Outputs.normalizer must have shape ({b},), got {tuple(normalizer.shape)}.")
+    if normalizer.is_cpu and len(wrong := normalizer[~(normalizer >= 0)]):
+        raise ValueError(f"Outputs.normalizer must be >= 0, got {wrong[0]:g}.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from samplewise import dist
@@ -18,7 +18,7 @@ from samplewise.outputs import Batch, Outputs, as_outputs, check_fields, take
 from samplewise.policy import Policy
 from samplewise.scoring import Scoring, without_trace
 
-__all__ = ["Chosen", "Step", "weighted_mean"]
+__all__ = ["Chosen", "Step", "normalized", "weighted_mean"]
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -170,16 +170,35 @@ class Step:
             shares[real:] = 0
             # The processes' gradients are averaged, so each row's share is of the rows of all of them.
             shares *= dist.world() / chosen.total
+        if outputs.normalizer is not None:
+            shares = normalized(shares, outputs.normalizer, real)
         ledger.seconds["selecting"] += time.perf_counter() - begun
         return shares
 
 
 def _first(outputs: Outputs, m: int) -> Outputs:
     """What is known of the first m rows."""
-    rows = {
-        name: getattr(outputs, name) for name in ("loss", "logits", "targets", "features", "gradient_norm")
-    }
+    named = ("loss", "logits", "targets", "features", "gradient_norm", "normalizer")
+    rows = {name: getattr(outputs, name) for name in named}
     return replace(outputs, **{name: value[:m] for name, value in rows.items() if value is not None})
+
+
+def normalized(
+    shares: Float[Tensor, " k"] | None, normalizer: Shaped[Tensor, " k"], real: int | None
+) -> Float[Tensor, " k"]:
+    """The shares of a mean, divided by the mean normalizer of the rows; all 0 where that is 0.
+
+    With `real`, how many rows from the front are no padding, the mean is over those of all processes.
+    """
+    given = normalizer.detach()
+    given = given if given.dtype is torch.float64 else given.float()
+    rows = given if real is None else given[:real]
+    added, count = rows.sum(), torch.tensor(float(len(rows))).to(given)
+    if real is not None:
+        added, count = dist.add_up(torch.stack([added, count])).unbind()
+    if shares is None:
+        shares = torch.full_like(given, 1 / len(given))
+    return shares * torch.where(added > 0, count / added, 0).to(shares)
 
 
 def weighted_mean(losses: Float[Tensor, " k"], shares: Float[Tensor, " k"] | None) -> Tensor:

@@ -323,6 +323,8 @@ def test_the_helper_is_the_plain_mean_without_the_callback_and_outside_training(
     net, losses = Net(), torch.tensor([1.0, 2.0, 6.0])
     assert weighted_mean(net, losses) == 3.0
     assert weighted_mean(net, sw.Outputs(losses.bfloat16())).dtype == torch.float32
+    assert weighted_mean(net, sw.Outputs(losses, normalizer=torch.tensor([1.0, 0.0, 2.0]))) == 3.0
+    assert weighted_mean(net, sw.Outputs(losses, normalizer=torch.tensor([1, 0, 0]))) == 9.0
     with pytest.raises(ValueError, match='reduction="none"'):
         weighted_mean(net, losses.mean())
     lone = Net()

@@ -173,6 +173,9 @@ def test_what_a_forward_may_return():
         (torch.tensor(1.0), ValueError, 'one loss for the whole batch.*use reduction="none"'),
         (torch.ones(4), ValueError, r"must return losses of shape \(5,\), got \(4,\)\.$"),
         (torch.ones(5, 1), ValueError, r"got \(5, 1\)\. Did you mean loss\.squeeze\(1\)\?"),
+        (torch.ones(5, 3), ValueError, r"got \(5, 3\)\. Did you mean loss\.mean\(1\)\?"),
+        (torch.ones(5, 3, 2), ValueError, r"got \(5, 3, 2\)\. Did you mean loss\.flatten\(1\)\.mean\(1\)\?"),
+        (torch.ones(3, 5), ValueError, r"got \(3, 5\)\.$"),
         (Outputs(torch.tensor(1.0)), ValueError, 'use reduction="none"'),
         (
             {"loss": torch.ones(5)},

@@ -20,6 +20,7 @@ from samplewise.integrations.lightning.packages import as_callback
 from samplewise.outputs import Batch, Outputs, as_outputs
 from samplewise.scoring import without_trace
 from samplewise.selector import Selector
+from samplewise.step import normalized
 from samplewise.step import weighted_mean as plain_mean
 
 __all__ = ["SelectionCallback", "weighted_mean"]
@@ -178,7 +179,7 @@ class SelectionCallback:
             raise ValueError(f"{selector.policy.name} scores: give Selector(forward=..., model=...).")
         begun = time.perf_counter()
         with without_trace(selector.model, replace(selector.scoring, mode="train", dtype=None)):
-            outputs = as_outputs(selector.forward(data), k)
+            outputs = replace(as_outputs(selector.forward(data), k), normalizer=None)  # for observing alone
         ledger = selector.ledger
         ledger.scoring_forwards += k
         ledger.seconds["scoring"] += time.perf_counter() - begun
@@ -256,7 +257,10 @@ def weighted_mean(module: Any, losses: Outputs | Tensor) -> Float[Tensor, ""]:
     if callback is not None:
         return callback.reduce(losses)
     tensor = losses.loss if isinstance(losses, Outputs) else losses
-    return plain_mean(as_outputs(tensor, len(tensor) if tensor.ndim else 1).loss, None)
+    given = as_outputs(losses, len(tensor) if tensor.ndim else 1)
+    return plain_mean(
+        given.loss, None if given.normalizer is None else normalized(None, given.normalizer, None)
+    )
 
 
 def _callback_of(module: Any) -> SelectionCallback | None:
