@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from samplewise import passes
+from samplewise import dist, passes
+from samplewise.agreement import agree, digest
 from samplewise.assembling import Waiting, refuse_assembled
 from samplewise.dataset import fingerprint
 from samplewise.engine import Engine
@@ -39,11 +40,15 @@ class EngineCalls(ABC):
     labels: Tensor | None
     epochs: int
     seed: int
+    sync_every: int | None
     waiting: Waiting | None
     """Accepted samples that wait for a full batch, where the loader fills batches."""
     _engine: Engine
     _ledger: Ledger
     _heard: bool
+    _agreed: bool
+    _drop_last: bool
+    _sharded: bool
     _started: bool
     _resumed: bool
     _batches: int
@@ -106,6 +111,7 @@ class EngineCalls(ABC):
     def plan(self, epoch: int) -> Subset:
         """Open `epoch`: its samples, equal on every rank, and their weights (None: all 1)."""
         engine = self._engine
+        self._agree()
         if not (engine.opened and epoch == engine.epoch):
             if engine.opened and epoch > engine.epoch:
                 self._close()
@@ -137,6 +143,7 @@ class EngineCalls(ABC):
 
     def _open(self, epoch: int) -> None:
         """The due pass first, then the plan."""
+        self._agree()
         if self._engine.opened and epoch == self.epoch:
             return
         if self._engine.opened and epoch > self.epoch:
@@ -146,6 +153,28 @@ class EngineCalls(ABC):
         begun = time.perf_counter()
         self.plan(epoch)
         self._ledger.seconds["selecting"] += time.perf_counter() - begun
+
+    def _agree(self) -> None:
+        """Compare with the other processes, once: differences would train wrong samples, or hang."""
+        if self._agreed or dist.world() == 1:
+            return
+        scoring = self.scoring
+        settings = {
+            "policy": self.policy,
+            "what the policy holds": digest(self.policy),
+            "n": self.n,
+            "labels": None if self.labels is None else digest(self.labels),
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "sync_every": self.sync_every,
+            "scoring": (scoring.mode, scoring.dtype, scoring.every, scoring.batch_size),
+            "drop_last": self._drop_last,
+            "sampler mode": "sharded" if self._sharded else "global",
+            "position": self.position(),
+        }
+        agree(settings, self.dataset if scoring.dataset is None else scoring.dataset)
+        self._agreed = True
 
     def _close(self) -> None:
         """Close the open epoch; after the last one the pass that is still due follows."""
@@ -181,6 +210,10 @@ class EngineCalls(ABC):
     @abstractmethod
     def forward(self) -> Callable[[Any], Any] | None:
         """Batch data -> per-sample losses or `Outputs`."""
+
+    @abstractmethod
+    def position(self) -> dict[str, int]:
+        """The epoch, and how many ids of its order all processes have trained on."""
 
     @abstractmethod
     def refuse_unweighed(self) -> None:

@@ -103,7 +103,7 @@ class Selector(StepCalls):
             refuse_assembled(self.policy, "the engine alone, Selector(policy, n)")
         self.collate: Callable[[list[Any]], Any] | None = None
         self._batches = self._samples = self._counted = self._done = self._skip = 0
-        self._started = self._resumed = self._warned = self._heard = False
+        self._started = self._resumed = self._warned = self._heard = self._agreed = False
         self._first_narrowed: int | None = None
         self._chosen: Chosen | None = None
         self._timed: tuple[float, float, float, int, bool] | None = None
@@ -393,5 +393,5 @@ class Selector(StepCalls):
         if self.waiting is not None:
             self.waiting.load_state_dict(state["waiting"])
         self._started, self._resumed, self._skip = False, self._engine.opened, 0
-        self._chosen, self._heard = None, True
+        self._chosen, self._heard, self._agreed = None, True, False
         self._show_plan()

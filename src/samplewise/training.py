@@ -23,10 +23,8 @@ _CHECKED_EVERY = 32
 class StepCalls(EngineCalls):
     """The calls of a step, and what several processes tell each other between steps."""
 
-    sync_every: int | None
     _step: Step
     _chosen: Chosen | None
-    _sharded: bool
     _mask: Tensor | None
 
     def loss(self, batch: Batch, return_outputs: bool = False) -> Any:
@@ -201,6 +199,7 @@ class StepCalls(EngineCalls):
         Every process calls it, at the same step: before `state_dict()`, or whenever fresh scores of all
         samples are wanted inside an epoch. Alone it does nothing. The end of an epoch does it too.
         """
+        self._agree()
         self._engine.meet()
         self._engine.merge()
 

@@ -104,7 +104,23 @@ def two(folder):
         loading.load_state(f"{folder}/{name}")
         told[f"resumed {name}"] = begun[0], trained(loading, *run)
     told["refused"] = refusals()
+    told["unlike"] = unlike(accelerator)
     return told
+
+
+def unlike(accelerator):
+    """What is said where each process has a seed of its own."""
+    selector = sw.Selector(
+        "infobatch",
+        Numbered(),
+        lambda data: data[0].sum(1),
+        epochs=2,
+        batch_size=BATCH,
+        seed=accelerator.process_index,
+    )
+    with pytest.raises(ValueError, match="the 2 processes must train with the same Selector") as refused:
+        next(iter(prepare(selector, accelerator, name="unlike")))
+    return str(refused.value)
 
 
 def work(rank, port, folder, queue):
@@ -216,3 +232,8 @@ def test_settings_that_deal_otherwise_are_refused_by_name(both):
     split, uneven = both[0]["refused"]
     assert "split_batches=True" in split
     assert "even_batches=False" in uneven
+
+
+def test_processes_with_other_seeds_are_told_so_before_the_first_batch(both):
+    assert "these differ: seed (0 on rank 0, 1 on rank 1)" in both[0]["unlike"]
+    assert both[0]["unlike"] == both[1]["unlike"]

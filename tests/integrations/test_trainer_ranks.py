@@ -64,6 +64,10 @@ def worker(rank, port, folder):
         found["resumed"] = run(
             "rounds", f"{folder}/resumed", BATCH, resume_from_checkpoint=f"{saved}/checkpoint-5"
         )
+        unlike = selective(f"{folder}/unlike", "infobatch", settings={"seed": rank})
+        with pytest.raises(ValueError, match="the 2 processes must train with the same Selector") as refused:
+            unlike.train()
+        found["unlike"] = str(refused.value)
         torch.save(found, f"{folder}/rank{rank}.pt")
     except BaseException:
         torch.save(traceback.format_exc(), f"{folder}/rank{rank}.pt")
@@ -108,3 +112,8 @@ def test_a_run_resumed_inside_an_epoch_is_the_uninterrupted_one(ranks):
         assert rest == found["whole"]["ids"][-len(rest) :]
         assert torch.equal(found["resumed"]["weights"], found["whole"]["weights"])
         assert torch.equal(found["whole"]["weights"], found["rounds"]["weights"])
+
+
+def test_processes_with_other_seeds_are_told_so_before_the_first_step(ranks):
+    assert "these differ: seed (0 on rank 0, 1 on rank 1)" in ranks[0]["unlike"]
+    assert ranks[0]["unlike"] == ranks[1]["unlike"]
