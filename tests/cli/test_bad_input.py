@@ -1,7 +1,31 @@
-import pytest
+import subprocess
+import sys
 
+import pytest
+import torch
+
+import samplewise
 from samplewise import recipes
 from samplewise.cli import main
+
+
+def leaving(in_channels, classes, image_size):
+    """A model file that is a script."""
+    sys.exit(3)
+
+
+def silent(in_channels, classes, image_size):
+    """Forgets to return its model."""
+
+
+def narrow(in_channels, classes, image_size):
+    """Made for other images."""
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(7, classes))
+
+
+def frozen(in_channels, classes, image_size):
+    """Nothing in it can be trained."""
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, classes)).requires_grad_(False)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +51,31 @@ from samplewise.cli import main
         (["--device", "nothing"], "--device nothing cannot be used"),
         (["--epochs", "many"], "'--epochs'"),
         (["--no-such-option"], "--no-such-option"),
+        (["--method", "ucb:keep=0.3,keep=0.5"], "'ucb:keep=0.3,keep=0.5': keep is given twice"),
+        (["--method", "ucb:keep=0.3, keep =0.5"], "keep is given twice"),
+        (["--method", "ucb:keep=" + "(" * 5000], "ucb.keep must be a number or a schedule, got"),
+        (["--method", "ucb:keep=" + "1" * 5000], "ucb.keep must be a number or a schedule, got"),
+        (["--model", "..x:y"], "got '..x:y'. A relative name or a path is no package.module"),
+        (["--model", "models/net.py:build"], "is no package.module"),
+        (["--model", "os:"], "got 'os:'"),
+        (["--model", "os:system"], "must be a function of (in_channels, classes, image_size)"),
+        (["--model", "nowhere:build"], "Python looks in PYTHONPATH"),
+        (["--model", "os:getpid"], "must be a function of (in_channels, classes, image_size)"),
+        (
+            ["--model", f"{__name__}:leaving", "--limit", "20"],
+            f"--model {__name__}:leaving failed",
+        ),
+        (["--model", f"{__name__}:silent", "--limit", "20"], "must return a torch.nn.Module, got NoneType"),
+        (
+            ["--model", f"{__name__}:narrow", "--limit", "20"],
+            "cannot train on images of 1 x 8 x 8: RuntimeError",
+        ),
+        (
+            ["--model", f"{__name__}:frozen", "--limit", "20"],
+            "cannot train on images of 1 x 8 x 8: RuntimeError",
+        ),
+        (["--threads", "1000000"], "--threads must be in [1, 1024], got 1000000"),
+        (["--workers", "1000000"], "--workers must be in [0, 1024], got 1000000"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, options, said):
@@ -35,7 +84,30 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, options, said):
     assert said in error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
+    assert len(error) < 1100
     assert not (tmp_path / "one").exists()
+
+
+def test_an_error_in_a_models_own_code_says_where(capsys):
+    assert main(["train", "--model", f"{__name__}:narrow", "--limit", "20", "--method", "full"]) == 2
+    error = capsys.readouterr().err
+    assert "mat1 and mat2 shapes cannot be multiplied" in error
+    assert "linear.py, line" in error
+
+
+@pytest.mark.parametrize("arguments", [[], ["theory"]])
+def test_without_a_command_the_help_is_all(capsys, arguments):
+    main(arguments)
+    said = capsys.readouterr()
+    assert "Usage: samplewise" in said.out + said.err
+    assert "error:" not in said.err
+
+
+def test_python_m_samplewise_is_the_command():
+    run = [sys.executable, "-m", "samplewise", "--version"]
+    assert (
+        subprocess.run(run, capture_output=True, text=True).stdout == f"samplewise {samplewise.__version__}\n"
+    )
 
 
 def test_methods_lists_the_registry(capsys):

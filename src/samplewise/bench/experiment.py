@@ -7,8 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from samplewise import rng
-from samplewise.bench import coreset, machine, protocols, rngstate
+from samplewise import recipes, rng
+from samplewise.bench import coreset, machine, models, protocols, rngstate
 from samplewise.bench import data as images
 from samplewise.bench.data import ImageData
 from samplewise.bench.folder import SCORING, RunFolder, plain
@@ -184,23 +184,33 @@ def _warm_up(settings: Settings, data: ImageData) -> None:
     policies = {name: policy for name, policy in settings.policies().items() if name not in static}
     if static:
         scoring = Task(SCORING, coreset.recorder(static), 0, ready, settings)
-        under_way = Run(coreset.scoring_task(scoring, static))
+        proxy = Run(coreset.scoring_task(scoring, static))
+        if settings.score_model is not None:
+            _try_model(proxy)
+    _try_model(Run(Task("full", recipes.full(), 0, ready, settings)))
     for name, policy in policies.items():
-        under_way = Run(Task(name, policy, 0, ready, settings))
+        Run(Task(name, policy, 0, ready, settings))
         if isinstance(getattr(policy, "tracker", None), Reducible):
             for seed in range(1, settings.seeds):  # label noise differs, and the table may not fit
-                under_way = Run(Task(name, policy, seed, noisy(data, settings, seed), settings))
+                Run(Task(name, policy, seed, noisy(data, settings, seed), settings))
     if settings.subset is not None:
         for seed in range(settings.seeds):  # label noise differs, and the subset may not fit
             name, labelled = settings.names[-1], noisy(data, settings, seed)
             task = Task(name, policies[name], seed, labelled, settings)
-            under_way = Run(coreset.on_subset(task, coreset.given(settings)))
-    rows = torch.arange(min(settings.batch_size, len(data)))
+            Run(coreset.on_subset(task, coreset.given(settings)))
+
+
+def _try_model(under_way: Run) -> None:
+    """A few steps and a test, so that a model that cannot take these images is refused."""
+    task = under_way.task
+    data, name = task.data, task.model or task.settings.model
+    rows = torch.arange(min(task.settings.batch_size, len(data)))
     batch = (data.train_x[rows], data.train_y[rows])
-    for _ in range(3):
-        torch.autograd.backward(under_way.forward(batch).loss.mean())
-        under_way.optimizer.step()
-    under_way.evaluate()
+    with models.own_code(name, f"cannot train on images of {data.channels} x {data.side} x {data.side}"):
+        for _ in range(3):
+            torch.autograd.backward(under_way.forward(batch).loss.mean())
+            under_way.optimizer.step()
+        under_way.evaluate()
 
 
 def _config(settings: Settings, data: ImageData) -> dict[str, Any]:

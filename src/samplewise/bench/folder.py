@@ -1,6 +1,8 @@
 """The folder of one experiment: what lies in it, and when it may be opened again."""
 
+import hashlib
 import json
+import os
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +14,7 @@ from samplewise.bench.settings import NAMES, Settings
 
 SCORING = "scoring"
 _FORMAT = "samplewise run 2"
+_LONGEST = 120  # letters of a method in a file name: systems take 255 bytes in all
 
 
 class RunFolder:
@@ -134,5 +137,14 @@ def _numbers(root: Path, name: str) -> list[int]:
 
 
 def _file_word(method: str) -> str:
-    """`ucb:keep=0.3,period=5` as part of a file name that every system takes."""
-    return re.sub(r"[^\w.=,+-]", "_", method)
+    """`ucb:keep=0.3,period=5` as part of a file name that every system takes, different for each method.
+
+    >>> _file_word("ucb:keep=0.3,period=5")
+    'ucb_keep=0.3,period=5'
+    >>> _file_word("rho_loss:irreducible=a/il.parquet")
+    'rho_loss_irreducible=a_il.parquet-3123215b'
+    """
+    word = re.sub(r"[^\w.=,+-]", "_", method, flags=re.ASCII)
+    if word == method.replace(":", "_", 1) and len(word) <= _LONGEST:
+        return word
+    return f"{word[:_LONGEST]}-{hashlib.sha256(os.fsencode(method)).hexdigest()[:8]}"

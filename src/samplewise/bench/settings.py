@@ -36,8 +36,8 @@ class Settings:
     limit: Annotated[int | None, Range(2)] = None
     device: str | None = None
     amp: bool = False
-    workers: Annotated[int, Range(0)] = 0
-    threads: Annotated[int | None, Range(1)] = None
+    workers: Annotated[int, Range(0, 1024)] = 0
+    threads: Annotated[int | None, Range(1, 1024)] = None  # torch dies of many more
     test_every: Annotated[int, Range(1)] = 1
     subset: str | None = None
     strategy: Literal["E", "P"] = "E"

@@ -1,17 +1,22 @@
 """The commands together, and how their errors reach the user: one line, exit code 2."""
 
+import io
+import os
 import re
 import sys
-from importlib import metadata
 from typing import Annotated
 
 import typer
 
+import samplewise
 from samplewise.cli.methods import methods
 from samplewise.cli.score import score
 from samplewise.cli.select import select
 from samplewise.cli.theory import theory
 from samplewise.cli.train import train
+
+LONGEST = 1000
+"""Letters of an error; the middle of a longer one, which repeats long input, is left out."""
 
 app = typer.Typer(
     name="samplewise",
@@ -28,7 +33,7 @@ app.add_typer(theory)
 
 def _version(wanted: bool) -> bool:
     if wanted:
-        print(f"samplewise {metadata.version('samplewise')}")
+        print(f"samplewise {samplewise.__version__}")
         raise typer.Exit
     return wanted
 
@@ -44,16 +49,25 @@ def _options(
 
 def call(arguments: list[str]) -> int:
     """Run the app and turn what the user can mend into one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show stops nothing
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(arguments, prog_name="samplewise", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except (ValueError, ImportError, OSError) as error:
-        return _fail(str(error))
+    except BrokenPipeError:
+        # Whoever read the output is gone; nor may the interpreter find that out once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (ValueError, ImportError, OSError, MemoryError) as error:
+        return _fail(str(error) or type(error).__name__)
     except Exception as error:
         # The option parser's own errors; their class lives in click or in typer, by version.
         if not hasattr(error, "format_message"):
             raise
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help was printed; nothing else is wrong
+            return 2
         return _fail(error.format_message())
     return code if isinstance(code, int) else 0
 
@@ -61,5 +75,8 @@ def call(arguments: list[str]) -> int:
 def _fail(message: str) -> int:
     """Fields are named as the user wrote them: `Settings.batch_size` is `--batch-size`."""
     message = re.sub(r"\b(?:Settings|Wanted)\.(\w+)", lambda m: "--" + m[1].replace("_", "-"), message)
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST * 3 // 4]} [...] {line[-LONGEST // 4 :]}"
+    print(f"error: {line}", file=sys.stderr)
     return 2

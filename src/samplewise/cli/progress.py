@@ -1,10 +1,15 @@
 """Live progress of an experiment: a bar in a terminal, plain lines elsewhere."""
 
+import time
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+EVERY = 10.0
+"""Seconds between two lines of a run under way where there is no terminal for a bar."""
 
 
 class Watch:
@@ -13,6 +18,8 @@ class Watch:
     def __init__(self, console: Console, runs: int) -> None:
         self.console, self.runs = console, runs
         self.finished = 0
+        self.run = self.state = ""
+        self.next_line = time.monotonic() + EVERY
         self.bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
@@ -38,19 +45,19 @@ class Watch:
 
     def began(self, method: str, seed: int) -> None:
         """A run starts or continues."""
-        self.bar.update(
-            self.task,
-            description=f"run {self.finished + 1}/{self.runs}  {method}, seed {seed}",
-            state="",
-        )
+        self.run, self.state = f"run {self.finished + 1}/{self.runs}  {method}, seed {seed}", ""
+        self.bar.update(self.task, description=escape(self.run), state="")
 
     def stepped(self, progress: float) -> None:
         """Move the bar to the share of all runs that is done."""
         self.bar.update(self.task, completed=self.finished + progress)
+        if not self.console.is_terminal and time.monotonic() >= self.next_line:
+            self._print(f"{'':9}{escape(self.run)}: {100 * progress:.0f} % done{self.state}")
 
     def epoch_ended(self, row: dict[str, Any]) -> None:
         """Show the newest accuracy."""
         state = f"epoch {row['epoch']}/{row['epochs']}  {row['test_accuracy']:.1f} %"
+        self.state = f", {state}"
         self.bar.update(self.task, state=state)
 
     def scored(self, row: dict[str, Any]) -> None:
@@ -69,4 +76,8 @@ class Watch:
     def _finished(self, line: str) -> None:
         self.finished += 1
         self.bar.update(self.task, completed=float(self.finished))
-        self.console.print(f"[dim]{self.finished:>3}/{self.runs}[/]  {line}", highlight=False)
+        self._print(f"[dim]{self.finished:>3}/{self.runs}[/]  {escape(line)}")
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False, soft_wrap=True)
+        self.next_line = time.monotonic() + EVERY

@@ -25,4 +25,4 @@ def show(path: Path, console: Console) -> None:
     console.print(table.terminal(summaries, title))
     for note in table.notes(summaries):
         console.print(note, style="dim", soft_wrap=True)
-    console.print(f"\nPictures: {', '.join(str(picture) for picture in drawn)}", soft_wrap=True)
+    console.print(f"\nPictures: {', '.join(map(str, drawn))}", soft_wrap=True, markup=False)

@@ -90,8 +90,8 @@ def train(
     require("pyarrow", "scores")
     console = terminal()
     if resume and not RunFolder(folder).begun:
-        console.print(f"nothing to resume in {folder}: starting", style="dim", soft_wrap=True)
-    console.print(f"run folder {folder}", style="dim", soft_wrap=True)
+        console.print(f"nothing to resume in {folder}: starting", style="dim", soft_wrap=True, markup=False)
+    console.print(f"run folder {folder}", style="dim", soft_wrap=True, markup=False)
     try:
         with Watch(console, experiment.count(settings)) as watch:
             experiment.run(folder, settings, watch)

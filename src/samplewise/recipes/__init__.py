@@ -1,6 +1,8 @@
 """The registered methods. Each is a function that returns a `Policy`; one paper, one file."""
 
 import ast
+import warnings
+from typing import Any
 
 from samplewise.checks import nearest
 from samplewise.policy import REGISTRY, Policy, Recipe
@@ -110,17 +112,26 @@ def parse(spec: str) -> Policy:
     """
     name, _, said = spec.partition(":")
     made = get(name)
-    params = {}
+    params: dict[str, Any] = {}
     for item in _split(said):
-        key, equals, value = item.partition("=")
+        word, equals, value = item.partition("=")
+        key = word.strip()
         if not equals:
             raise ValueError(f"{spec!r}: parameters are written NAME:key=value,key=value, got {item!r}.")
-        try:
-            params[key.strip()] = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError):
-            params[key.strip()] = value.strip()
+        if key in params:
+            raise ValueError(f"{spec!r}: {key} is given twice. Give it once.")
+        params[key] = _value(value.strip())
     policy: Policy = made(**params)
     return policy
+
+
+def _value(said: str) -> Any:
+    """A Python literal, or else the text itself."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # the parser warns of text such as 0.3or
+            return ast.literal_eval(said)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return said
 
 
 def _split(said: str) -> list[str]:

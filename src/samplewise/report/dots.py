@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samplewise.checks import require
-from samplewise.report.pictures import FAINT, INK
+from samplewise.report.pictures import FAINT, INK, short
 from samplewise.report.summary import Row, Summary, summarise
 
 if TYPE_CHECKING:
@@ -34,18 +34,18 @@ def draw(panels: list[Panel], order: list[str], title: str, path: Path, clock: s
     from matplotlib.figure import Figure
 
     height = 1.5 + 0.27 * len(order)
-    width = max(9.2, 7.6 + 0.08 * max(map(len, order)))
+    width = max(9.2, 7.6 + 0.08 * min(60, max(map(len, order))))
     figure = Figure(figsize=(width, height), dpi=200, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(panels) + 1, sharey=True)
     for axis, panel in zip(axes, panels, strict=False):
         _accuracies(axis, panel, order)
     _costs(axes[-1], summarise(panels[0].results, order), clock)
-    axes[0].set_yticks(range(len(order)), order)
+    axes[0].set_yticks(range(len(order)), [short(name, 60) for name in order], parse_math=False)
     axes[0].set_ylim(len(order) - 0.4, -0.6)
     for axis in axes:
         _frame(axis)
-    figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK)
+    figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK, parse_math=False)
     figure.savefig(path)
 
 

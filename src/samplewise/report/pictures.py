@@ -48,6 +48,16 @@ def draw(curves: list[Row], order: list[str], title: str, folder: Path) -> list[
     return written
 
 
+def short(name: str, letters: int) -> str:
+    """A name without the middle that a picture has no room for.
+
+    >>> short("ucb:keep=0.3,period=5", 13)
+    'ucb:k...iod=5'
+    """
+    half = (letters - 3) // 2
+    return name if len(name) <= letters else f"{name[:half]}...{name[-half:]}"
+
+
 def _line(curves: list[Row], method: str, key: str) -> Line | None:
     mine = [row for row in curves if row["method"] == method]
     epochs = sorted({row["epoch"] for row in mine})
@@ -88,7 +98,9 @@ def _picture(lines: list[Line], label: str, title: str, path: Path) -> None:
     axes.set_xlabel(label, color=INK)
     what = "test accuracy, %" + (" (shaded: lowest to highest seed)" if banded else "")
     axes.set_title(what, loc="left", fontsize=9.5, color=INK, pad=8)
-    figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK)
+    figure.suptitle(
+        short(title, 90), x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK, parse_math=False
+    )
     figure.savefig(path)
 
 
@@ -135,7 +147,7 @@ def _name_lines(axes: "Axes", lines: list[Line], styles: dict[str, tuple[str, An
     for line, height in zip(ranked, heights, strict=True):
         colour, dash = styles[line.method]
         axes.annotate(
-            f"{line.method}  {line.mean[-1]:.1f}",
+            f"{short(line.method, 48)}  {line.mean[-1]:.1f}",
             (right, height),
             xytext=(28, 0),
             textcoords="offset points",
@@ -143,6 +155,7 @@ def _name_lines(axes: "Axes", lines: list[Line], styles: dict[str, tuple[str, An
             fontsize=8.5,
             color=INK,
             annotation_clip=False,
+            parse_math=False,  # a name may hold dollar signs
         )
         axes.annotate(
             "",

@@ -72,7 +72,9 @@ def markdown(summaries: list[Summary]) -> str:
     top = headers(summaries)
     body = [cells(summary, len(top)) for summary in summaries]
     rows = [top, ("---", *["---:"] * (len(top) - 1)), *body]
-    lines = ["| " + " | ".join(row).replace("+-", "±") + " |" for row in rows]
+    lines = [
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in row).replace("+-", "±") + " |" for row in rows
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -80,8 +82,9 @@ def terminal(summaries: list[Summary], title: str) -> "Table":
     """The table for a terminal (rich)."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     top = headers(summaries)
     rows = [[cell.replace("+-", "±") for cell in cells(summary, len(top))] for summary in summaries]
     for i, header in enumerate(top):
@@ -89,7 +92,7 @@ def terminal(summaries: list[Summary], title: str) -> "Table":
         width = max(len(row[i]) for row in rows)
         table.add_column(header, justify="right" if i else "left", min_width=width)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # a name may hold brackets, which are no markup
     return table
 
 

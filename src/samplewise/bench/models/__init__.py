@@ -1,7 +1,11 @@
 """Networks for small images, by name or by `package.module:function`."""
 
 import importlib
-from collections.abc import Callable
+import inspect
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +35,9 @@ ARCHITECTURES = ("resnet18", "resnet50", "vgg16", "mobilenet_v2", "shufflenet_v2
 """The networks between which subsets are transferred."""
 
 
+_PACKAGE = Path(__file__).parents[2]
+
+
 def builder(name: str) -> Builder:
     """The function that builds a model from (in_channels, classes, image_size).
 
@@ -44,14 +51,45 @@ def builder(name: str) -> Builder:
             f"--model must be one of {', '.join(BUILDERS)} or package.module:function, "
             f"got {name!r}.{nearest(name, list(BUILDERS))}"
         )
+    if not all(word.isidentifier() for word in [*module.split("."), function]):
+        raise ValueError(
+            f"--model must be one of {', '.join(BUILDERS)} or package.module:function, got {name!r}. "
+            "A relative name or a path is no package.module."
+        )
     try:
-        found: Any = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"--model {name} cannot be imported: {error}") from error
+        with own_code(name, "cannot be imported"):
+            found: Any = getattr(importlib.import_module(module), function)
+    except ValueError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            raise ValueError(f"{error} Python looks in PYTHONPATH and in what is installed.") from error
+        raise
     if not callable(found):
         raise ValueError(f"--model {name} is not a function")
+    try:
+        inspect.signature(found).bind(1, 10, 8)
+    except TypeError as error:
+        raise ValueError(
+            f"--model {name} must be a function of (in_channels, classes, image_size): {error}."
+        ) from error
+    except ValueError:  # a function of C that does not say what it takes: its call will show
+        pass
     made: Builder = found
     return made
+
+
+@contextmanager
+def own_code(name: str, what: str) -> Iterator[None]:
+    """What the user's module raises, `sys.exit` included, as one line that says where."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        ours = Path(frame.filename).is_relative_to(_PACKAGE)
+        if ours and isinstance(error, ValueError):  # it says enough
+            raise
+        hidden = ours or frame.filename.startswith("<")
+        where = "" if hidden else f" ({frame.filename}, line {frame.lineno})"
+        raise ValueError(f"--model {name} {what}: {type(error).__name__}: {error}{where}.") from error
 
 
 def forward_flops(name: str, in_channels: int, classes: int, image_size: int) -> int:
@@ -66,7 +104,8 @@ def build(name: str, in_channels: int, classes: int, image_size: int, seed: int)
     make = builder(name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model = make(in_channels, classes, image_size)
+        with own_code(name, f"failed for ({in_channels}, {classes}, {image_size})"):
+            model = make(in_channels, classes, image_size)
     if not isinstance(model, nn.Module):
-        raise ValueError(f"--model {name} must return a torch.nn.Module, got {type(model)}")
+        raise ValueError(f"--model {name} must return a torch.nn.Module, got {type(model).__name__}")
     return model

@@ -1,4 +1,4 @@
-"""`python -m samplewise.cli` is the `samplewise` command."""
+"""`python -m samplewise` is the `samplewise` command."""
 
 import sys
 
