@@ -268,7 +268,7 @@ class Engine(Memory):
         self._count(chosen)
         weights = self.weights(chosen)
         if picked.weights is not None:
-            extra = picked.weights.to(ids.device)
+            extra = picked.weights.to(ids.device, torch.float32)
             weights = extra if weights is None else weights * extra
         return rows, weights
 

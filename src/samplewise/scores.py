@@ -2,8 +2,7 @@
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from importlib import metadata
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,9 +10,12 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from samplewise.checks import nearest
+import samplewise
+from samplewise.byid import by_id, class_numbers, whole_numbers
+from samplewise.checks import Range, nearest
 from samplewise.choice import choose, ranked_column
-from samplewise.parquet import read_columns, write_columns
+from samplewise.declared import Anything, Fields, Is, Items, Maybe, Named, Number, refuse_misfit
+from samplewise.parquet import naming, read_columns, write_columns
 from samplewise.pickers import Pool
 from samplewise.policy import Policy, Weighting
 from samplewise.rng import generator
@@ -23,19 +25,70 @@ from samplewise.written import from_repr
 __all__ = ["ScoreTable", "Subset", "versions"]
 
 
-@dataclass(frozen=True)
+_PROVENANCE = Fields(
+    {
+        "n": Number(Range(0), whole=True),
+        "seed": Maybe(Number(Range(0), whole=True)),
+        "recipe": Is(str),
+        "policy": Is(str),
+        "fingerprint": Maybe(Is(str)),
+        "methods": Named(Is(str)),
+        "scoring": Named(Fields({"cost": Number(Range(0)), "seconds": Number(Range(0))})),
+        "unfinished": Items(Is(str)),
+        "runs": Items(Named(Anything())),
+    },
+    optional=True,
+)
+"""What is read of a table's origin when a subset is made of it, or tables are combined."""
+
+
+@dataclass(frozen=True, init=False)
 class ScoreTable:
     """One row a sample: its id, every score column (NaN: never observed), how often it was selected.
 
     `times_selected` counts selections: epochs planned, or batches it was back-propagated in. A
     choice that is kept for a period counts once.
+
+    Rows may be given in any order: they are sorted by id.
+
+    Raises:
+        ValueError: for ids that are negative or come twice, labels that are no class numbers, columns of
+            another length, and a `provenance` that says what cannot be meant.
     """
 
     ids: Int[Tensor, " n"]
     columns: Mapping[str, Shaped[Tensor, " n"]]
     times_selected: Int[Tensor, " n"]
-    labels: Int[Tensor, " n"] | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    labels: Int[Tensor, " n"] | None
+    provenance: Mapping[str, Any]
+
+    def __init__(
+        self,
+        ids: Any,
+        columns: Mapping[str, Shaped[Tensor, " n"]],
+        times_selected: Any,
+        labels: Any = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        provenance = {} if provenance is None else provenance
+        refuse_misfit("ScoreTable.provenance", provenance, _PROVENANCE)
+        counted = isinstance(times_selected, Tensor) and times_selected.dtype == torch.int32
+        if (times := times_selected if counted else whole_numbers(times_selected)) is None:
+            raise ValueError("ScoreTable.times_selected must be whole numbers, one for each id.")
+        rows = {f"columns[{name!r}]": column for name, column in columns.items()}
+        rows["times_selected"] = times
+        if labels is not None:
+            rows["labels"] = class_numbers("ScoreTable.labels", labels, len(times))
+        ids, rows = by_id("ScoreTable", ids, rows)
+        own = {
+            "ids": ids,
+            "times_selected": rows.pop("times_selected"),
+            "labels": rows.pop("labels", None),
+            "columns": dict(zip(columns, rows.values(), strict=True)),
+            "provenance": provenance,
+        }
+        for name, value in own.items():
+            object.__setattr__(self, name, value)
 
     def __getitem__(self, name: str) -> Shaped[Tensor, " n"]:
         """A score column by name."""
@@ -67,7 +120,8 @@ class ScoreTable:
             columns.pop("times_selected"),
             columns.pop("label", None),
         )
-        return cls(ids, columns, times, labels, provenance)
+        with naming(path):
+            return cls(ids, columns, times, labels, provenance)
 
     def policy(self, name: str) -> Policy:
         """The static policy whose scores are in the column `name`."""
@@ -111,10 +165,7 @@ class ScoreTable:
                 f"the score of {name} was not final when this table was made (unfinished: "
                 f"{', '.join(unfinished)}): record to the end, and make the table again."
             )
-        if not torch.equal(self.ids, torch.arange(len(self))):
-            return self._sorted().subset(
-                name, keep=keep, balance=balance, weights=weights, normalize=normalize, seed=seed
-            )
+        self._refuse_partial()
         ranks = ranked_column(policy)
         inside = {
             key.removeprefix(f"{name}_"): column
@@ -159,24 +210,14 @@ class ScoreTable:
                 made[name] = policy.picker.columns(pool)["rank"]
         return made
 
-    def _sorted(self) -> "ScoreTable":
-        """The rows in the order of their ids, which must be those of a whole data set."""
-        order = self.ids.argsort()
+    def _refuse_partial(self) -> None:
+        """Raise unless there is a row for every sample of the data set: ids ascend and none comes twice."""
         n = self.provenance.get("n", len(self))
-        if len(self) != n or not torch.equal(self.ids[order], torch.arange(n)):
+        if len(self) != n or (n and int(self.ids[-1]) != n - 1):
             raise ValueError(
                 f"a coreset is chosen from all of a data set, so a table needs every id from 0 to {n - 1} "
                 f"once; this one has {len(self)} rows."
             )
-        columns = {name: column[order] for name, column in self.columns.items()}
-        labels = None if self.labels is None else self.labels[order]
-        return replace(
-            self,
-            ids=self.ids[order],
-            columns=columns,
-            times_selected=self.times_selected[order],
-            labels=labels,
-        )
 
     @classmethod
     def combine(cls, tables: Sequence["ScoreTable"], how: Literal["mean", "sum"] = "mean") -> "ScoreTable":
@@ -187,9 +228,10 @@ class ScoreTable:
             raise ValueError(f"how must be one of 'mean', 'sum', got {how!r}.")
         first = tables[0]
         for table in tables[1:]:
-            same = len(table) == len(first) and bool((table.ids == first.ids).all())
-            same = same and first.provenance.get("fingerprint") == table.provenance.get("fingerprint")
-            if not same or table.columns.keys() != first.columns.keys():
+            told = [[t.provenance.get(said) for said in ("fingerprint", "n")] for t in (first, table)]
+            same = torch.equal(table.ids, first.ids) and told[0] == told[1]
+            same = same and table.columns.keys() == first.columns.keys()
+            if not same or not _equal(first.labels, table.labels):
                 raise ValueError("combine needs tables of the same data set with the same columns.")
             for said in ("methods", "epochs"):
                 found = [t.provenance.get(said) for t in (first, table)]
@@ -209,7 +251,13 @@ class ScoreTable:
         kept = ("fingerprint", "methods", "columns", "recipe", "policy", "n", "model", "epochs")
         provenance["scoring"] = _summed([table.provenance.get("scoring", {}) for table in tables])
         provenance |= {key: first.provenance[key] for key in kept if key in first.provenance}
-        return cls(first.ids, columns, times, first.labels, provenance)
+        labels = next((table.labels for table in tables if table.labels is not None), None)
+        return cls(first.ids, columns, times, labels, provenance)
+
+
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether two tables' labels go together: equal, or known to one of them only."""
+    return one is None or other is None or torch.equal(one, other)
 
 
 def _summed(scorings: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
@@ -223,7 +271,7 @@ def _summed(scorings: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, 
 def versions() -> dict[str, str]:
     """What made a table, a subset or a run."""
     return {
-        "samplewise": metadata.version("samplewise"),
+        "samplewise": samplewise.__version__,
         "torch": str(torch.__version__),
         "python": platform.python_version(),
     }

@@ -2,15 +2,19 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from samplewise.parquet import read_columns, write_columns
+from samplewise.byid import by_id
+from samplewise.checks import Range
+from samplewise.declared import Fields, Is, Maybe, Number, OneOf, refuse_misfit
+from samplewise.parquet import naming, read_columns, write_columns
 
 __all__ = ["Subset"]
 
@@ -29,24 +33,56 @@ class Scored(Protocol):
     def columns(self) -> Mapping[str, Tensor]: ...
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+_SPENT = Fields({"cost": Number(Range(0)), "seconds": Number(Range(0))})
+_PROVENANCE = Fields(
+    {
+        "n": Number(Range(1), whole=True),
+        "keep": Number(Range(0, 1, open_low=True)),
+        "weights": Is(str),
+        "fingerprint": Maybe(Is(str)),
+        "scoring": Maybe(_SPENT),
+    },
+    optional=True,
+)
+"""What is read of a subset's origin when it is trained on."""
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
 class Subset:
     """Samples of a data set: `ids` ascending (k,), a weight for each or None for all 1, and their origin.
 
     `weighting` says what a weight does: it multiplies its own sample's loss (`per_sample`), or the
     batch's mean loss is multiplied by the batch's mean weight (`batch_mean`).
+
+    Ids and weights may also be given as lists, arrays or columns of a data frame, of any kind of numbers and
+    in any order: they are sorted by id, and weights become float32.
+
+    Raises:
+        ValueError: for ids that are negative or come twice, and weights that are not finite and above 0.
+
+    >>> Subset([7, 1], [2, 3]).ids, Subset([7, 1], [2, 3]).weights
+    (tensor([1, 7]), tensor([3., 2.]))
     """
 
     ids: Int[Tensor, " k"]
-    weights: Float[Tensor, " k"] | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    weighting: Literal["per_sample", "batch_mean"] = "per_sample"
+    weights: Float[Tensor, " k"] | None
+    provenance: Mapping[str, Any]
+    weighting: Literal["per_sample", "batch_mean"]
 
-    def __post_init__(self) -> None:
-        if self.weighting not in ("per_sample", "batch_mean"):
-            raise ValueError(
-                f"Subset.weighting must be one of 'per_sample', 'batch_mean', got {self.weighting!r}."
-            )
+    def __init__(
+        self,
+        ids: Any,
+        weights: Any = None,
+        provenance: Mapping[str, Any] | None = None,
+        weighting: Any = "per_sample",
+    ) -> None:
+        provenance = {} if provenance is None else provenance
+        refuse_misfit("Subset.weighting", weighting, OneOf(("per_sample", "batch_mean")))
+        refuse_misfit("Subset.provenance", provenance, _PROVENANCE)
+        ids, rows = by_id("Subset", ids, {} if weights is None else {"weights": _as_weights(weights)})
+        own = {"ids": ids, "weights": rows.get("weights"), "provenance": provenance, "weighting": weighting}
+        for name, value in own.items():
+            object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -96,5 +132,24 @@ class Subset:
         weighting = provenance.pop("weighting", "per_sample")
         ids, weights = columns["id"], columns["weight"]
         if "selected" in columns:
-            ids, weights = ids[columns["selected"].bool()], weights[columns["selected"].bool()]
-        return cls(ids, None if bool((weights == 1).all()) else weights, provenance, weighting)
+            selected = columns["selected"].bool()
+            ids, weights = ids[selected], weights[selected]
+            if not len(ids):
+                raise ValueError(f"{path} has no row that is selected.")
+        with naming(path):
+            return cls(ids, None if bool((weights == 1).all()) else weights, provenance, weighting)
+
+
+def _as_weights(given: Any) -> Float[Tensor, " k"]:
+    """Weights of any kind of numbers as float32 on the CPU."""
+    try:
+        weights = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given, dtype=np.float64))
+        weights = weights.detach().to("cpu", torch.float32)
+    except (TypeError, ValueError):
+        raise ValueError(f"Subset.weights must be numbers, one for each id, got {given!r:.80}.") from None
+    if len(odd := weights[~((weights > 0) & torch.isfinite(weights))]):
+        raise ValueError(
+            f"Subset.weights must be finite and above 0, got {odd[0].item():g} ({len(odd)} such weights). "
+            "Leave out the samples that weigh nothing."
+        )
+    return weights

@@ -17,27 +17,38 @@ def from_repr(written: str) -> Policy:
     >>> from_repr("recipes.ucb(keep=0.3, period=5)")
     recipes.ucb(keep=0.3, period=5, alpha=0.8, c=1.0)
     """
-    try:
-        call = ast.parse(written, mode="eval").body
-    except SyntaxError:
-        call = None
-    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute) or call.args:
+    call = _call(written)
+    if call is None:
         raise ValueError(
-            f"{written!r} is not the repr of a recipe, as in recipes.tdds(keep=0.3). To choose from a table, "
-            "register a policy of your own with @recipe."
+            f"{written!r:.200} is not the repr of a recipe, as in recipes.tdds(keep=0.3). To choose from a "
+            "table, register a policy of your own with @recipe."
         )
-    name = call.func.attr
+    name, keywords = call
     if name not in REGISTRY:
         raise ValueError(
             f"no recipe {name!r} is registered.{nearest(name, REGISTRY)} "
             "Import the module that defines it before the scores are used."
         )
     params = {}
-    for word in call.keywords:
+    for word, value in keywords.items():
         try:
-            params[str(word.arg)] = ast.literal_eval(word.value)
-        except ValueError:
-            said = ast.unparse(word.value)
-            raise ValueError(f"{written!r}: {word.arg}={said} is no plain value that can be read.") from None
-    policy: Policy = REGISTRY[name](**params)
+            params[word] = ast.literal_eval(value)
+        except (ValueError, TypeError, RecursionError, MemoryError):
+            said = f"{word}={ast.unparse(value):.80}"
+            raise ValueError(f"{written!r:.200}: {said} is no plain value that can be read.") from None
+    policy = REGISTRY[name](**params)
+    if not isinstance(policy, Policy):
+        raise ValueError(f"{written!r:.200} is a method without a Policy: no table holds its scores.")
     return policy
+
+
+def _call(written: str) -> tuple[str, dict[str, ast.expr]] | None:
+    """The name and the parameters of `recipes.NAME(...)`; None for any other text."""
+    try:
+        call = ast.parse(written, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: parentheses without end
+        return None
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute) or call.args:
+        return None
+    keywords = {word.arg: word.value for word in call.keywords if word.arg is not None}
+    return (call.func.attr, keywords) if len(keywords) == len(call.keywords) else None

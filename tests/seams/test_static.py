@@ -137,18 +137,15 @@ def test_a_coreset_of_other_data_is_refused(tmp_path, several):
 @pytest.mark.parametrize(
     ("ids", "weights", "words"),
     [
-        ([2, 2], None, "ascending, none twice"),
+        ([2, 2], None, "must hold each id once, but 2 comes again"),
         ([-1, 2], None, "must be >= 0"),
         ([], None, "at least one"),
         ([1, 2], [1.0, 0.0], "finite and above 0"),
     ],
 )
 def test_a_subset_that_makes_no_sense_is_refused(ids, weights, words):
-    given = sw.Subset(
-        torch.tensor(ids, dtype=torch.int64), None if weights is None else torch.tensor(weights)
-    )
     with pytest.raises(ValueError, match=words):
-        sw.recipes.fixed(given)
+        sw.recipes.fixed(sw.Subset(torch.tensor(ids, dtype=torch.int64), weights))
 
 
 def test_what_a_recorder_cannot_take_is_refused():

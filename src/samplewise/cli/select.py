@@ -4,15 +4,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 import typer
 
 from samplewise.checks import Range, checked
 from samplewise.cli.console import terminal
 from samplewise.cli.files import refuse_existing, whole
+from samplewise.parquet import naming
 from samplewise.policy import Policy, Weighting
 from samplewise.recipes.tdds import published
 from samplewise.scores import ScoreTable
 from samplewise.subset import Subset
+
+_SHOWN = 100
+"""Classes whose shares are printed."""
 
 
 @checked
@@ -52,7 +57,8 @@ def select(
     given: Any = {"keep": keep, "weights": weights, "normalize": normalize, "seed": seed}
     wanted = Wanted(**given, balance=balance)
     table = ScoreTable.read(scores)
-    subset = table.subset(method, **vars(wanted))
+    with naming(scores):
+        subset = table.subset(method, **vars(wanted))
     whole(out, lambda path: subset.to_parquet(path, table))
     console = terminal()
     for line in _lines(subset, table, table.policy(method), out):
@@ -66,10 +72,11 @@ def _lines(subset: Subset, table: ScoreTable, policy: Policy, out: Path) -> list
     weighted = "no weights" if subset.weights is None else f"weights {subset.weighting}"
     lines = [f"{out}: {len(subset):,} of {len(table):,} samples by {said['method']}{balanced}, {weighted}"]
     if table.labels is not None:
-        counts = table.labels[subset.ids].bincount(minlength=int(table.labels.max()) + 1)
-        sizes = table.labels.bincount()
-        shares = zip(counts.tolist(), sizes.tolist(), strict=True)
-        lines.append("per class: " + ", ".join(f"{c}: {k}/{m}" for c, (k, m) in enumerate(shares)))
+        classes, sizes = torch.unique(table.labels, return_counts=True)
+        counts = table.labels[subset.ids].bincount(minlength=int(classes[-1]) + 1)[classes]
+        shares = zip(classes[:_SHOWN].tolist(), counts.tolist(), sizes.tolist(), strict=False)
+        more = f" and {len(classes) - _SHOWN} more classes" if len(classes) > _SHOWN else ""
+        lines.append("per class: " + ", ".join(f"{c}: {k}/{m}" for c, k, m in shares) + more)
     runs = said.get("runs")
     seeds = f"{len(runs)} runs, {said.get('combined')}" if runs else f"seed {said.get('seed')}"
     lines.append(f"recorded with {said.get('model')}, {said.get('epochs')} epochs, {seeds}")

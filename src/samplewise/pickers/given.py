@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from samplewise.pickers.base import Picked, Picker, Pool
 from samplewise.subset import Subset
 
@@ -19,15 +17,8 @@ class Given(Picker):
     subset: Subset
 
     def __post_init__(self) -> None:
-        ids, weights = self.subset.ids, self.subset.weights
-        if ids.ndim != 1 or ids.dtype != torch.int64 or not len(ids):
-            raise ValueError(f"a subset needs int64 ids, at least one; got {ids.dtype} {tuple(ids.shape)}.")
-        if int(ids[0]) < 0 or bool((ids.diff() <= 0).any()):
-            raise ValueError("the ids of a subset must be >= 0 and ascending, none twice.")
-        if weights is not None and weights.shape != ids.shape:
-            raise ValueError(f"the subset has {len(ids)} ids, but weights of shape {tuple(weights.shape)}.")
-        if weights is not None and not bool((torch.isfinite(weights) & (weights > 0)).all()):
-            raise ValueError("the weights of a subset must be finite and above 0.")
+        if not len(self.subset):
+            raise ValueError("a subset to train on needs at least one id, got none.")
 
     def size(self, m: int, least: int = 0) -> tuple[int, bool]:
         return len(self.subset), True

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from samplewise.byid import by_id
 from samplewise.trackers.base import Ids, State, Tracker, Values, at, column, only, write
 
 __all__ = ["IrreducibleLosses", "Reducible"]
@@ -42,10 +43,7 @@ class IrreducibleLosses:
                 f"irreducible losses need one value for each id, got {len(self.ids)} ids and "
                 f"{len(self.values)} values."
             )
-        order = self.ids.argsort()
-        ids = self.ids[order]
-        if int(ids[0]) < 0 or bool((ids.diff() == 0).any()):
-            raise ValueError("the ids of irreducible losses must be >= 0, none twice.")
+        ids, rows = by_id("IrreducibleLosses", self.ids, {"values": self.values})
         missing = self.values.isnan()
         if bool(self.values.isinf().any()) or bool(missing.all()):
             raise ValueError("irreducible losses must be finite, or NaN for a sample held out.")
@@ -56,7 +54,7 @@ class IrreducibleLosses:
                 "fit='holdout' leaves samples out. Compute them again."
             )
         object.__setattr__(self, "ids", ids)
-        object.__setattr__(self, "values", self.values[order].float())
+        object.__setattr__(self, "values", rows["values"].float())
 
     @property
     def held_out(self) -> Int[Tensor, " h"]:

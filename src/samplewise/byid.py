@@ -1,0 +1,110 @@
+"""Rows that belong to samples: ids and labels from any kind of whole numbers, and rows sorted by id."""
+
+from collections.abc import Mapping
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor
+
+__all__ = ["by_id", "class_numbers", "whole_numbers"]
+
+_CLASSES = 1 << 24
+"""Class numbers are counted and used as positions, so a larger one is an id or a hash, not a class."""
+_AT_ONCE = 1 << 22
+
+
+def whole_numbers(found: Any) -> Int[Tensor, "..."] | None:
+    """Whole numbers of any width, signed or not, as int64 on the CPU; None for anything else.
+
+    Lists, arrays, tensors and columns of data frames, which are read by place, whatever their index.
+
+    >>> whole_numbers(np.array([3, 1], dtype=np.uint16)), whole_numbers([0.5])
+    (tensor([3, 1]), None)
+    """
+    if isinstance(found, Tensor):
+        here: Tensor = found.detach().cpu()
+        if here.dtype == torch.int64:
+            return here
+        found = here
+    try:
+        array = np.asarray(found)
+    except (TypeError, ValueError, RuntimeError):  # ragged lists, tensors that are no numbers
+        return None
+    if not array.size:
+        return torch.empty(array.shape, dtype=torch.int64)
+    if array.dtype == object and not all(_is_whole(value) for value in array.flat):
+        return None
+    if array.dtype.kind not in "iuO":
+        return None
+    if array.dtype.kind != "i" and int(array.max()) > np.iinfo(np.int64).max:
+        return None
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def class_numbers(what: str, found: Any, n: int) -> Int[Tensor, " n"]:
+    """Labels as int64.
+
+    Raises:
+        ValueError: unless they are n whole numbers that can be class numbers; names the first that is not.
+    """
+    labels = whole_numbers(found)
+    if labels is None:
+        kind = getattr(found, "dtype", None) or f"{found!r:.80}"
+        raise ValueError(f"{what} must be {n} class numbers >= 0, got {kind}. Number the classes from 0.")
+    if labels.shape != (n,):
+        raise ValueError(f"{what} must be {n} class numbers >= 0, got shape {tuple(labels.shape)}.")
+    if len(odd := ((labels < 0) | (labels >= _CLASSES)).nonzero().flatten()):
+        raise ValueError(
+            f"{what} must be {n} class numbers in [0, {_CLASSES}), got {int(labels[odd[0]])} for sample "
+            f"{int(odd[0])} ({len(odd)} such samples). Number the classes from 0: "
+            "torch.unique(labels, return_inverse=True)[1]."
+        )
+    return labels
+
+
+def by_id(
+    owner: str, ids: Any, rows: Mapping[str, Shaped[Tensor, "k ..."]]
+) -> tuple[Int[Tensor, " k"], dict[str, Shaped[Tensor, "k ..."]]]:
+    """The ids as int64, ascending, and every column in the order of its ids.
+
+    Whatever joins on ids holds its rows in this form, so that equal positions are equal ids.
+
+    Raises:
+        ValueError: for ids that are no whole numbers >= 0 or come twice, and for a column of another length.
+    """
+    whole = whole_numbers(ids)
+    if whole is None or whole.ndim != 1:
+        kind = getattr(ids, "dtype", type(ids).__name__)
+        shape = tuple(getattr(ids, "shape", ())) if whole is None else tuple(whole.shape)
+        hint = " Of a mask take mask.nonzero().flatten()." if kind in (torch.bool, bool) else ""
+        raise ValueError(f"{owner}.ids must be whole numbers in one axis, got {kind} of shape {shape}.{hint}")
+    for name, column in rows.items():
+        if not column.ndim or len(column) != len(whole):
+            raise ValueError(
+                f"{owner}.{name} must have one row for each of the {len(whole)} ids, got shape "
+                f"{tuple(column.shape)}."
+            )
+    columns = dict(rows)
+    if not _rises(whole):
+        order = whole.argsort()
+        whole = whole[order]
+        columns = {name: column[order.to(column.device)] for name, column in rows.items()}
+        if len(twice := whole[1:][whole.diff() == 0]):
+            raise ValueError(f"{owner}.ids must hold each id once, but {int(twice[0])} comes again.")
+    if len(whole) and int(whole[0]) < 0:
+        raise ValueError(f"{owner}.ids must be >= 0, got {int(whole[0])}.")
+    return whole, columns
+
+
+def _rises(ids: Int[Tensor, " k"]) -> bool:
+    """Whether they ascend and none comes twice; in pieces, as a plan may have 10^9."""
+    array = ids.numpy()
+    pieces = (array[start : start + _AT_ONCE + 1] for start in range(0, len(array), _AT_ONCE))
+    return all(bool((piece[1:] > piece[:-1]).all()) for piece in pieces)
