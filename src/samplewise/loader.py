@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from samplewise import dist
 from samplewise.checks import nearest
 from samplewise.outputs import Batch
 
@@ -148,3 +149,20 @@ def refuse_foreign(arguments: dict[str, Any]) -> None:
             raise ValueError(f"loader({word}=...) is not yours to give: {_OWN[word]}.")
         if word not in _USERS:
             raise ValueError(f"loader has no argument {word!r}.{nearest(word, _USERS)}")
+
+
+def refuse_no_batch(selector: Selector, epochs: Iterable[int], drop_last: bool) -> None:
+    """Refuse epochs of which it is certain that no batch is made of them, whatever the scores will be."""
+    for epoch in epochs:
+        if selector.epoch_steps(epoch):
+            continue
+        size, exact = selector.samples_of(epoch)
+        raise ValueError(
+            f"epoch {epoch} has no batch: {'' if exact else 'at most '}{size} samples{_each()}, batch_size="
+            f"{selector.batch_size}, drop_last={drop_last}. Keep more samples, make batches smaller, or "
+            "leave drop_last out."
+        )
+
+
+def _each() -> str:
+    return f" on each of {world} processes" if (world := dist.world()) > 1 else ""

@@ -17,7 +17,7 @@ from samplewise.dataset import labels_of, length_of
 from samplewise.dealing import deal
 from samplewise.flops import get_ready
 from samplewise.ledger import Ledger
-from samplewise.loader import Loader, PlanSampler, refuse_foreign
+from samplewise.loader import Loader, PlanSampler, refuse_foreign, refuse_no_batch
 from samplewise.method import adopt
 from samplewise.outputs import Batch
 from samplewise.pickers import Given
@@ -150,6 +150,8 @@ class Selector(StepCalls):
         self._engine.refuse_drop_last(self._drop_last)
         self.collate = arguments.get("collate_fn")
         refuse_several(self.policy)
+        if self._drop_last:
+            refuse_no_batch(self, range(self.epoch, self.epochs), True)
         kind = Loader if self.waiting is None else AssemblingLoader
         return kind(self, self.dataset, self.batch_size, arguments)
 
@@ -174,6 +176,8 @@ class Selector(StepCalls):
             raise ValueError(f"mode must be one of 'global', 'sharded', got {mode!r}.")
         self._drop_last, self._sharded = drop_last, mode == "sharded"
         self._engine.refuse_drop_last(drop_last)
+        if drop_last and self.batch_size:
+            refuse_no_batch(self, range(self.epoch, self.epochs), True)
         return PlanSampler(self, mode == "sharded", resumes)
 
     # ---------------------------------------------------------------------------------- epochs
@@ -217,11 +221,7 @@ class Selector(StepCalls):
             self._engine.restart()
             if self.waiting is not None:
                 self.waiting.restart()
-        if not self.epoch_steps(self.epoch):
-            raise ValueError(
-                f"epoch {self.epoch} has no batch: {self.samples_of(self.epoch)[0]} samples, batch_size="
-                f"{self.batch_size}, drop_last={self._drop_last}."
-            )
+        refuse_no_batch(self, [self.epoch], self._drop_last)
         return seed_of(self.seed, self.epoch, "workers", dist.rank())
 
     def meter(self, batches: Iterator[Any], sharded: bool = True) -> Iterator[Batch]:
@@ -298,12 +298,13 @@ class Selector(StepCalls):
         if self.batch_size is None:
             raise ValueError("epoch_steps needs Selector(batch_size=...).")
         size, _ = self.samples_of(epoch, self._sharded)
-        if self.waiting is not None and self.assembles(epoch):
+        step = self.batch_size if self._sharded else self.batch_size * dist.world()
+        steps = size // step if self._drop_last else -(-size // step)
+        if steps and self.waiting is not None and self.assembles(epoch):
             opened = self._engine.opened and epoch == self.epoch
             carried = len(self.waiting.carried) if opened else self.batch_size - 1
             return max(1, (carried + size) // self.batch_size)
-        step = self.batch_size if self._sharded else self.batch_size * dist.world()
-        return size // step if self._drop_last else -(-size // step)
+        return steps
 
     @property
     def progress(self) -> float:

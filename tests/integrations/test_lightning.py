@@ -319,6 +319,31 @@ def test_a_failed_training_leaves_the_module_as_it_was():
     assert "on_after_batch_transfer" not in vars(net)
 
 
+class Short:
+    """A method of one's own that plans 7 samples, which is not known before."""
+
+    level, source = "epoch", "none"
+
+    def plan(self, epoch):
+        return torch.arange(7)
+
+    def observe(self, ids, outputs, source):
+        raise AssertionError
+
+    choose = load_state_dict = observe
+
+    def state_dict(self):
+        return {}
+
+
+def test_an_error_in_opening_the_first_epoch_is_the_one_that_is_shown():
+    net = Net()
+    selector = select(Short(), net, epochs=2)
+    with pytest.raises(ValueError, match=r"epoch 0 has no batch: 7 samples, batch_size=8, drop_last=True"):
+        trainer_for(selector).fit(net, selector.loader(drop_last=True))
+    assert "on_after_batch_transfer" not in vars(net)
+
+
 def test_the_helper_is_the_plain_mean_without_the_callback_and_outside_training():
     net, losses = Net(), torch.tensor([1.0, 2.0, 6.0])
     assert weighted_mean(net, losses) == 3.0

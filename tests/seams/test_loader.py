@@ -5,6 +5,8 @@ import torch
 from torch.utils.data import DataLoader, Subset, random_split
 
 import samplewise as sw
+from samplewise.pickers import Uniform
+from samplewise.schedules import Linear
 from tests.seams.toys import Dicts, Fetching, N, OnlyX, Tensors, flat, make, step, train
 
 no_pinning = pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning")
@@ -216,7 +218,42 @@ def test_set_epoch_ends_the_last_epoch_too():
 def test_an_epoch_without_a_batch_is_an_error():
     selector, _ = make(sw.recipes.random_dynamic(keep=0.1, period=1), batch_size=8)
     with pytest.raises(ValueError, match=r"epoch 0 has no batch: 4 samples, batch_size=8, drop_last=True"):
-        iter(selector.loader(drop_last=True))
+        selector.loader(drop_last=True)
+
+
+SHRINKING = {
+    "steps": (sw.recipes.dyna_random(), 20, 10, "8 samples"),
+    "a line": (sw.Policy(picker=Uniform(Linear(1.0, 0.2))), 10, 9, "12 samples"),
+    "batches": (sw.recipes.loss_sampling(), 10, 0, "40 samples"),
+    "assembled": (sw.recipes.selective_backprop(assemble=True), 10, 0, "40 samples"),
+    "hidden": (sw.recipes.kakurenbo(), 10, 0, "40 samples"),
+    "a subset": (sw.recipes.fixed(sw.Subset(torch.arange(9))), 3, 0, "9 samples"),
+    "from an epoch on": (sw.recipes.random(keep=0.2), 4, 0, "8 samples"),
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "made"),
+    [
+        *((case, sw.Selector.loader) for case in SHRINKING),
+        *((case, sw.Selector.sampler) for case in SHRINKING if case != "assembled"),  # which has none
+    ],
+)
+def test_an_epoch_that_is_known_to_have_no_batch_is_an_error_when_the_loader_is_built(case, made):
+    policy, epochs, first, size = SHRINKING[case]
+    batch_size = {"steps": 16, "a line": 15, "a subset": 10, "from an epoch on": 10}.get(case, 41)
+    selector, _ = make(policy, epochs=epochs, batch_size=batch_size)
+    said = rf"epoch {first} has no batch: {size}, batch_size={batch_size}, drop_last=True\. Keep more"
+    with pytest.raises(ValueError, match=said):
+        made(selector, drop_last=True)
+    assert made(make(policy, epochs=epochs, batch_size=batch_size)[0]) is not None
+
+
+def test_a_loader_that_is_built_late_is_checked_for_the_epochs_that_are_left():
+    grows = sw.Policy(picker=Uniform(Linear(0.2, 1.0)))
+    selector, _ = make(grows, epochs=4, batch_size=16)
+    selector.set_epoch(2)
+    assert [len(batch.ids) for batch in selector.loader(drop_last=True)] == [16]
 
 
 def test_the_samplers_for_frameworks():

@@ -105,8 +105,13 @@ class SelectionCallback:
         self._release()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """As `teardown`, which Lightning then does not call."""
+        """As `teardown`, which Lightning then does not call; and keep the error in sight."""
         self._release()
+        loop = trainer.fit_loop
+        loader = getattr(getattr(loop, "_data_fetcher", None), "_combined_loader", None)
+        if loader is not None and getattr(loader, "_iterator", loader) is None:
+            # `iter` failed. Lightning would ask this fetcher for a length, and show that failure instead.
+            loop._data_fetcher = None
 
     # --------------------------------------------------------------------------------- epochs
 

@@ -121,6 +121,7 @@ class Selection:
             position = self.selector.position()
             if position["done"]:  # the saved learning rate has it in it
                 self.factor = self.selector.lr_factor(position["epoch"])
+        self.selector.sampler("global", drop_last=args.dataloader_drop_last)  # for its checks
 
     def loader(self, trainer: Any, stock: DataLoader[Any]) -> Any:
         """The Trainer's loader in the selector's order, prepared by Accelerate."""
