@@ -16,7 +16,7 @@ SMALL = ["--dimension", "20", "--repeats", "2"]
 @pytest.fixture
 def undrawn(monkeypatch):
     """Drawing takes longer than these runs."""
-    monkeypatch.setattr(picture, "draw", lambda columns, title, said, path: path.write_bytes(b""))
+    monkeypatch.setattr(picture, "draw", lambda columns, title, said, file: file.write(b""))
 
 
 def run(folder, *options):

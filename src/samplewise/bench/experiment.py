@@ -48,7 +48,9 @@ def open_folder(path: Path, settings: Settings, resume: bool, given: dict[str, A
     """
     folder = RunFolder(path)
     if not folder.begun:
-        return settings.resolved()
+        resolved = settings.resolved()
+        folder.tidy()
+        return resolved
     if not resume:
         raise ValueError(f"{path} exists: add --resume to continue it, or choose another --out")
     stored = folder.settings()
@@ -56,7 +58,9 @@ def open_folder(path: Path, settings: Settings, resume: bool, given: dict[str, A
     if differing:
         raise ValueError(f"{path} was started with other settings: {'; '.join(differing)}")
     folder.results()
-    return stored.resolved()
+    resolved = stored.resolved()
+    folder.tidy()
+    return resolved
 
 
 def load_data(settings: Settings) -> ImageData:

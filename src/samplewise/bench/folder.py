@@ -10,6 +10,7 @@ from typing import Any
 
 from samplewise.atomic import is_partial
 from samplewise.bench import files
+from samplewise.bench.lock import LOCK
 from samplewise.bench.settings import NAMES, Settings
 
 SCORING = "scoring"
@@ -41,7 +42,13 @@ class RunFolder:
             return False
         if not self.path.is_dir():
             raise ValueError(f"{self.path} is a file, not a run folder")
-        return any(not is_partial(entry) for entry in self.path.iterdir())
+        return any(not is_partial(entry) and entry.name != LOCK for entry in self.path.iterdir())
+
+    def tidy(self) -> None:
+        """Remove the part files of a command that was killed; only for who holds the folder."""
+        for entry in self.path.iterdir() if self.path.is_dir() else ():
+            if is_partial(entry):
+                entry.unlink(missing_ok=True)
 
     def create(self, config: dict[str, Any]) -> None:
         """Start an experiment in a folder that does not exist or is empty."""

@@ -8,7 +8,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         from samplewise.checks import require
 
-        for module in ("typer", "rich"):
+        for module in ("typer", "rich", "filelock"):
             require(module, "cli")
         from samplewise.cli.app import call
     except ImportError as error:

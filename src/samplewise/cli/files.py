@@ -1,6 +1,5 @@
 """Files that a command writes."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 
@@ -10,10 +9,3 @@ def refuse_existing(path: Path, force: bool) -> None:
         raise ValueError(f"{path} is a folder: --out must name a file")
     if path.exists() and not force:
         raise ValueError(f"{path} exists: add --force to overwrite it, or choose another --out")
-
-
-def whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file beside `path` and put it there in one step."""
-    partial = path.with_name(f".{path.name}.partial")
-    write(partial)
-    partial.replace(path)

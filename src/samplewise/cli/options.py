@@ -25,10 +25,10 @@ Data = Annotated[
 ]
 Model = Annotated[
     str | None,
-    option(f"{', '.join(BUILDERS)} or package.module:function.", default=DEFAULT.model),
+    option(f"{', '.join(BUILDERS)} or package.module:function, which is imported.", default=DEFAULT.model),
 ]
-Epochs = Annotated[int | None, option("Epochs a run.", default=DEFAULT.epochs)]
-BatchSize = Annotated[int | None, option("Samples a batch.", default=DEFAULT.batch_size)]
+Epochs = Annotated[int | None, option("Epochs per run.", default=DEFAULT.epochs)]
+BatchSize = Annotated[int | None, option("Samples per batch.", default=DEFAULT.batch_size)]
 Lr = Annotated[
     float | None,
     option("Top learning rate.", default=", ".join(f"{lr} for {name}" for name, lr in DEFAULT_LR.items())),

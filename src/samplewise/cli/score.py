@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from samplewise.bench import experiment, irreducible, scoring
+from samplewise.bench.lock import file_alone
 from samplewise.bench.settings import IRREDUCIBLE
 from samplewise.checks import require
 from samplewise.cli import options
 from samplewise.cli.console import terminal
-from samplewise.cli.files import refuse_existing, whole
+from samplewise.cli.files import refuse_existing
 from samplewise.cli.options import option
 from samplewise.cli.progress import Watch
 
@@ -65,26 +66,27 @@ def score(
     """
     if combine not in (None, "mean", "sum"):
         raise ValueError(f"--combine must be one of 'mean', 'sum', got {combine!r}.")
-    refuse_existing(out, force)
     work = out.with_name(f"{out.name}.work")
     written = locals() | {"seeds": runs}
     settings, given = options.settings_of(written, {"out", "runs", "resume", "force", "work"})
     settings = replace(settings, method=given.get("method", ()), seeds=given.get("seeds", 1))
     if IRREDUCIBLE in settings.method and fit is None:
         settings = replace(settings, fit="cross")
-    settings = experiment.open_folder(work, settings, resume, given)
-    if settings.fit is None:
-        scoring.columns(settings)
-    require("pyarrow", "scores")
     console = terminal()
-    try:
-        with Watch(console, 2 if settings.fit == "cross" else settings.seeds) as watch:
-            compute = scoring.run if settings.fit is None else irreducible.run
-            table = compute(work, settings, watch)
-    except KeyboardInterrupt:
-        again = ["samplewise", "score", "--out", str(out), "--resume"]
-        typer.echo(f"\ninterrupted. Continue with: {shlex.join(again)}", err=True)
-        raise typer.Exit(130) from None
-    whole(out, table.to_parquet)
-    shutil.rmtree(work)
+    with file_alone(out):
+        refuse_existing(out, force)
+        settings = experiment.open_folder(work, settings, resume, given)
+        if settings.fit is None:
+            scoring.columns(settings)
+        require("pyarrow", "scores")
+        try:
+            with Watch(console, 2 if settings.fit == "cross" else settings.seeds) as watch:
+                compute = scoring.run if settings.fit is None else irreducible.run
+                table = compute(work, settings, watch)
+        except KeyboardInterrupt:
+            again = ["samplewise", "score", "--out", str(out), "--resume", *["--force"] * force]
+            typer.echo(f"\ninterrupted. Continue with: {shlex.join(again)}", err=True)
+            raise typer.Exit(130) from None
+        table.to_parquet(out)
+        shutil.rmtree(work)
     console.print(f"{out}: {len(table):,} samples, {', '.join(table.columns)}", soft_wrap=True, markup=False)

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 import torch
 import typer
 
+from samplewise.bench.lock import file_alone
 from samplewise.checks import Range, checked
 from samplewise.cli.console import terminal
-from samplewise.cli.files import refuse_existing, whole
+from samplewise.cli.files import refuse_existing
 from samplewise.parquet import naming
 from samplewise.policy import Policy, Weighting
 from samplewise.recipes.tdds import published
@@ -34,7 +35,7 @@ class Wanted:
 
 def select(
     scores: Annotated[Path, typer.Argument(help="Scores, as `samplewise score` writes them.")],
-    method: Annotated[str, typer.Option(help="Which of the methods that were recorded.")],
+    method: Annotated[str, typer.Option(help="One of the recorded methods.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The subset's file.")],
     keep: Annotated[
         float | None, typer.Option(help="The share kept.", show_default="what was recorded")
@@ -46,20 +47,22 @@ def select(
     ] = None,
     normalize: Annotated[str | None, typer.Option(help="mean1 divides the weights by their mean.")] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of the draws, where there are any.", show_default="the recording's")
+        int | None,
+        typer.Option(help="Seed of the random draws, if the method draws.", show_default="the recording's"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Choose a coreset by scores that were recorded before."""
-    refuse_existing(out, force)
-    if out.exists() and scores.exists() and out.samefile(scores):
-        raise ValueError(f"--out {out} is the file of scores itself: choose another.")
     given: Any = {"keep": keep, "weights": weights, "normalize": normalize, "seed": seed}
     wanted = Wanted(**given, balance=balance)
-    table = ScoreTable.read(scores)
-    with naming(scores):
-        subset = table.subset(method, **vars(wanted))
-    whole(out, lambda path: subset.to_parquet(path, table))
+    with file_alone(out):
+        refuse_existing(out, force)
+        if out.exists() and scores.exists() and out.samefile(scores):
+            raise ValueError(f"--out {out} is the file of scores itself: choose another.")
+        table = ScoreTable.read(scores)
+        with naming(scores):
+            subset = table.subset(method, **vars(wanted))
+        subset.to_parquet(out, table)
     console = terminal()
     for line in _lines(subset, table, table.policy(method), out):
         console.print(line, soft_wrap=True, markup=False)

@@ -11,24 +11,25 @@ import typer
 from rich import box
 from rich.table import Table
 
+from samplewise.atomic import replacing
 from samplewise.bench.folder import next_folder
+from samplewise.bench.lock import folder_alone, free_folder_alone
 from samplewise.checks import Range, checked, require
 from samplewise.cli.console import terminal
-from samplewise.cli.files import whole
 from samplewise.report import perceptron as picture
 
 if TYPE_CHECKING:
     from samplewise.theory.perceptron import Comparison
 
 theory = typer.Typer(
-    name="theory", help="What theory says of selection, beside simulation.", no_args_is_help=True
+    name="theory", help="Compare the theory of selection with simulations.", no_args_is_help=True
 )
 ROOT = Path("runs")
 
 
 @theory.callback()
 def _options() -> None:
-    """What theory says of selection, beside simulation."""
+    """Compare the theory of selection with simulations."""
 
 
 @checked
@@ -52,7 +53,7 @@ STAGES = 12
 
 @theory.command()
 def perceptron(
-    alpha: Annotated[float, typer.Option(help="Examples of the pool, a dimension.")] = Wanted.alpha,
+    alpha: Annotated[float, typer.Option(help="Examples per dimension in the pool.")] = Wanted.alpha,
     keep: Annotated[
         list[float] | None,
         typer.Option(
@@ -78,9 +79,9 @@ def perceptron(
             help="The simulations keep the smallest unsigned or signed margins; theory has unsigned."
         ),
     ] = Wanted.margin,
-    dimension: Annotated[int, typer.Option(help="Of the simulated inputs.")] = Wanted.dimension,
-    repeats: Annotated[int, typer.Option(help="Simulated runs.")] = Wanted.repeats,
-    seed: Annotated[int, typer.Option(help="Of the simulations.")] = Wanted.seed,
+    dimension: Annotated[int, typer.Option(help="Dimension of the simulated inputs.")] = Wanted.dimension,
+    repeats: Annotated[int, typer.Option(help="Number of simulated runs.")] = Wanted.repeats,
+    seed: Annotated[int, typer.Option(help="Seed of the simulations.")] = Wanted.seed,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="A folder.", show_default="a new runs/perceptron-N")
     ] = None,
@@ -91,26 +92,34 @@ def perceptron(
     wanted = Wanted(
         alpha=alpha, theta=theta, stages=stages, dimension=dimension, repeats=repeats, seed=seed, **given
     )
-    folder = next_folder(ROOT, "perceptron") if out is None else out
+    free = free_folder_alone(lambda: next_folder(ROOT, "perceptron"))
+    with free if out is None else folder_alone(out) as folder:
+        _compare(wanted, folder, force)
+
+
+def _compare(wanted: Wanted, folder: Path, force: bool) -> None:
     _refuse(folder, force)
     require("scipy", "theory")
     require("matplotlib", "report")
     from samplewise.theory.perceptron import compare
 
     schedules = dict(_schedules(wanted))
+    w = wanted
     compared = {
         name: compare(
-            alpha, keeps, radians(theta), dimension, repeats, seed, margin=wanted.margin
+            w.alpha, keeps, radians(w.theta), w.dimension, w.repeats, w.seed, margin=w.margin
         )
         for name, keeps in schedules.items()
     }  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    whole(folder / FILES[0], lambda path: _write(path, wanted, compared))
+    with replacing(folder / FILES[0]) as file:
+        file.write(_json(wanted, compared).encode())
     columns = [_column(name, comparison) for name, comparison in compared.items()]
     title = "Selecting the smallest margins again and again"
-    said = f"alpha {alpha:g}, first probe at {theta:g}°; d = {dimension}, {repeats} runs ± standard error"
-    said += ", simulated with signed margins" if margin == "signed" else ""
-    whole(folder / FILES[1], lambda path: picture.draw(columns, title, said, path))
+    said = f"alpha {w.alpha:g}, first probe at {w.theta:g}°; d = {w.dimension}, "
+    said += f"{w.repeats} runs ± standard error"
+    said += ", simulated with signed margins" if w.margin == "signed" else ""
+    with replacing(folder / FILES[1]) as file:
+        picture.draw(columns, title, said, file)
     console = terminal()
     for name, comparison in compared.items():
         console.print(_table(name, comparison))
@@ -127,8 +136,6 @@ FILES = ("perceptron.json", "perceptron.png")
 
 
 def _refuse(folder: Path, force: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--out {folder} is a file: name a folder")
     found = [name for name in FILES if (folder / name).exists()]
     if found and not force:
         raise ValueError(f"{folder / found[0]} exists: add --force to overwrite it, or choose another --out")
@@ -172,11 +179,11 @@ def _rows(compared: "dict[str, Comparison]") -> Iterator[dict[str, Any]]:
                 }  # fmt: skip
 
 
-def _write(path: Path, wanted: Wanted, compared: "dict[str, Comparison]") -> None:
+def _json(wanted: Wanted, compared: "dict[str, Comparison]") -> str:
     one = next(iter(compared.values()))
     theory = {"full_error": one.full.error, "critical_keep": one.critical_keep}
     found = {"settings": asdict(wanted), **theory, "rows": list(_rows(compared))}
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    return json.dumps(found, indent=1) + "\n"
 
 
 def _column(name: str, comparison: "Comparison") -> picture.Stages:

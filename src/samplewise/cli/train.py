@@ -1,6 +1,7 @@
 """`samplewise train`: methods against each other on one data set, with seeds, in a run folder."""
 
 import shlex
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 from samplewise.bench import experiment
 from samplewise.bench.data import name_of
 from samplewise.bench.folder import RunFolder, latest_folder, next_folder
+from samplewise.bench.lock import folder_alone, free_folder_alone
 from samplewise.bench.settings import Settings
 from samplewise.checks import require
 from samplewise.cli import options
@@ -39,7 +41,9 @@ def train(
     lr: options.Lr = None,
     optimizer: options.Optimizer = None,
     schedule: options.Schedule = None,
-    seeds: Annotated[int | None, option("Runs a method, with seeds 0, 1, ...", default=DEFAULT.seeds)] = None,
+    seeds: Annotated[
+        int | None, option("Number of runs per method (seeds 0, 1, ...).", default=DEFAULT.seeds)
+    ] = None,
     strategy: Annotated[
         str | None,
         option(
@@ -59,7 +63,7 @@ def train(
         float | None, option("Proxies: the share of the channels they have.", default=DEFAULT.proxy_width)
     ] = None,
     coreset_batch_size: Annotated[
-        int | None, option("Coresets: samples a batch.", default="what the strategy says")
+        int | None, option("Coresets: samples per batch.", default="what the strategy says")
     ] = None,
     augment: options.Augment = None,
     label_noise: options.LabelNoise = None,
@@ -84,8 +88,11 @@ def train(
     settings, given = options.settings_of(locals(), {"out", "resume"})
     if subset is not None and method is None:
         settings, given = replace(settings, method=()), given | {"method": ()}
-    folder = _folder(settings, out, resume)
-    settings = experiment.open_folder(folder, settings, resume, given)
+    with _folder(settings, out, resume) as folder:
+        _train(folder, experiment.open_folder(folder, settings, resume, given), resume)
+
+
+def _train(folder: Path, settings: Settings, resume: bool) -> None:
     require("matplotlib", "report")
     require("pyarrow", "scores")
     console = terminal()
@@ -102,9 +109,9 @@ def train(
         raise typer.Exit(130) from None
 
 
-def _folder(settings: Settings, out: Path | None, resume: bool) -> Path:
-    if out is not None:
-        return out
+def _folder(settings: Settings, out: Path | None, resume: bool) -> AbstractContextManager[Path]:
+    """The run folder, held for this command."""
     name = name_of(settings.data)
-    newest = latest_folder(ROOT, name) if resume else None
-    return newest or next_folder(ROOT, name)
+    if out is None and resume:
+        out = latest_folder(ROOT, name)
+    return free_folder_alone(lambda: next_folder(ROOT, name)) if out is None else folder_alone(out)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from samplewise.checks import require
 from samplewise.report.pictures import FAINT, INK
@@ -40,7 +40,7 @@ class Stages:
     same: Sequence[tuple[float, float]]
 
 
-def draw(columns: Sequence[Stages], title: str, subtitle: str, path: Path) -> None:
+def draw(columns: Sequence[Stages], title: str, subtitle: str, file: Path | BinaryIO) -> None:
     """Write the picture: a column each, errors above and shares kept below."""
     require("matplotlib", "report")
     # The object interface leaves the user's backend and global settings alone.
@@ -65,7 +65,7 @@ def draw(columns: Sequence[Stages], title: str, subtitle: str, path: Path) -> No
         f"{title}\n", x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK, linespacing=1.7
     )
     figure.text(0.012, 0.938, subtitle, fontsize=9.5, color="#5a5a5a", va="center")
-    figure.savefig(path, format="png")  # a partial file has no ending to tell it by
+    figure.savefig(file, format="png")  # a partial file has no ending to tell it by
 
 
 def _errors(axes: "Axes", column: Stages) -> None:
