@@ -16,7 +16,6 @@ from samplewise.integrations.transformers import (
 from tests.integrations.trainer_runs import (
     BATCH,
     N,
-    Plans,
     Rows,
     bert,
     built,
@@ -355,22 +354,6 @@ def test_losses_that_are_not_the_models_own_are_refused(tmp_path):
     trainer = selective(tmp_path, "infobatch", model=model)
     with pytest.raises(ValueError, match=r"the loss of WeightedFor.* on a batch is .* losses average to"):
         trainer.train()
-
-
-@pytest.mark.parametrize(
-    ("method", "said"),
-    [(sw.recipes.random_dynamic(keep=0.1), "epoch 0 has no batch: 3 sa"), (Plans(9, 3, 9), None)],
-    ids=["known at the start", "seen when it begins"],
-)
-def test_dropping_the_only_batch_of_an_epoch_is_an_error_and_not_the_end(method, said, tmp_path):
-    if said:
-        with pytest.raises(ValueError, match=said):
-            selective(tmp_path, method, dataloader_drop_last=True)
-        return
-    trainer = selective(tmp_path, method, dataloader_drop_last=True)
-    with pytest.raises(ValueError, match="epoch 1 has no batch: 3 samples, batch_size=4, drop_last=True"):
-        trainer.train()
-    assert trainer.state.global_step == 2
 
 
 def test_what_is_no_trainer_or_selects_already_is_refused(tmp_path):

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.data_loader import get_sampler
-from torch.utils.data import DataLoader, RandomSampler, Sampler
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler
 
 from samplewise import dist
+from samplewise.dataset import length_of
 from samplewise.loader import IdDataset
 from samplewise.rng import seed_of
 
 if TYPE_CHECKING:
     from samplewise.selector import Selector
 
-__all__ = ["IDS", "WITHOUT_IDS", "InputsCollate", "TrainerSampler", "loader_like", "refuse_loader"]
+__all__ = ["IDS", "WITHOUT_IDS", "InputsCollate", "TrainerSampler", "batches_of", "loader_like"]
 
 IDS = "samplewise_ids"
 """The name under which the ids travel; the model never sees it."""
@@ -99,11 +99,35 @@ def loader_like(
     )
 
 
-def refuse_loader(stock: DataLoader[Any]) -> None:
-    """Raise where the Trainer's own order is not the random one that selection takes the place of."""
-    sampler = get_sampler(stock)
-    if not isinstance(sampler, RandomSampler) or sampler.replacement:
+def batches_of(stock: Any) -> tuple[int, bool]:
+    """The batch size of one process, and whether the last batch is dropped: kept as the loader has them.
+
+    Raises:
+        ValueError: for a loader that is more than a random order cut into batches, which would be lost.
+    """
+    batches: Any = stock.batch_sampler if isinstance(stock, DataLoader) else None
+    while _by_accelerate(batches) and hasattr(batches, "batch_sampler"):
+        batches = batches.batch_sampler  # the shard of a process
+    sampler: Any = getattr(batches, "sampler", None)
+    other = None
+    if not (type(stock) is DataLoader or _by_accelerate(stock)):
+        other = f"a {type(stock).__name__}, whose way to iterate"
+    elif type(batches) is not BatchSampler:
+        kind = "batch_size=None" if batches is None else f"a {type(batches).__name__}"
+        other = f"a loader with {kind}, whose batches"
+    elif not (
+        type(sampler) is RandomSampler or (_by_accelerate(sampler) and isinstance(sampler, RandomSampler))
+    ):
+        other = f"a loader with a {type(sampler).__name__}, whose order"
+    elif sampler.replacement or sampler.num_samples != length_of(stock.dataset):
+        other = f"a RandomSampler of {sampler.num_samples} draws, replacement={sampler.replacement}, which"
+    if other is not None:
         raise ValueError(
-            f"get_train_dataloader gives a loader with a {type(sampler).__name__}, whose order selection "
-            "would replace: leave the Trainer its random sampler."
+            f"get_train_dataloader gives {other} selection would replace: let it return a DataLoader with "
+            "shuffle=True and a batch_size, or leave the Trainer its own."
         )
+    return int(batches.batch_size), bool(batches.drop_last)
+
+
+def _by_accelerate(part: Any) -> bool:
+    return type(part).__module__.partition(".")[0] == "accelerate"

@@ -149,7 +149,7 @@ class SelectiveTrainer(_Trainer):
         """Lengths that no epoch exceeds; the Trainer freezes them before the first epoch is planned."""
         selection, calendar = self.selection, self.selection.calendar
         epochs, updates = selection.begin()
-        rows = self.get_total_train_batch_size(args)
+        rows = calendar.rows * calendar.accumulate
         samples = int(calendar.n * args.num_train_epochs) if args.max_steps <= 0 else calendar.total * rows
         batches = max(1, calendar.batches(calendar.n))
         return epochs, updates, calendar.n, samples, rows, batches, calendar.total

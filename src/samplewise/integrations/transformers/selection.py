@@ -19,7 +19,7 @@ from samplewise.dataset import length_of
 from samplewise.dealing import share_of
 from samplewise.integrations.transformers.calendar import Calendar
 from samplewise.integrations.transformers.heads import IGNORED, Head, Seen
-from samplewise.integrations.transformers.loading import IDS, WITHOUT_IDS, loader_like, refuse_loader
+from samplewise.integrations.transformers.loading import IDS, WITHOUT_IDS, batches_of, loader_like
 from samplewise.integrations.transformers.refusals import head_for, refuse, refuse_other_loss
 from samplewise.outputs import Batch, Outputs
 from samplewise.scoring import Scoring
@@ -60,6 +60,8 @@ class Selection:
     selector: Selector
     calendar: Calendar
     head: Head
+    drop_last: bool
+    """Of the Trainer's own loader."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -81,11 +83,11 @@ class Selection:
 
     # -------------------------------------------------------------------------------- building
 
-    def build(self, trainer: Any, owner: type, stock: DataLoader[Any]) -> None:
+    def build(self, trainer: Any, owner: type, stock: Any) -> None:
         """Refuse what cannot work, and begin: a new selector, at the checkpoint's state if one is resumed."""
         args, settings = trainer.args, self.settings
         refuse(trainer)
-        refuse_loader(stock)
+        batch_size, self.drop_last = batches_of(stock)
         if settings.epochs is not None and args.max_steps <= 0:
             raise ValueError(
                 "epochs goes with max_steps: without it num_train_epochs says how many there are."
@@ -93,9 +95,9 @@ class Selection:
         self.head = head_for(trainer, owner, settings.per_sample_loss)
         self.calendar = Calendar(
             n=length_of(stock.dataset),
-            rows=args.train_batch_size * args.world_size,
+            rows=batch_size * args.world_size,
             accumulate=args.gradient_accumulation_steps,
-            drop_last=args.dataloader_drop_last,
+            drop_last=self.drop_last,
             epochs=args.num_train_epochs,
             max_steps=args.max_steps if args.max_steps > 0 else None,
             planned_epochs=settings.epochs,
@@ -107,7 +109,7 @@ class Selection:
             lambda inputs: self.look(trainer, inputs),
             model=trainer.model,
             epochs=self.calendar.selection_epochs,
-            batch_size=args.train_batch_size,
+            batch_size=batch_size,
             seed=own_seed if settings.seed is None else settings.seed,
             scoring=settings.scoring,
         )
@@ -121,12 +123,12 @@ class Selection:
             position = self.selector.position()
             if position["done"]:  # the saved learning rate has it in it
                 self.factor = self.selector.lr_factor(position["epoch"])
-        self.selector.sampler("global", drop_last=args.dataloader_drop_last)  # for its checks
+        self.selector.sampler("global", drop_last=self.drop_last)  # for its checks
 
     def loader(self, trainer: Any, stock: DataLoader[Any]) -> Any:
         """The Trainer's loader in the selector's order, prepared by Accelerate."""
-        drop_last = trainer.args.dataloader_drop_last
-        return trainer.accelerator.prepare(loader_like(stock, self.selector, lambda: self.first, drop_last))
+        ours = loader_like(stock, self.selector, lambda: self.first, self.drop_last)
+        return trainer.accelerator.prepare(ours)
 
     def begin(self) -> tuple[int, int]:
         """Epochs and optimizer steps of an epoch as the Trainer is to count them.
