@@ -179,3 +179,10 @@ def test_what_selection_cannot_follow_is_refused_by_name(given, why, tokenizer, 
         setattr(trainer.args, name, value)
     with pytest.raises(ValueError, match=why):
         make_selective(trainer, "eswp")
+
+
+def test_an_older_trl_is_refused_with_the_version_that_is_needed(tokenizer, tmp_path, monkeypatch):
+    trainer = built(tmp_path, tokenizer)
+    monkeypatch.delattr("trl.trainer.sft_trainer.add_fused_lm_head")
+    with pytest.raises(ImportError, match=r"samplewise needs trl >= 1\.16 for SFTTrainer"):
+        make_selective(trainer, "eswp")

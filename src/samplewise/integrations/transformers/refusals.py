@@ -26,7 +26,7 @@ def refuse(trainer: Any) -> None:
         ImportError: for a version of transformers without the methods that this rests on.
     """
     if not hasattr(Trainer, "set_initial_training_values") or not hasattr(Trainer, "loss_is_scaled_for_ga"):
-        raise ImportError("samplewise needs transformers >= 5.23: pip install -U 'samplewise[transformers]'")
+        raise ImportError("samplewise needs transformers >= 5.19: pip install -U 'samplewise[transformers]'")
     for reason in filter(None, (_data(trainer), _loader(trainer.args), _devices(trainer))):
         raise ValueError(f"selection does not go with this Trainer: {reason}")
 

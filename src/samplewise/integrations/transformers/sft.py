@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from torch import nn
@@ -39,13 +40,25 @@ class Heard:
         return self.raw
 
 
+_FUSES = "add_fused_lm_head"
+"""What TRL patches a model with to return log-probabilities, not logits: since 1.15, on a CPU since 1.16."""
+
+
 def is_sft(owner: type) -> bool:
     """Whether a class is TRL's SFTTrainer, asked without importing TRL."""
     return owner.__name__ == "SFTTrainer" and owner.__module__.partition(".")[0] == "trl"
 
 
 def refuse_sft(args: Any, trainer: Any) -> str | None:
-    """What of an SFTTrainer's settings selection cannot follow, and the way out; None if all is well."""
+    """What of an SFTTrainer's settings selection cannot follow, and the way out; None if all is well.
+
+    Raises:
+        ImportError: for a version of TRL that does not compute the log-probabilities read here.
+    """
+    if not any(
+        is_sft(kind) and hasattr(sys.modules[kind.__module__], _FUSES) for kind in type(trainer).__mro__
+    ):
+        raise ImportError("samplewise needs trl >= 1.16 for SFTTrainer: pip install -U trl")
     if args.packing:
         return "packing=True puts several samples into one row: set SFTConfig(packing=False)."
     if args.padding_free:
