@@ -11,6 +11,7 @@ from typing import Any
 from samplewise.atomic import is_partial
 from samplewise.bench import files
 from samplewise.bench.lock import LOCK
+from samplewise.bench.rows import ConfigData, EpochRow, ResultRow, ScoringRow, check_rows
 from samplewise.bench.settings import NAMES, Settings
 
 SCORING = "scoring"
@@ -67,6 +68,7 @@ class RunFolder:
             raise ValueError(
                 f"{self.path} is not a run folder of this version: its config.json does not say {_FORMAT!r}"
             )
+        check_rows(self.config_file, ConfigData, [config.get("data") or {}], ())
         return config
 
     def settings(self) -> Settings:
@@ -75,22 +77,47 @@ class RunFolder:
         if not isinstance(stored, dict) or set(stored) != set(NAMES):
             raise ValueError(f"{self.config_file} is damaged: its settings are not complete")
         try:
-            return Settings(**stored)
+            settings = Settings(**stored)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{self.config_file} is damaged: {error}") from error
+        if changed := [name for name, value in plain(settings).items() if value != stored[name]]:
+            raise ValueError(f"{self.config_file} is damaged: {changed[0]} is {stored[changed[0]]!r}")
+        return settings
 
     def results(self) -> list[dict[str, Any]]:
         """One row for each finished run."""
         rows = files.read_lines(self.results_file)
-        for row in rows:
-            if not {"method", "seed", "test_accuracy", "seconds"} <= set(row):
-                raise ValueError(f"{self.results_file} is damaged: a row has no method or result")
+        check_rows(self.results_file, ResultRow, rows, ("method", "seed"))
+        self._refuse_others(self.results_file, rows)
         return rows
+
+    def curves(self) -> list[dict[str, Any]]:
+        """One row for each epoch after which a finished run was tested."""
+        rows = files.read_lines(self.curves_file)
+        check_rows(self.curves_file, EpochRow, rows, ("method", "seed", "epoch"))
+        self._refuse_others(self.curves_file, rows)
+        ends = {(row["method"], row["seed"]) for row in rows if row["epoch"] == row["epochs"]}
+        for row in self.results():
+            if (row["method"], row["seed"]) not in ends:
+                raise ValueError(
+                    f"{self.curves_file} is damaged: it lacks the last epoch of {row['method']}, seed "
+                    f"{row['seed']}"
+                )
+        return rows
+
+    def _refuse_others(self, file: Path, rows: list[dict[str, Any]]) -> None:
+        settings = self.settings()
+        for row in rows:
+            if row["method"] not in settings.names or row["seed"] >= settings.seeds:
+                raise ValueError(
+                    f"{file} is damaged: a row is of {row['method']}, seed {row['seed']}, which config.json "
+                    "does not name"
+                )
 
     def finish(self, result: dict[str, Any], curve: list[dict[str, Any]]) -> None:
         """Record a finished run. Its result goes last: until then the run counts as unfinished."""
         key = (result["method"], result["seed"])
-        others = [row for row in files.read_lines(self.curves_file) if (row["method"], row["seed"]) != key]
+        others = [row for row in self.curves() if (row["method"], row["seed"]) != key]
         files.write_lines(self.curves_file, others + curve)
         files.write_lines(self.results_file, [*self.results(), result])
         self.checkpoint(*key).unlink(missing_ok=True)
@@ -98,9 +125,10 @@ class RunFolder:
     def scorings(self) -> dict[int, dict[str, Any]]:
         """By seed: what the scoring run cost each method."""
         rows = files.read_lines(self.scoring_file)
+        check_rows(self.scoring_file, ScoringRow, rows, ("seed",))
         for row in rows:
-            if not {"seed", "seconds", "methods"} <= set(row):
-                raise ValueError(f"{self.scoring_file} is damaged: a row has no seed, seconds or methods")
+            if not isinstance(row.get("methods"), dict):
+                raise ValueError(f"{self.scoring_file} is damaged: a row must say its methods")
         return {row["seed"]: row for row in rows}
 
     def finish_scoring(self, row: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from samplewise import ranking, recipes
 from samplewise.bench import experiment, rngstate
 from samplewise.bench.data import ImageData
 from samplewise.bench.folder import RunFolder
+from samplewise.bench.rows import Look
 from samplewise.bench.settings import IRREDUCIBLE, Settings
 from samplewise.bench.train import Images, Run, Task
 from samplewise.dataset import fingerprint
@@ -95,7 +96,8 @@ def fit(
     """
     under_way = Run(task)
     if checkpoint.exists():
-        under_way.restore(checkpoint)
+        under_way.restore(checkpoint, Look, range(1, task.settings.epochs + 1))
+        _refuse_damaged(under_way, checkpoint)
     loader, epochs = under_way.loader(), task.settings.epochs
     for epoch in range(under_way.done, epochs):
         under_way.train_epoch(loader, epoch, checkpoint, on_step)
@@ -112,6 +114,18 @@ def fit(
         "cost": ledger.cost + FORWARD * len(task.data.test_y) * len(curve),
         "seconds": ledger.wall + sum(row["seconds"] for row in curve),
     }
+
+
+def _refuse_damaged(under_way: Run, checkpoint: Path) -> None:
+    """Raise unless every look has its mean loss, and the best one the losses behind it."""
+    curve = under_way.curve
+    told = all(type(row.get("loss")) is float for row in curve)
+    losses = _best(curve).get("losses") if told and curve else None
+    if not told or (curve and getattr(losses, "shape", None) != under_way.task.data.test_y.shape):
+        raise ValueError(
+            f"checkpoint {checkpoint} does not fit this run: its curve lacks losses. Delete it to start this "
+            "one run again from its first epoch."
+        )
 
 
 def _look(under_way: Run, epoch: int) -> None:

@@ -34,10 +34,16 @@ def capture() -> dict[str, Any]:
 
 def restore(state: dict[str, Any]) -> None:
     """Put the global generators back to a captured state."""
+    keys, position, has_gauss, gauss = state["numpy"]
+    if (
+        keys.shape != (624,)
+        or not 0 <= int(keys.min()) <= int(keys.max()) < 2**32
+        or position not in range(625)
+    ):
+        raise ValueError("numpy's random state must be 624 words of 32 bits and a position among them")
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
-    keys, position, has_gauss, gauss = state["numpy"]
     _numpy.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     version, words, spare = state["python"]
     random.setstate((version, tuple(words.tolist()), spare))

@@ -1,7 +1,7 @@
 """One training run: one method, one seed, from the first weights to the last epoch."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from torch import Tensor
 
 import samplewise as sw
 from samplewise import saving
-from samplewise.bench import augment, models, optim, rngstate
+from samplewise.bench import augment, checkpoints, models, optim, rngstate
 from samplewise.bench.data import ImageData
 from samplewise.bench.forward import Forward
+from samplewise.bench.rows import EpochRow, Look, check_curve
 from samplewise.bench.settings import Settings
 from samplewise.loader import Loader
 from samplewise.policy import Policy
@@ -197,8 +198,11 @@ class Run:
         ended = time.monotonic()
         self.next_save = ended + max(EVERY, SPARING * (ended - begun))
 
-    def restore(self, path: Path) -> None:
-        """Continue from a checkpoint."""
+    def restore(self, path: Path, kind: type[Look] = EpochRow, tested: Iterable[int] = ()) -> None:
+        """Continue from a checkpoint, if this run can have written it.
+
+        `kind` is what a row of its curve holds, `tested` are the epochs that have one once they are done.
+        """
         try:
             state = saving.load(path)
         except ValueError as error:
@@ -206,14 +210,22 @@ class Run:
                 f"{error} Delete it to start this one run again from its first epoch."
             ) from error
         try:
+            epochs = self.task.settings.epochs
+            checkpoints.refuse_foreign(state, self.model, self.optimizer, epochs)
+            due = [epoch for epoch in tested if epoch <= state["done"]]
+            check_curve(state["curve"], kind, due, epochs)
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.selector.load_state_dict(state["selector"])
+            checkpoints.refuse_misplaced(state, self.selector.position())
             rngstate.restore(state["random"])
             self.step, self.done, self.cpu = state["step"], state["done"], state["cpu"]
             self.curve = state["curve"]
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise ValueError(f"checkpoint {path} does not fit this run: {error}") from error
+        except (LookupError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError) as error:
+            raise ValueError(
+                f"checkpoint {path} does not fit this run: {error}. Delete it to start this one run again "
+                "from its first epoch."
+            ) from error
 
 
 def train(
@@ -227,16 +239,16 @@ def train(
     The checkpoint is written after each epoch and every few seconds in between. What follows
     depends only on what it holds, so a run that was killed ends exactly like one that was not.
     """
-    run = Run(task)
+    run, settings = Run(task), task.settings
+    tests = [e for e in range(1, settings.epochs + 1) if not e % settings.test_every or e == settings.epochs]
     if checkpoint.exists():
-        run.restore(checkpoint)
-    loader, settings = run.loader(), task.settings
+        run.restore(checkpoint, EpochRow, tests)
+    loader = run.loader()
     for epoch in range(run.done, settings.epochs):
         run.train_epoch(loader, epoch, checkpoint, on_step)
-        tested = not (epoch + 1) % settings.test_every or epoch + 1 == settings.epochs
-        if tested:
+        if epoch + 1 in tests:
             run.curve.append(run.record(epoch + 1))
         run.save(checkpoint)
-        if tested:
+        if epoch + 1 in tests:
             on_epoch(run.curve[-1])
     return run

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from samplewise.bench.folder import RunFolder
 from samplewise.report import pictures, table
-from samplewise.report.summary import read_rows, summarise
+from samplewise.report.summary import summarise
 
 
 def show(path: Path, console: Console) -> None:
@@ -18,7 +18,7 @@ def show(path: Path, console: Console) -> None:
     about = config["data"]
     noise = f", {settings.label_noise:.0%} {settings.noise} label noise" * bool(settings.label_noise)
     title = f"{about['name']}: {about['train']:,} images, {settings.model}{noise}"
-    drawn = pictures.draw(read_rows(folder.curves_file), order, title, path)
+    drawn = pictures.draw(folder.curves(), order, title, path)
     lines = [f"# {title}", "", table.markdown(summaries), *table.notes(summaries), ""]
     (path / "table.md").write_text("\n".join(lines))
     console.print()

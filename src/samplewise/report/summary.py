@@ -1,8 +1,6 @@
 """What a folder of runs says about each method: means over seeds, and how far they spread."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
@@ -36,11 +34,6 @@ class Summary:
     def scored(self) -> bool:
         """Whether a scoring run is charged."""
         return self.bare_cost_share < self.cost_share
-
-
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a JSON lines file."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def summarise(results: list[Row], order: list[str]) -> list[Summary]:
