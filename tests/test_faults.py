@@ -14,6 +14,7 @@ from samplewise.engine import Engine
 from samplewise.ledger import Ledger
 from samplewise.pickers import Budgeted, Keep, Picked, Picker
 from samplewise.policy import REGISTRY, Policy, recipe
+from samplewise.recording import Buffer
 from samplewise.rng import generator, seed_of
 from samplewise.schedules import Periods, Schedule, periods
 from samplewise.scoring import without_trace
@@ -21,6 +22,7 @@ from samplewise.selector import Selector
 from samplewise.static import Static
 from samplewise.testing import LAWS, Trace, build, ensure, law, recipes, run
 from samplewise.trackers import Tracker
+from samplewise.training import StepCalls
 
 laws = SimpleNamespace(**{law.__name__: law for law in LAWS})
 FAULTS = []
@@ -283,6 +285,59 @@ def begins_the_epoch_again(monkeypatch):
 def forgets_the_account(monkeypatch):
     monkeypatch.setattr(Ledger, "load_state_dict", lambda self, state: None)
     return REGISTRY["full"]
+
+
+@fault(laws.a_copy_changes_nothing, "it ended with|chose differently")
+def copies_keep_writing_to_arrays_of_their_own(monkeypatch):
+    monkeypatch.setattr(Buffer, "__getstate__", lambda self: dict(vars(self)))
+    monkeypatch.setattr(Buffer, "__setstate__", lambda self, state: vars(self).update(state))
+    return static_recipe()
+
+
+@fault(laws.a_copy_changes_nothing, "of the loop, other batches")
+def copies_begin_the_epoch_again(monkeypatch):
+    monkeypatch.setattr(
+        StepCalls, "__setstate__", lambda self, state: vars(self).update(state, _started=False)
+    )
+    return REGISTRY["full"]
+
+
+@fault(laws.a_copy_changes_nothing, "cannot be pickled")
+def holds_a_lambda(monkeypatch):
+    build = Engine.__init__
+
+    def with_a_lambda(self, *given):
+        build(self, *given)
+        self.look_up = lambda ids: ids
+
+    monkeypatch.setattr(Engine, "__init__", with_a_lambda)
+    return REGISTRY["full"]
+
+
+@dataclass(frozen=True)
+class SharesItsColumn(trackers.Last):
+    """Copies of it write into one column."""
+
+    columns: dict
+
+    def start(self, n, values):
+        return self.columns.setdefault(n, super().start(n, values))
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def observe(self, state, ids, values):
+        made = self.columns.setdefault(len(state["loss"]), state)
+        made["loss"][ids] = made["loss"][ids].nan_to_num() + values["loss"]
+        return ids, values
+
+    def read(self, state, ids=None):
+        return super().read(self.columns.get(len(state["loss"]), state), ids)
+
+
+@fault(laws.a_copy_changes_nothing, "chose differently|moved the original")
+def copies_share_a_column(monkeypatch):
+    return epoch_recipe(pickers.TopK, SharesItsColumn({}))
 
 
 @dataclass(frozen=True)

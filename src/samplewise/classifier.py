@@ -21,6 +21,29 @@ __all__ = ["Classifier", "classifier", "linear_layer"]
 Losses = Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor]]
 
 
+class _Inputs:
+    """A hook that holds what a layer was given last; copies of the layer and of its holder share one."""
+
+    def __init__(self) -> None:
+        self.last: Tensor | None = None
+
+    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.last = inputs[0]
+
+    def taken(self) -> Tensor:
+        """The inputs, which are then forgotten."""
+        found, self.last = self.last, None
+        if found is None:
+            raise RuntimeError(
+                "the model ran without its head: sw.classifier(head=...) must name a layer in use."
+            )
+        return found
+
+    def __getstate__(self) -> dict[str, None]:
+        # Tensors with a graph cannot be copied, and a copy has no use for them.
+        return {"last": None}
+
+
 class Classifier:
     """A forward for `(inputs, targets)` batches, made by `classifier`; `proxy` is that of its narrow view."""
 
@@ -29,13 +52,13 @@ class Classifier:
         self.classes = head.out_features
         self.proxy = None if slim is None else self._narrow
         self._slim = slim
-        self._seen: list[Tensor] = []
         self._sharded = False
-        head.register_forward_pre_hook(lambda _, inputs: self._seen.append(inputs[0]))
+        self._features = _Inputs()
+        head.register_forward_pre_hook(self._features)
 
     def __call__(self, batch: Any) -> Outputs:
         inputs, targets = batch
-        self._seen.clear()
+        self._features.last = None
         self._sharded = self._sharded or hasattr(self.head.weight, "full_tensor")
         logits = self.model(inputs)
         bias = None if self.head.bias is None else _whole(self.head.bias, self._sharded)
@@ -46,7 +69,7 @@ class Classifier:
         if self._slim is None:
             raise ValueError("this classifier was built without a proxy.")
         inputs, targets = batch
-        self._seen.clear()
+        self._features.last = None
         logits = self._slim(inputs)
         weight, bias = self._slim.head()
         return self._outputs(logits, targets, (weight.detach(), None if bias is None else bias.detach()))
@@ -54,7 +77,7 @@ class Classifier:
     def _outputs(
         self, logits: Float[Tensor, "b c"], targets: Int[Tensor, " b"], head: tuple[Tensor, Tensor | None]
     ) -> Outputs:
-        features = self._seen.pop()
+        features = self._features.taken()
         found = (self.loss or _cross_entropy)(logits, targets)
         loss, normalizer = found if isinstance(found, tuple) else (found, None)
         return Outputs(loss, logits, targets, torch.flatten(features, 1), head, normalizer=normalizer)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["count_next", "counted", "get_ready"]
+__all__ = ["CountNext", "counted", "get_ready"]
 
 T = TypeVar("T")
 
@@ -24,24 +24,35 @@ def get_ready() -> None:
     counted(lambda: torch.ones(1, 1) @ torch.ones(1, 1))
 
 
-def count_next(model: nn.Module, tell: Callable[[int], None]) -> Callable[[], None]:
-    """Tell the FLOPs of the model's next forward, whoever runs it; returns what takes that back."""
-    counter = FlopCounterMode(display=False)
-    hooks: list[Any] = []
+class CountNext:
+    """Tells the FLOPs of the model's next forward, whoever runs it.
 
-    def release() -> None:
-        while hooks:
-            hooks.pop().remove()
+    Its hooks are its own methods, so that a copy of the model comes with a copy of it.
+    """
 
-    def before(module: nn.Module, inputs: Any) -> None:
-        counter.__enter__()  # type: ignore[no-untyped-call]  # torch does not annotate it
+    def __init__(self, model: nn.Module, tell: Callable[[int], None]) -> None:
+        self._tell, self._counter = tell, FlopCounterMode(display=False)
+        self._hooks: list[Any] = [
+            model.register_forward_pre_hook(self._before),
+            model.register_forward_hook(self._after, always_call=True),
+        ]
 
-    def after(module: nn.Module, inputs: Any, outputs: Any) -> None:
-        counter.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-        release()
+    def release(self) -> None:
+        """Take it back."""
+        while self._hooks:
+            self._hooks.pop().remove()
+
+    def _before(self, module: nn.Module, inputs: Any) -> None:
+        self._counter.__enter__()  # type: ignore[no-untyped-call]  # torch does not annotate it
+
+    def _after(self, module: nn.Module, inputs: Any, outputs: Any) -> None:
+        self._counter.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        self.release()
         if outputs is not None:  # a forward that raised counts for nothing
-            tell(counter.get_total_flops())
+            self._tell(self._counter.get_total_flops())
 
-    hooks.append(model.register_forward_pre_hook(before))
-    hooks.append(model.register_forward_hook(after, always_call=True))
-    return release
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_tell": self._tell, "_hooks": self._hooks}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _counter=FlopCounterMode(display=False))

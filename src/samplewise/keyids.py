@@ -168,6 +168,8 @@ class KeyIds:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        for table in (self._digests, self._table, self._count):
+            _shared(table)  # a copy is in private memory, which its workers would not see change
         self._view()
 
     def state_dict(self) -> dict[str, Any]:

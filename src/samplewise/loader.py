@@ -118,6 +118,10 @@ class Loader(DataLoader[Any]):
         self.generator.manual_seed(seed)
         return self._selector.meter(self.fill(super().__iter__()))
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Workers that wait for the next epoch stay with the original.
+        return {**vars(self), "_iterator": None}
+
     def fill(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The batches to train on, made of the plan's."""
         return batches

@@ -35,16 +35,27 @@ class Buffer:
             self._columns[name] = torch.empty(
                 (size, *like.shape[1:]), dtype=torch.int64 if whole else torch.float32, device=like.device
             )
-        # On a CPU numpy copies a batch in half the time that torch takes.
-        on_cpu = ids.is_cpu and all(column.is_cpu for column in self._columns.values())
+        self._view()
+        self._head: tuple[Tensor, Tensor | None] | None = None
+        self._starts: list[int] = []
+        self._used, self._flagged = 0, False
+
+    def _view(self) -> None:
+        """The tensors as arrays: on a CPU numpy copies a batch in half the time that torch takes."""
+        on_cpu = self._ids.is_cpu and all(column.is_cpu for column in self._columns.values())
         views = (
             [(name, column.dtype, column.numpy()) for name, column in self._columns.items()] if on_cpu else []
         )
         self._views: list[tuple[str, torch.dtype, Any]] = views
         self._id_view: Any = self._ids.numpy() if on_cpu else None
-        self._head: tuple[Tensor, Tensor | None] | None = None
-        self._starts: list[int] = []
-        self._used, self._flagged = 0, False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_views", "_id_view")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A copied array would no longer be a view of the copied tensor.
+        vars(self).update(state)
+        self._view()
 
     def __len__(self) -> int:
         return self._used

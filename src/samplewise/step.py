@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from samplewise import dist
 from samplewise.dealing import Share
 from samplewise.engine import Engine
-from samplewise.flops import count_next, counted
+from samplewise.flops import CountNext, counted
 from samplewise.ledger import Ledger
 from samplewise.outputs import Batch, Outputs, as_outputs, check_fields, take
 from samplewise.policy import Policy
@@ -51,7 +52,7 @@ class Step:
     ) -> None:
         self.policy, self.forward, self.model, self.scoring = policy, forward, model, scoring
         self._unasked = policy.needs
-        self._uncount: Callable[[], None] | None = None
+        self._count: CountNext | None = None
 
     def run(self, data: Any, b: int) -> Outputs:
         """The user's forward, with its result checked."""
@@ -78,14 +79,13 @@ class Step:
 
     def count_next(self, ledger: Ledger, b: int) -> None:
         """Let the model's next forward, of b rows, enter how many FLOPs a sample takes."""
-
-        def enter(flops: int) -> None:
-            ledger.forward_flops, self._uncount = flops / b, None
-
-        if self._uncount is not None:
-            self._uncount()
+        if self._count is not None:
+            self._count.release()
         if self.model is not None:
-            self._uncount = count_next(self.model, enter)
+            self._count = CountNext(self.model, partial(self._enter, ledger, b))
+
+    def _enter(self, ledger: Ledger, b: int, flops: int) -> None:
+        ledger.forward_flops, self._count = flops / b, None
 
     def checked(self, returned: Any, b: int) -> Outputs:
         """What a forward returned, checked; the first time also for all the policy needs."""

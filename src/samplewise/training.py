@@ -1,5 +1,7 @@
 """`StepCalls`: what a training loop calls in every step - narrow, weigh, reduce, or all in one: loss."""
 
+import copy
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -218,6 +220,30 @@ class StepCalls(EngineCalls):
         size = b if self._sharded or self.batch_size is None else self.batch_size
         share = share_of(left, size, self._engine.rank, dist.world(), self._sharded)
         return None if share is None else Share(min(share.mine, b), share.total)
+
+    # ---------------------------------------------------------------------------------- copies
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "StepCalls":
+        # What a function refers to is not copied with it: it goes on running the original model.
+        model, shared = self.model, isinstance(self.forward, FunctionType)
+        if model is not None and shared and memo.setdefault(id(model), model) is not model:
+            raise TypeError(
+                "this Selector cannot be copied together with its model: its forward is a function, which "
+                "goes on running the original model. Give a forward that holds it, as sw.classifier(model) "
+                "does, or load state_dict() into a Selector of the copied model."
+            )
+        made = type(self).__new__(type(self))
+        memo[id(self)] = made
+        made.__setstate__(copy.deepcopy(vars(self), memo))
+        return made
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy goes on where the original is: no loop runs over it yet, as after `load_state_dict`."""
+        vars(self).update(state)
+        self._resumed = self._resumed or (self._started and self._engine.opened)
+        self._started, self._timed = False, None
+        if self._mask is not None:
+            self._mask.share_memory_()  # type: ignore[no-untyped-call]
 
     # --------------------------------------------------------------------------------- streams
 

@@ -17,6 +17,7 @@ from samplewise.testing.choosing import (
     same_seed_same_choice,
     the_way_of_training_does_not_change_the_plan,
 )
+from samplewise.testing.copying import a_copy_changes_nothing
 from samplewise.testing.coresets import (
     a_coreset_is_the_same_from_everywhere,
     a_score_is_final_in_time,
@@ -67,6 +68,7 @@ LAWS: tuple[Law, ...] = (
     global_rng_is_as_found,
     resume_changes_nothing,
     resume_through_the_loader_changes_nothing,
+    a_copy_changes_nothing,
     the_way_of_training_does_not_change_the_plan,
     keep_one_is_full,
     one_rank_equals_two,

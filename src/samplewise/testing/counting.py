@@ -40,8 +40,9 @@ class CountingModel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (b, classes)."""
-        self.features = self.frozen(self.body(x))
-        logits: Tensor = self.fc(self.features)
+        features = self.frozen(self.body(x))
+        self.features = features.detach()  # with its graph the model could not be copied
+        logits: Tensor = self.fc(features)
         if not torch.is_grad_enabled():
             self.rows_without_grad += len(x)
             return logits
@@ -114,7 +115,7 @@ class ToyForward:
         if self.real or self.selector is None:
             loss = F.cross_entropy(logits, data["y"], reduction="none")
             head = (self.model.fc.weight, self.model.fc.bias)
-            return Outputs(loss, logits, data["y"], self.model.features.detach(), head)
+            return Outputs(loss, logits, data["y"], self.model.features, head)
         return self._shown(data, logits, self.selector)
 
     def proxy(self, data: dict[str, Any]) -> Outputs:
