@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from samplewise.dataset import length_of
 from samplewise.policy import Policy
 from samplewise.scoring import Scoring
 from samplewise.trackers import Last
@@ -19,8 +20,8 @@ def check_types(forward: Any, model: Any, scoring: Any, n: int) -> None:
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
     if not isinstance(scoring, Scoring):
         raise TypeError(f"scoring must be a sw.Scoring(...), got {type(scoring).__name__}.")
-    if scoring.dataset is not None and len(scoring.dataset) != n:
-        raise ValueError(f"Scoring.dataset must hold the same {n} samples, got {len(scoring.dataset)}.")
+    if scoring.dataset is not None and (found := length_of(scoring.dataset)) != n:
+        raise ValueError(f"Scoring.dataset must hold the same {n} samples, got {found}.")
 
 
 def check_policy(

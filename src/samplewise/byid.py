@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-__all__ = ["by_id", "class_numbers", "whole_numbers"]
+__all__ = ["by_id", "class_numbers", "is_class_numbers", "whole_numbers"]
 
 _CLASSES = 1 << 24
 """Class numbers are counted and used as positions, so a larger one is an id or a hash, not a class."""
@@ -59,7 +59,7 @@ def class_numbers(what: str, found: Any, n: int) -> Int[Tensor, " n"]:
         kind = getattr(found, "dtype", None) or f"{found!r:.80}"
         raise ValueError(f"{what} must be {n} class numbers >= 0, got {kind}. Number the classes from 0.")
     if labels.shape != (n,):
-        raise ValueError(f"{what} must be {n} class numbers >= 0, got shape {tuple(labels.shape)}.")
+        raise ValueError(f"{what} must be {n} class numbers >= 0, got {tuple(labels.shape)}.")
     if len(odd := ((labels < 0) | (labels >= _CLASSES)).nonzero().flatten()):
         raise ValueError(
             f"{what} must be {n} class numbers in [0, {_CLASSES}), got {int(labels[odd[0]])} for sample "
@@ -67,6 +67,13 @@ def class_numbers(what: str, found: Any, n: int) -> Int[Tensor, " n"]:
             "torch.unique(labels, return_inverse=True)[1]."
         )
     return labels
+
+
+def is_class_numbers(labels: Tensor | None, n: int) -> bool:
+    """Whether they are one class number for each of n samples."""
+    if labels is None or labels.shape != (n,):
+        return False
+    return bool(((labels >= 0) & (labels < _CLASSES)).all())
 
 
 def by_id(

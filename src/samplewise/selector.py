@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from samplewise import dist, recipes
+from samplewise import dist, passes, recipes
 from samplewise.arguments import check_forward, check_policy, check_types
 from samplewise.assembling import AssemblingLoader, Waiting, refuse_assembled, refuse_several
 from samplewise.checks import Range, check_arguments
@@ -84,7 +84,7 @@ class Selector(StepCalls):
             scoring = Scoring(mode=(policy.mode if isinstance(policy, Policy) else None) or "eval")
         self.scoring = scoring
         check_types(forward, model, self.scoring, self.n)
-        self.labels = labels_of(labels, self.dataset, self.n)
+        self.labels = passes.quietly(labels_of, labels, self.dataset, self.n)
         self._engine = adopt(policy, self.n, epochs, seed, self.labels)
         self.policy = self._engine.policy
         if isinstance(policy, Policy):
