@@ -62,7 +62,7 @@ def class_numbers(what: str, found: Any, n: int) -> Int[Tensor, " n"]:
         raise ValueError(f"{what} must be {n} class numbers >= 0, got {tuple(labels.shape)}.")
     if len(odd := ((labels < 0) | (labels >= _CLASSES)).nonzero().flatten()):
         raise ValueError(
-            f"{what} must be {n} class numbers in [0, {_CLASSES}), got {int(labels[odd[0]])} for sample "
+            f"{what} must be {n} class numbers >= 0 and < {_CLASSES}, got {int(labels[odd[0]])} for sample "
             f"{int(odd[0])} ({len(odd)} such samples). Number the classes from 0: "
             "torch.unique(labels, return_inverse=True)[1]."
         )

@@ -26,6 +26,13 @@ def length_of(dataset: Any) -> int:
     if dataset is None:
         return 0
     kind = type(dataset).__name__
+    try:
+        n = int(dataset) if isinstance(dataset, int | np.integer) else len(dataset)
+    except TypeError:
+        raise TypeError(
+            f"the data set must have a length, but {kind} has none. For a stream use "
+            "the engine: Selector(policy, n) with ids from the stream."
+        ) from None
     if isinstance(dataset, IterableDataset):
         raise TypeError(
             f"the data set must give samples by position, dataset[i], but {kind} is an IterableDataset. "
@@ -39,13 +46,6 @@ def length_of(dataset: Any) -> int:
         )
     if isinstance(dataset, str | bytes):
         raise TypeError(f"the data set must be a Dataset, got the {kind} {dataset!r:.80}: load it first.")
-    try:
-        n = int(dataset) if isinstance(dataset, int | np.integer) else len(dataset)
-    except TypeError:
-        raise TypeError(
-            f"the data set must have a length, but {kind} has none. For a stream use "
-            "the engine: Selector(policy, n) with ids from the stream."
-        ) from None
     by_position = hasattr(dataset, "__getitem__") and not isinstance(dataset, Mapping)
     if not (by_position or isinstance(dataset, int | np.integer)):
         raise TypeError(
