@@ -3,6 +3,7 @@
 from samplewise import pickers, proxy, recipes, schedules, signals, trackers
 from samplewise.classifier import classifier
 from samplewise.keyids import KeyIds
+from samplewise.layout import rows, shared
 from samplewise.outputs import Batch, Outputs
 from samplewise.policy import Policy, recipe
 from samplewise.recorder import Recorder
@@ -29,8 +30,10 @@ __all__ = [
     "proxy",
     "recipe",
     "recipes",
+    "rows",
     "save",
     "schedules",
+    "shared",
     "signals",
     "trackers",
 ]

@@ -201,6 +201,13 @@ class Engine(Memory):
         """Whether batches of the open epoch are narrowed; False in annealing and where keep is 1."""
         return self._batch is not None and not self._batch.everything
 
+    def will_narrow(self) -> bool:
+        """Whether batches of the open epoch or of a later one are narrowed."""
+        if self.policy.batch_picker is None:
+            return False
+        pickers = (self.now(epoch).batch_picker for epoch in range(self.epoch, self.epochs))
+        return any(picker is not None and not picker.everything for picker in pickers)
+
     @property
     def scores_batches(self) -> bool:
         """Whether `choose` wants a scoring forward of the batch before it."""

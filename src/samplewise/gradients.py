@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from samplewise.outputs import as_outputs, take, walk
+from samplewise.layout import Layout
+from samplewise.outputs import as_outputs, walk
 
 __all__ = ["norms", "norms_and_losses"]
 
@@ -35,13 +36,15 @@ class _Caller(nn.Module):
         return self.given(data)
 
 
-def norms(model: nn.Module, forward: Forward, data: Any, b: int, chunk: int = 16) -> Float[Tensor, " b"]:
+def norms(
+    model: nn.Module, forward: Forward, data: Any, b: int, chunk: int = 16, layout: Layout | None = None
+) -> Float[Tensor, " b"]:
     """The norm of each sample's gradient: the first of what `norms_and_losses` gives."""
-    return norms_and_losses(model, forward, data, b, chunk)[0]
+    return norms_and_losses(model, forward, data, b, chunk, layout)[0]
 
 
 def norms_and_losses(
-    model: nn.Module, forward: Forward, data: Any, b: int, chunk: int = 16
+    model: nn.Module, forward: Forward, data: Any, b: int, chunk: int = 16, layout: Layout | None = None
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
     """The norm of the gradient of each sample's loss over all parameters that require grad, and the loss.
 
@@ -54,9 +57,10 @@ def norms_and_losses(
     Args:
         model: the module whose parameters `forward` uses.
         forward: from a batch to per-sample losses, or to `Outputs`.
-        data: a batch of b samples, as `samplewise.outputs.take` understands it.
+        data: a batch of b samples, as `samplewise.layout` understands it.
         b: how many samples.
         chunk: how many at once.
+        layout: what is known of the batch's parts.
 
     Raises:
         ValueError: if no parameter requires a gradient.
@@ -66,10 +70,10 @@ def norms_and_losses(
     if not given:
         raise ValueError("gradient norms need a model with parameters that require gradients, but none does.")
     device = next(iter(given.values())).device
-    found = []
+    found, picks = [], Layout() if layout is None else layout
     with _undisturbed(model, device):
         for start in range(0, b, chunk):
-            singles = [take(data, torch.tensor([i]), b) for i in range(start, min(start + chunk, b))]
+            singles = [picks.take(data, torch.tensor([i]), b) for i in range(start, min(start + chunk, b))]
             found.append(_of_chunk(caller, given, singles))
     if not found:
         return torch.empty(0, device=device), torch.empty(0, device=device)

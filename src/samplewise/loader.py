@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from samplewise import dist
 from samplewise.checks import nearest
+from samplewise.layout import Layout
 from samplewise.outputs import Batch
 
 if TYPE_CHECKING:
@@ -53,13 +54,16 @@ class IdDataset(Dataset[tuple[int, Any]]):
 
 
 class IdCollate:
-    """The user's collate on the bare samples, with the ids beside its result."""
+    """The user's collate on the bare samples, with the ids beside its result. It shows them to a layout."""
 
-    def __init__(self, collate: Callable[[list[Any]], Any] | None) -> None:
+    def __init__(self, collate: Callable[[list[Any]], Any] | None, layout: Layout | None = None) -> None:
         self.collate = default_collate if collate is None else collate
+        self.layout = layout
 
     def __call__(self, samples: list[tuple[int, Any]]) -> Batch:
         ids, bare = zip(*samples, strict=True)
+        if self.layout is not None:
+            self.layout.learn(list(bare), self.collate)
         return Batch(torch.tensor(ids, dtype=torch.int64), self.collate(list(bare)))
 
 
@@ -100,7 +104,8 @@ class Loader(DataLoader[Any]):
 
     def __init__(self, selector: Selector, dataset: Any, batch_size: int, arguments: dict[str, Any]) -> None:
         self._selector = selector
-        collate = IdCollate(arguments.pop("collate_fn", None))
+        given = arguments.pop("collate_fn", None)
+        collate = IdCollate(given, selector.lay_out(given))
         self._plan = plan = PlanSampler(selector, sharded=True, resumes=True)
         plan.allowed = 0
         super().__init__(

@@ -91,6 +91,9 @@ class Adopted(Engine):
     def narrows(self) -> bool:
         return "batch" in self.method.level and bool(getattr(self.method, "narrows", True))
 
+    def will_narrow(self) -> bool:
+        return self.chooses_in_batches
+
     @property
     def scores_batches(self) -> bool:
         return "training" in self._sources and bool(getattr(self.method, "scores", True))

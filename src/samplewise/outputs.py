@@ -1,4 +1,4 @@
-"""What a forward pass returns, what a batch is, and how rows are picked out of any batch."""
+"""What a forward pass returns, what a batch is, and a walk through the parts of any batch."""
 
 import copy
 import dataclasses
@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-__all__ = ["Batch", "Outputs", "as_batch", "as_outputs", "check_fields", "take"]
+__all__ = ["Batch", "Outputs", "as_batch", "as_outputs", "check_fields", "walk"]
 
 
 @dataclass(frozen=True)
@@ -62,59 +61,15 @@ class Batch(NamedTuple):
 
 
 Leaf = Callable[[Any, str], Any]
+Stop = Callable[[Any, str], bool]
 
 
-def take(data: Any, rows: Int[Tensor, " k"], b: int) -> Any:
-    """The given rows of a batch of `b` samples, with the batch's own types.
+def walk(data: Any, leaf: Leaf, path: str = "batch", stop: Stop | None = None) -> Any:
+    """Rebuild a nested batch with `leaf(value, path)` in place of everything that is no container.
 
-    A tensor or array whose first axis is b is indexed; a list or tuple of exactly b items of one type
-    that are not all such tensors is picked by item; mappings, tuples, named tuples and dataclasses are
-    walked; numbers, strings, 0-d tensors and None pass. So a pair `(x, None)` stays a pair when b is 2.
-
-    >>> take({"x": torch.arange(4), "names": list("abcd"), "scale": 2.0}, torch.tensor([1, 3]), 4)
-    {'x': tensor([1, 3]), 'names': ['b', 'd'], 'scale': 2.0}
+    A container for which `stop(value, path)` is true is given to `leaf` whole.
     """
-    kept: list[int] = []
-
-    def is_column(item: Any) -> bool:
-        return isinstance(item, Tensor | np.ndarray) and item.ndim > 0 and item.shape[0] == b
-
-    def is_list_of_samples(item: Any) -> bool:
-        if not isinstance(item, list | tuple) or hasattr(item, "_fields") or len(item) != b:
-            return False
-        columns = [is_column(part) for part in item]
-        # Fields of one batch differ in type, or have a number among their columns; samples do not.
-        mixed = len({type(part) for part in item}) > 1
-        numbered = any(columns) and any(isinstance(part, Tensor) and not part.ndim for part in item)
-        return not (all(columns) or mixed or numbered)
-
-    def pick(leaf: Any, path: str) -> Any:
-        if is_column(leaf):
-            if isinstance(leaf, Tensor):
-                return leaf.index_select(0, rows.to(leaf.device))
-            return leaf[rows.cpu().numpy()]
-        if is_list_of_samples(leaf):
-            kept.extend(() if kept else rows.tolist())
-            return type(leaf)([leaf[row] for row in kept])
-        if leaf is None or isinstance(leaf, int | float | complex | str | bytes | np.generic):
-            return leaf
-        if isinstance(leaf, Tensor | np.ndarray):
-            if leaf.ndim == 0:
-                return leaf
-            raise ValueError(
-                f"{path} has shape {tuple(leaf.shape)}: its first axis must be the batch's {b} samples."
-            )
-        raise TypeError(
-            f"{path} is a {type(leaf).__name__}, from which rows cannot be picked. A batch may hold "
-            "tensors, arrays, lists of b items, mappings, tuples, dataclasses, numbers and None."
-        )
-
-    return walk(data, pick, stop=is_list_of_samples)
-
-
-def walk(data: Any, leaf: Leaf, path: str = "batch", stop: Callable[[Any], bool] | None = None) -> Any:
-    """Rebuild a nested batch with `leaf(value, path)` in place of everything that is no container."""
-    if isinstance(data, Tensor) or (stop is not None and stop(data)):
+    if isinstance(data, Tensor) or (stop is not None and stop(data, path)):
         return leaf(data, path)
     if isinstance(data, Mapping):
         new = {key: walk(value, leaf, f"{path}[{key!r}]", stop) for key, value in data.items()}

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 from samplewise import dist
 from samplewise.engine import Engine
 from samplewise.gradients import norms_and_losses
+from samplewise.layout import Layout
 from samplewise.loader import IdCollate, IdDataset, in_order
 from samplewise.outputs import Outputs, as_outputs
 from samplewise.scoring import device_of, host_rng_kept, without_trace
@@ -62,19 +63,20 @@ def run(selector: EngineCalls, engine: Engine, epoch: int) -> tuple[int, int]:
     gradients = "gradient_norm" in reads
     plain = not gradients or bool(reads - {"loss", "gradient_norm"})
     scoring, device = selector.scoring, device_of(selector.model)
+    layout = Layout.of(selector.collate)
     loader = DataLoader(
         IdDataset(selector.dataset if scoring.dataset is None else scoring.dataset),
         batch_size=scoring.batch_size or selector.batch_size,
         sampler=_Given(ids),
         num_workers=scoring.num_workers,
-        collate_fn=IdCollate(selector.collate),
+        collate_fn=IdCollate(selector.collate, layout if gradients and layout.learns else None),
         generator=torch.Generator().manual_seed(0),
     )
     with host_rng_kept(), without_trace(selector.model, scoring):
         for batch in loader:
             seen, data = batch.to(device)
             if gradients:
-                norms, losses = norms_and_losses(selector.model, forward, data, len(seen))
+                norms, losses = norms_and_losses(selector.model, forward, data, len(seen), layout=layout)
                 outputs = Outputs(loss=losses, gradient_norm=norms)
             if plain:
                 shown = as_outputs(forward(data), len(seen))

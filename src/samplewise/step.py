@@ -14,8 +14,9 @@ from samplewise import dist
 from samplewise.dealing import Share
 from samplewise.engine import Engine
 from samplewise.flops import CountNext, counted
+from samplewise.layout import Layout
 from samplewise.ledger import Ledger
-from samplewise.outputs import Batch, Outputs, as_outputs, check_fields, take
+from samplewise.outputs import Batch, Outputs, as_outputs, check_fields
 from samplewise.policy import Policy
 from samplewise.scoring import Scoring, without_trace
 
@@ -51,6 +52,7 @@ class Step:
         scoring: Scoring,
     ) -> None:
         self.policy, self.forward, self.model, self.scoring = policy, forward, model, scoring
+        self.layout = Layout()
         self._unasked = policy.needs
         self._count: CountNext | None = None
 
@@ -110,18 +112,18 @@ class Step:
         if share is not None:
             if share.mine < 2:  # nothing to choose from, but as many rows as a batch norm needs
                 if share.mine:
-                    engine.look(ids[:1], take(data, torch.arange(1), len(ids)))
+                    engine.look(ids[:1], self.layout.take(data, torch.arange(1), len(ids)))
                 first = torch.arange(min(2, len(ids)))
-                data, ids = take(data, first, len(ids)), ids[first]
+                data, ids = self.layout.take(data, first, len(ids)), ids[first]
                 ledger.trained(share.mine)
                 total = dist.total(share.mine)
                 return Batch(ids, data), Chosen(ids, engine.weights(ids), False, True, share.mine, total)
-            data, ids = take(data, torch.arange(share.mine), len(ids)), ids[: share.mine]
+            data, ids = self.layout.take(data, torch.arange(share.mine), len(ids)), ids[: share.mine]
         b = len(ids)
         rows, weights = self.choose(engine, ledger, Batch(ids, data), scored)
         k, begun = len(rows), time.perf_counter()
         if k < b:
-            data, ids = take(data, rows, b), ids[rows]
+            data, ids = self.layout.take(data, rows, b), ids[rows]
         ledger.trained(k)
         chosen = Chosen(ids, weights, whole=False, unseen=not scored and engine.observes_chosen)
         if share is not None or (engine.together and engine.uneven):

@@ -1,6 +1,7 @@
 """`StepCalls`: what a training loop calls in every step - narrow, weigh, reduce, or all in one: loss."""
 
 import copy
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
@@ -13,6 +14,7 @@ from samplewise.arguments import refuse_proxy
 from samplewise.assembling import Waiting, refuse_assembled
 from samplewise.calls import EngineCalls
 from samplewise.dealing import Share, share_of
+from samplewise.layout import Layout
 from samplewise.outputs import Batch, Outputs, as_batch
 from samplewise.step import Chosen, Step, weighted_mean
 
@@ -28,6 +30,8 @@ class StepCalls(EngineCalls):
     _step: Step
     _chosen: Chosen | None
     _mask: Tensor | None
+    _unchecked = True
+    """Whether no batch was seen yet of the loader that is in use."""
 
     def loss(self, batch: Batch, return_outputs: bool = False) -> Any:
         """The loss to back-propagate: scores, narrows, observes and weights as the method says.
@@ -89,6 +93,8 @@ class StepCalls(EngineCalls):
         if engine.together and self._batches:
             self._tell()
         b = len(batch.ids)
+        if self._unchecked:
+            self._check_layout(batch)
         if self.waiting is not None and engine.narrows:
             return self._assembled(batch, self.waiting)
         share = self._share(b) if engine.together else None
@@ -104,6 +110,28 @@ class StepCalls(EngineCalls):
         self._samples += b if share is None else share.mine
         self._done += b * dist.world() if engine.together else b
         return batch
+
+    @property
+    def layout(self) -> Layout:
+        """What is known of the parts of a batch; a stream says it of its own."""
+        return self._step.layout
+
+    @layout.setter
+    def layout(self, layout: Layout) -> None:
+        self._step.layout, self._unchecked = layout, True
+
+    def lay_out(self, collate: Callable[[list[Any]], Any] | None) -> Layout | None:
+        """Begin with the batches of this collate; returns what a loader must show samples, if anything."""
+        if not (self.waiting is None and self._engine.will_narrow()):
+            return None
+        self.layout = Layout.of(collate)
+        return self.layout if self.layout.learns else None
+
+    def _check_layout(self, batch: Batch) -> None:
+        """At the first batch: raise if a later one could not be narrowed."""
+        self._unchecked = False
+        if self.waiting is None and self._engine.will_narrow():
+            self.layout.check(batch.data, len(batch.ids))
 
     def assembles(self, epoch: int) -> bool:
         """Whether the loader fills the batches of `epoch` with accepted samples."""

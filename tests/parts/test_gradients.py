@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from samplewise import Outputs, classifier, gradients, signals
-from samplewise.outputs import take
+from samplewise.layout import Layout
 from samplewise.rng import generator
 
 N = 19
@@ -44,7 +44,7 @@ def looped(model, forward, data, n=N):
     found = []
     params = [p for p in model.parameters() if p.requires_grad]
     for i in range(n):
-        losses = forward(take(data, torch.tensor([i]), n))
+        losses = forward(Layout().take(data, torch.tensor([i]), n))
         loss = (losses.loss if isinstance(losses, Outputs) else losses).sum()
         squares = [g.double().square().sum() for g in torch.autograd.grad(loss, params)]
         found.append(float(sum(squares)) ** 0.5)

@@ -10,7 +10,13 @@ import pytest
 import torch
 
 from samplewise import Batch, Outputs
-from samplewise.outputs import as_outputs, take
+from samplewise.layout import Layout, rows
+from samplewise.outputs import as_outputs
+
+
+def take(data, picked, b):
+    return Layout().take(data, picked, b)
+
 
 B, ROWS = 5, torch.tensor([0, 3])
 x, y = torch.arange(B * 2.0).view(B, 2), torch.arange(B)
@@ -92,7 +98,7 @@ def test_named_tuples_and_dataclasses_keep_their_type():
     assert take(Frozen(y), ROWS, B).x.tolist() == [0, 3]
 
 
-@pytest.mark.parametrize("third", [None, list("abc"), torch.tensor(0.5), 2.0, {"w": torch.arange(3)}])
+@pytest.mark.parametrize("third", [None, rows(list("abc")), torch.tensor(0.5), 2.0, {"w": torch.arange(3)}])
 def test_three_rows_of_three_fields_are_no_list_of_three_samples(third):
     x, y = torch.arange(6).view(3, 2), torch.arange(3)
     picked = take((x, y, third), torch.tensor([0, 2]), 3)
@@ -102,8 +108,8 @@ def test_three_rows_of_three_fields_are_no_list_of_three_samples(third):
 
 
 def test_lists_of_samples_are_picked_by_item():
-    assert take(list("abcde"), ROWS, B) == ["a", "d"]
-    assert take(tuple("abcde"), ROWS, B) == ("a", "d")
+    assert take(rows(tuple("abcde")), ROWS, B) == ["a", "d"]
+    assert Layout(default=True).take(tuple("abcde"), ROWS, B) == ("a", "d")
     images = [torch.zeros(3, i + 1) for i in range(B)]
     boxes = [{"boxes": torch.full((i, 4), float(i))} for i in range(B)]
     picked = take((images, boxes), ROWS, B)
@@ -138,7 +144,9 @@ def test_what_cannot_be_picked_is_named_by_its_path():
         take((x, np.ones(4)), ROWS, B)
     with pytest.raises(TypeError, match=r"batch\['s'\] is a set, from which rows cannot be picked"):
         take({"x": x, "s": {1, 2}}, ROWS, B)
-    with pytest.raises(TypeError, match=r"batch is a object, from which rows cannot be picked"):
+    with pytest.raises(
+        TypeError, match=r"batch is a object, from which rows cannot be picked.*collate_fn=list"
+    ):
         take(object(), ROWS, B)
 
 

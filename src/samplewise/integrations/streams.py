@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from samplewise import dist
 from samplewise.keyids import KeyIds
+from samplewise.layout import Layout
 from samplewise.memory import few
-from samplewise.outputs import Batch, take, walk
+from samplewise.outputs import Batch, walk
 from samplewise.selector import Selector
 
 __all__ = ["Kept", "Stream"]
@@ -97,6 +99,7 @@ class Stream:
             raise ValueError(f"KeyIds numbers {keys.n} samples, but the selector was built for {selector.n}.")
         self._selector, self._loader, self._keys = selector, loader, keys
         self._field = field or _field(keys)
+        self._layout = selector.layout = Layout(getattr(loader, "collate_fn", None) is default_collate)
         self._seen = torch.zeros(selector.n, dtype=torch.bool)
         self._last: tuple[Tensor, int] | None = None
         self._resumed = self._warned = False
@@ -136,7 +139,7 @@ class Stream:
             late += int((~keep & (ids < known)).sum())
             if not keep.all():
                 rows = keep.nonzero().squeeze(1)
-                data, ids = take(data, rows, len(ids)), ids[rows]
+                data, ids = self._layout.take(data, rows, len(ids)), ids[rows]
             if not len(ids):
                 continue
             self._last = ids, self._selector.position()["done"]

@@ -10,6 +10,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler
 
 from samplewise import dist
 from samplewise.dataset import length_of
+from samplewise.layout import Layout
 from samplewise.loader import IdDataset
 from samplewise.rng import seed_of
 
@@ -35,11 +36,13 @@ _KEPT = (
 class InputsCollate:
     """The Trainer's collate on the bare samples, with the ids among the inputs it makes."""
 
-    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
-        self.collate = collate
+    def __init__(self, collate: Callable[[list[Any]], Any], layout: Layout | None = None) -> None:
+        self.collate, self.layout = collate, layout
 
     def __call__(self, samples: list[tuple[int, Any]]) -> Any:
         ids, bare = zip(*samples, strict=True)
+        if self.layout is not None:
+            self.layout.learn(list(bare), self.collate)
         inputs = self.collate(list(bare))
         if not isinstance(inputs, MutableMapping):
             raise TypeError(f"data_collator must return a dict of inputs, got {type(inputs).__name__}.")
@@ -92,7 +95,7 @@ def loader_like(
         IdDataset(selector.dataset),
         batch_size=selector.batch_size,
         sampler=TrainerSampler(selector, generator, first, drop_last),
-        collate_fn=InputsCollate(stock.collate_fn),
+        collate_fn=InputsCollate(stock.collate_fn, selector.lay_out(stock.collate_fn)),
         drop_last=drop_last,
         generator=generator,
         **{name: getattr(stock, name) for name in _KEPT},
