@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, ParamSpec, TypeVar
 
 from samplewise.checks import Range, check_arguments, checked, nearest
 from samplewise.pickers import Accepted, Given, PerClass, Picker
@@ -13,7 +13,7 @@ from samplewise.schedules import Annealed, Schedule, resolve, sized
 from samplewise.signals import Signal, needs
 from samplewise.trackers import Tracker
 
-__all__ = ["REGISTRY", "Level", "Policy", "Recipe", "Source", "Weighting", "recipe"]
+__all__ = ["REGISTRY", "Level", "Policy", "Recipe", "Source", "TypedRecipe", "Weighting", "recipe"]
 
 Level = Literal["static", "epoch", "batch", "epoch+batch"]
 Source = Literal["none", "training", "pass", "training+pass"]
@@ -206,6 +206,9 @@ def _parts(part: Any) -> Iterator[Any]:
 
 REGISTRY: dict[str, "Recipe"] = {}
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 class Recipe:
     """A registered method: a function of its parameters that returns a `Policy`.
@@ -271,6 +274,14 @@ class Recipe:
         return (_registered, (self.name,))
 
 
+class TypedRecipe(Recipe, Generic[P, R]):
+    """A recipe that keeps the parameters of its function for type checkers and completion."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        built: R = super().__call__(*args, **kwargs)
+        return built
+
+
 def _registered(name: str) -> Recipe:
     return REGISTRY[name]
 
@@ -282,7 +293,7 @@ def recipe(
     source: Source,
     exempt: Mapping[str, str] = MappingProxyType({}),
     toy: Callable[[int], Any] | None = None,
-) -> Callable[[Callable[..., Any]], Recipe]:
+) -> Callable[[Callable[P, R]], TypedRecipe[P, R]]:
     """Register the decorated function as a method under its own name.
 
     Args:
@@ -293,10 +304,10 @@ def recipe(
         toy: builds an instance for n samples, for recipes that need an object.
     """
 
-    def register(build: Callable[..., Any]) -> Recipe:
+    def register(build: Callable[P, R]) -> TypedRecipe[P, R]:
         if build.__name__ in REGISTRY and REGISTRY[build.__name__].__module__ != build.__module__:
             raise ValueError(f"a recipe named {build.__name__!r} is registered already")
-        made = Recipe(build, paper, level, source, exempt, toy)
+        made: TypedRecipe[P, R] = TypedRecipe(build, paper, level, source, exempt, toy)
         REGISTRY[made.name] = made
         return made
 
