@@ -3,6 +3,8 @@
 import ast
 import importlib
 import inspect
+import os
+import pickle
 import pkgutil
 import subprocess
 import sys
@@ -147,9 +149,9 @@ def test_only_one_file_speaks_to_other_processes():
 
 
 def imported():
-    """What `import samplewise` loads in a fresh process, and its processor seconds beside torch's."""
+    """What the front door loads in a fresh process, and its processor seconds beside torch's."""
     code = (
-        "import torch, sys, time; begun = time.process_time(); import samplewise;"
+        "import torch, sys, time; begun = time.process_time(); import samplewise; samplewise.Selector;"
         "print(time.process_time() - begun, *sys.modules)"
     )
     command = [sys.executable, "-W", "error", "-c", code]
@@ -164,3 +166,49 @@ def test_importing_it_is_quick_and_loads_nothing_heavy():
     assert not roots & HEAVY
     assert not {name for name in loaded if name.startswith("samplewise.") and name.split(".")[1] in UPSTAIRS}
     assert seconds < 0.4 or any(imported()[0] < 0.4 for _ in range(2))
+
+
+def in_a_fresh_process(code, **environment):
+    """The last line that `code` prints."""
+    command = [sys.executable, "-W", "error", "-c", code]
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | environment
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout.splitlines()[
+        -1
+    ]
+
+
+def test_public_names_are_the_same_whichever_module_is_imported_first():
+    code = (
+        "import os, samplewise.classifier, samplewise.policy, samplewise as sw;"
+        "from samplewise import classifier, recipes;"
+        "kinds = {n: type(getattr(sw, n)).__name__ for n in sw.__all__};"
+        "print(classifier is sw.classifier, os.environ.get('OMP_WAIT_POLICY'), kinds)"
+    )
+    kinds = {name: type(getattr(sw, name)).__name__ for name in sw.__all__}
+    assert in_a_fresh_process(code) == f"True None {kinds}"  # nor is how threads wait a library's to set
+    assert set(sw.__all__) <= set(dir(sw))
+    with pytest.raises(AttributeError, match="module 'samplewise' has no attribute 'selektor'"):
+        _ = sw.selektor
+
+
+def test_what_is_loaded_on_first_use_is_what_type_checkers_see():
+    tree = ast.parse((SOURCE / "__init__.py").read_text())
+    (told,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.asname for node in told.body for alias in node.names}
+    assert seen == set(sw.__all__)
+
+
+def test_a_recipe_is_unpickled_where_nothing_is_registered_yet():
+    policy = pickle.dumps((sw.recipes.infobatch, sw.recipes.infobatch(keep=0.25))).hex()
+    code = f"import pickle; print(*pickle.loads(bytes.fromhex('{policy}')))"
+    said = f"{sw.recipes.infobatch} {sw.recipes.infobatch(keep=0.25)}"
+    assert in_a_fresh_process(code) == said
+
+
+@pytest.mark.parametrize(("given", "found"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_the_command_lets_torchs_threads_sleep_unless_told_otherwise(given, found):
+    code = (
+        "import os, sys; from samplewise.cli import main; early = 'torch' in sys.modules;"
+        "main(['--version']); print(early, os.environ['OMP_WAIT_POLICY'])"
+    )
+    assert in_a_fresh_process(code, **given) == f"False {found}"

@@ -1,6 +1,7 @@
 """`Policy`, the parts of one method, and `@recipe`, which registers a function that builds one."""
 
 import functools
+import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -271,7 +272,7 @@ class Recipe:
         return f"recipes.{self.name}"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        return (_registered, (self.name,))
+        return (_registered, (self.name, self.__module__))
 
 
 class TypedRecipe(Recipe, Generic[P, R]):
@@ -282,7 +283,9 @@ class TypedRecipe(Recipe, Generic[P, R]):
         return built
 
 
-def _registered(name: str) -> Recipe:
+def _registered(name: str, module: str) -> Recipe:
+    if name not in REGISTRY:
+        importlib.import_module(module)  # a new process has not registered it yet
     return REGISTRY[name]
 
 
