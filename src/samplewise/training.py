@@ -208,6 +208,11 @@ class StepCalls(EngineCalls):
             weighted = weighted or self._engine.last_plan.weights is not None
         return weighted or (chosen.unseen and self._engine.uses("training"))
 
+    @property
+    def means_over_all(self) -> bool:
+        """Whether the mean of the rows that `narrow` gave last is over those of all processes."""
+        return self._chosen is not None and self._chosen.real is not None
+
     def refuse_unweighed(self) -> None:
         """Raise if the method would silently miss the losses of the last batch."""
         if self.awaits_losses:

@@ -66,6 +66,7 @@ class SelectionCallback(TrainerCallback):
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Close the last epoch, before the best weights take the place of the last."""
+        self.selection.held.refuse()
         selector = self.selection.selector
         epoch, made, planned = self.selection.calendar.epoch_of(selector)
         if epoch == selector.epochs - 1 and made == planned:
@@ -74,6 +75,7 @@ class SelectionCallback(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write the selector's file when every process has written its own."""
         selection = self.selection
+        selection.held.refuse()
         selection.selector.sync()
         selection.wait_for_everyone()
         if args.should_save and selection.folder is not None:

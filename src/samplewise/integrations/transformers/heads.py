@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch.nn.functional as F
@@ -13,7 +13,20 @@ from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss, ForSeque
 
 from samplewise.outputs import Outputs
 
-__all__ = ["CausalLM", "Classes", "Head", "Own", "Seen", "base_of", "head_of", "sequence_losses"]
+__all__ = [
+    "CausalLM",
+    "Classes",
+    "Head",
+    "Own",
+    "PerSampleLoss",
+    "Seen",
+    "base_of",
+    "head_of",
+    "sequence_losses",
+]
+
+PerSampleLoss = Callable[[Any, dict[str, Any]], Tensor | Outputs]
+"""Of a model's outputs and its inputs: losses (b,), or `Outputs` where the divisor is another than b."""
 
 IGNORED = -100
 """The label of tokens that are not trained on, everywhere in transformers."""
@@ -28,6 +41,8 @@ class Seen:
     """Trained tokens of each row, where the training loss is a mean over tokens and not over rows."""
     raw: Any = None
     """What the model returned."""
+    own: Tensor | None = None
+    """The model's own loss of these rows, where it was asked for one."""
 
 
 @runtime_checkable
@@ -51,8 +66,18 @@ class Classes:
         """Losses in float32; logits and targets where there is one class a row."""
         # Without labels the model does not compute its own mean of what is computed here.
         raw = model(**_without_labels(inputs))
-        logits, labels = _logits(raw).float(), _labels(inputs)
-        problem, classes = self._problem(labels), self.config.num_labels
+        return self._read(raw, _logits(raw), _labels(inputs))
+
+    def trained(self, model: nn.Module, inputs: dict[str, Any]) -> Seen:
+        """As a call, with the model's own loss beside, so that every batch can be held against it."""
+        if self.smoothing:  # the Trainer's own loss, in which the model has no part
+            return self(model, inputs)
+        raw = model(**inputs)
+        own, logits = (raw.get("loss"), raw["logits"]) if isinstance(raw, Mapping) else raw[:2]
+        return replace(self._read(raw, logits, _labels(inputs)), own=own)
+
+    def _read(self, raw: Any, given: Tensor, labels: Tensor) -> Seen:
+        logits, problem, classes = given.float(), self._problem(labels), self.config.num_labels
         if problem == "regression":
             squares = (logits.view(len(logits), -1) - labels.view(len(labels), -1)).square()
             return Seen(Outputs(loss=squares.mean(1)), raw=raw)
@@ -63,6 +88,10 @@ class Classes:
         logits = logits.view(-1, classes)
         losses = F.cross_entropy(logits, targets, reduction="none", label_smoothing=self.smoothing)
         return Seen(Outputs(loss=losses, logits=logits.detach(), targets=targets), raw=raw)
+
+    def ignores(self, labels: Any) -> bool:
+        """Whether rows of label -100 count in no mean: where a row has one class."""
+        return isinstance(labels, Tensor) and self._problem(labels) == "single_label_classification"
 
     def _problem(self, labels: Tensor) -> str:
         """The kind of problem, told or inferred as the models do it."""
@@ -96,13 +125,14 @@ class Own:
 
     by_tokens = False
 
-    def __init__(self, per_sample_loss: Callable[[Any, dict[str, Any]], Tensor]) -> None:
+    def __init__(self, per_sample_loss: PerSampleLoss) -> None:
         self.per_sample_loss = per_sample_loss
 
     def __call__(self, model: nn.Module, inputs: dict[str, Any]) -> Seen:
         """Losses as the function gives them; the front door checks their shape."""
         raw = model(**inputs)
-        return Seen(Outputs(loss=self.per_sample_loss(raw, inputs)), raw=raw)
+        found = self.per_sample_loss(raw, inputs)
+        return Seen(found if isinstance(found, Outputs) else Outputs(loss=found), raw=raw)
 
 
 def sequence_losses(

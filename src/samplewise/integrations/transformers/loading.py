@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler
 
 from samplewise import dist
 from samplewise.dataset import length_of
+from samplewise.integrations.transformers.heads import IGNORED
 from samplewise.layout import Layout
 from samplewise.loader import IdDataset
 from samplewise.rng import seed_of
@@ -17,10 +19,21 @@ from samplewise.rng import seed_of
 if TYPE_CHECKING:
     from samplewise.selector import Selector
 
-__all__ = ["IDS", "WITHOUT_IDS", "InputsCollate", "TrainerSampler", "batches_of", "loader_like"]
+__all__ = [
+    "IDS",
+    "IGNORED_ROWS",
+    "WITHOUT_IDS",
+    "InputsCollate",
+    "TrainerSampler",
+    "batches_of",
+    "loader_like",
+]
 
 IDS = "samplewise_ids"
 """The name under which the ids travel; the model never sees it."""
+
+IGNORED_ROWS = "samplewise_ignored"
+"""The name under which travels which rows have the label -100, where each has one whole number."""
 
 WITHOUT_IDS = (
     "a batch came without ids, so nothing could be chosen: call get_train_dataloader and get_batch_samples "
@@ -47,6 +60,10 @@ class InputsCollate:
         if not isinstance(inputs, MutableMapping):
             raise TypeError(f"data_collator must return a dict of inputs, got {type(inputs).__name__}.")
         inputs[IDS] = torch.tensor(ids, dtype=torch.int64)
+        labels = inputs.get("labels")
+        if isinstance(labels, Tensor) and labels.numel() == len(ids) and not labels.is_floating_point():
+            # Here, where reading a number waits for no accelerator.
+            inputs[IGNORED_ROWS] = bytes(labels.eq(IGNORED).flatten().tolist())
         return inputs
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -20,6 +20,7 @@ from samplewise.integrations.transformers.checkpoints import (
     latest_complete_checkpoint,
     read,
 )
+from samplewise.integrations.transformers.heads import Classes, PerSampleLoss
 from samplewise.integrations.transformers.loading import IDS, WITHOUT_IDS
 from samplewise.integrations.transformers.refusals import refuse
 from samplewise.integrations.transformers.selection import PART, Selection, Settings
@@ -49,7 +50,7 @@ class SelectiveTrainer(_Trainer):
         selection_seed: of every draw; None: `args.data_seed`, else `args.seed`.
         selection_epochs: with `max_steps`, how many epochs to plan for; None: as many as ordinary training
             takes for so many steps.
-        per_sample_loss: `f(outputs, inputs) -> (b,)` for models whose per-sample loss is not known.
+        per_sample_loss: `f(outputs, inputs) -> (b,)`, or `sw.Outputs`, for models whose loss is not known.
         scoring: how scores are computed.
         kwargs: the Trainer's.
     """
@@ -64,7 +65,7 @@ class SelectiveTrainer(_Trainer):
         selection: Any,
         selection_seed: int | None = None,
         selection_epochs: int | None = None,
-        per_sample_loss: Callable[[Any, dict[str, Any]], Tensor] | None = None,
+        per_sample_loss: PerSampleLoss | None = None,
         scoring: Scoring | None = None,
         **kwargs: Any,
     ) -> None:
@@ -227,6 +228,8 @@ class SelectiveTrainer(_Trainer):
                     cast(Any, heard), chosen, False, num_items_in_batch
                 )
                 seen = selection.head.read(heard.raw)
+            elif isinstance(selection.head, Classes):
+                seen = selection.head.trained(model, chosen)
             else:
                 seen = selection.head(model, chosen)
             raw.append(seen.raw)
@@ -242,7 +245,7 @@ def make_selective(
     *,
     seed: int | None = None,
     epochs: int | None = None,
-    per_sample_loss: Callable[[Any, dict[str, Any]], Tensor] | None = None,
+    per_sample_loss: PerSampleLoss | None = None,
     scoring: Scoring | None = None,
 ) -> T:
     """Let a recipe choose what a built Trainer trains on: the same object, with `SelectiveTrainer` mixed in.
@@ -255,7 +258,7 @@ def make_selective(
         selection: a recipe's name, a `Policy`, or a method of one's own.
         seed: of every draw; None: `args.data_seed`, else `args.seed`.
         epochs: with `max_steps`, how many epochs to plan for.
-        per_sample_loss: `f(outputs, inputs) -> (b,)` for models whose per-sample loss is not known.
+        per_sample_loss: `f(outputs, inputs) -> (b,)`, or `sw.Outputs`, for models whose loss is not known.
         scoring: how scores are computed.
 
     Raises:

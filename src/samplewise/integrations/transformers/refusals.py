@@ -8,14 +8,17 @@ from typing import Any
 import torch
 from transformers import Trainer
 
-from samplewise.integrations.transformers.heads import CausalLM, Classes, Head, base_of, head_of
+from samplewise.integrations.transformers.heads import CausalLM, Head, base_of, head_of
 from samplewise.integrations.transformers.heads import Own as OwnLosses
 from samplewise.integrations.transformers.sft import FusedLM, is_sft, refuse_sft
 from samplewise.scoring import Scoring, without_trace
 
-__all__ = ["head_for", "refuse", "refuse_other_loss"]
+__all__ = ["Held", "head_for", "refuse", "refuse_other_loss"]
 
-_WITHOUT = "Give per_sample_loss=f with f(outputs, inputs) -> (b,), or leave the Trainer's own loss."
+_WITHOUT = (
+    "Give per_sample_loss=f with f(outputs, inputs) -> (b,), or sw.Outputs with a normalizer for weights of "
+    "classes, or leave the Trainer's own loss."
+)
 
 
 def refuse(trainer: Any) -> None:
@@ -112,30 +115,57 @@ def head_for(trainer: Any, owner: type, per_sample_loss: Any) -> Head:
     return head
 
 
-def refuse_other_loss(trainer: Any, head: Head, inputs: dict[str, Any]) -> None:
-    """Raise where a model's own loss is another than its samples' losses make, as with an extra term.
+class Held:
+    """The model's own loss of each batch held against its samples' losses, as an extra term shows by.
+
+    On a CPU a difference is an error at once. An accelerator keeps the first one, and `refuse` raises it
+    where waiting costs nothing.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.name = type(base_of(model)).__name__
+        self.pair: torch.Tensor | None = None
+
+    def see(self, own: torch.Tensor, ours: torch.Tensor) -> None:
+        """One batch: what the model says, and what the losses average to."""
+        # A fresh model gives every class about the same loss, so weights of classes change the mean very
+        # little. Models in half precision average in it.
+        half = own.dtype in (torch.float16, torch.bfloat16)
+        rtol, atol = (1e-2, 1e-3) if half else (1e-5, 1e-6)
+        own, ours = own.detach().float(), ours.detach().float()
+        close = torch.isclose(own, ours, rtol=rtol, atol=atol, equal_nan=True)
+        pair = torch.where(close, 0, torch.stack([own, ours]))
+        if self.pair is None or own.is_cpu:
+            self.pair = pair
+            self.refuse()
+        else:
+            self.pair = torch.where(self.pair[0] == self.pair[1], pair, self.pair)
+
+    def refuse(self) -> None:
+        """Raise for what was seen."""
+        if self.pair is None:
+            return
+        own, ours = self.pair.tolist()
+        if own != ours:
+            raise ValueError(
+                f"the loss of {self.name} on a batch is {own:.6g}, but its samples' losses average to "
+                f"{ours:.6g}: it adds or weights something. {_WITHOUT}"
+            )
+
+
+def refuse_other_loss(trainer: Any, head: CausalLM, inputs: dict[str, Any], held: Held) -> None:
+    """Raise where a language model's own loss is another than its sequences' losses make.
 
     Args:
         trainer: whose model it is.
-        head: how the samples' losses are had.
+        head: how the sequences' losses are had.
         inputs: a batch, with labels.
+        held: raises.
     """
-    if not isinstance(head, Classes | CausalLM) or trainer.label_smoother is not None:
-        return  # the user's or TRL's loss, or the Trainer's own, which the model has no part in
     with without_trace(trainer.model, Scoring()), trainer.compute_loss_context_manager():
         seen = head(trainer.model, inputs)
         raw = trainer.model(**inputs)
-    own = raw["loss"] if isinstance(raw, Mapping) else raw[0]
-    raw_dtype, own = own.dtype, own.float()
-    losses = seen.outputs.loss
-    rows = torch.ones_like(losses) if seen.tokens is None else seen.tokens
-    ours = (losses * rows).sum() / rows.sum().clamp(min=1)
-    # A fresh model gives every class about the same loss, so weights of classes change the mean very little.
-    # Models in half precision average in it.
-    half = raw_dtype in (torch.float16, torch.bfloat16)
-    if rows.sum() and not torch.isclose(own, ours, rtol=1e-2 if half else 1e-5, atol=1e-3 if half else 1e-6):
-        name = type(base_of(trainer.model)).__name__
-        raise ValueError(
-            f"the loss of {name} on a batch is {own:.6g}, but its samples' losses average to {ours:.6g}: it "
-            f"adds or weights something. {_WITHOUT}"
-        )
+    if seen.tokens is None or not seen.tokens.sum():
+        return
+    ours = (seen.outputs.loss * seen.tokens).sum() / seen.tokens.sum()
+    held.see(raw["loss"] if isinstance(raw, Mapping) else raw[0], ours)

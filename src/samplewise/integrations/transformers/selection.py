@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,9 +18,15 @@ from samplewise.assembling import refuse_assembled
 from samplewise.dataset import length_of
 from samplewise.dealing import share_of
 from samplewise.integrations.transformers.calendar import Calendar
-from samplewise.integrations.transformers.heads import IGNORED, Head, Seen
-from samplewise.integrations.transformers.loading import IDS, WITHOUT_IDS, batches_of, loader_like
-from samplewise.integrations.transformers.refusals import head_for, refuse, refuse_other_loss
+from samplewise.integrations.transformers.heads import IGNORED, CausalLM, Classes, Head, PerSampleLoss, Seen
+from samplewise.integrations.transformers.loading import (
+    IDS,
+    IGNORED_ROWS,
+    WITHOUT_IDS,
+    batches_of,
+    loader_like,
+)
+from samplewise.integrations.transformers.refusals import Held, head_for, refuse, refuse_other_loss
 from samplewise.outputs import Batch, Outputs
 from samplewise.scoring import Scoring
 from samplewise.selector import Selector
@@ -38,7 +44,7 @@ class Settings:
     policy: Any
     seed: int | None = None
     epochs: int | None = None
-    per_sample_loss: Callable[[Any, dict[str, Any]], Tensor] | None = None
+    per_sample_loss: PerSampleLoss | None = None
     scoring: Scoring | None = None
 
 
@@ -52,6 +58,16 @@ class Part:
     """Micro-batches of the step."""
     real: int | None
     """Rows of this process that are no padding, where Accelerate padded; they come first."""
+    counted: int | None = None
+    """Rows of this process that are neither padding nor ignored, where labels can say so."""
+
+
+class Marked(NamedTuple):
+    """What is known of a micro-batch when it arrives."""
+
+    total: int
+    real: int | None
+    counted: int | None
 
 
 class Selection:
@@ -60,6 +76,7 @@ class Selection:
     selector: Selector
     calendar: Calendar
     head: Head
+    held: Held
     drop_last: bool
     """Of the Trainer's own loader."""
 
@@ -73,8 +90,8 @@ class Selection:
         self.folder: Path | None = None
         """Of the checkpoint that is being written."""
         self.narrowed = False
-        self.checked = False
-        """Whether the per-sample losses were held against the model's own loss."""
+        self.looked = 0
+        """Micro-batches so far."""
         self.factor = 1.0
         """What the learning rate is multiplied by just now, for methods that ask for it."""
         self.follows = False
@@ -117,7 +134,7 @@ class Selection:
         refuse_proxy(self.selector.policy, "a Trainer")
         self.selector.collate = stock.collate_fn
         self.wait_for_everyone = trainer.accelerator.wait_for_everyone
-        self.first, self.factor, self.checked = 0, 1.0, False
+        self.first, self.factor, self.looked, self.held = 0, 1.0, 0, Held(trainer.model)
         if self.resumed is not None:
             self.selector.load_state_dict(self.resumed[0])
             position = self.selector.position()
@@ -163,18 +180,18 @@ class Selection:
                 optimizer step only after that many, so the missing ones come first, without rows.
         """
         begun = time.perf_counter()
-        totals: list[tuple[int, int | None]] = []
-        group, items = get(self._marking(batches, totals))
-        rows = sum(total for total, _ in totals)
-        for batch, (total, real) in zip(group, totals, strict=True):
-            batch[PART] = Part(total / max(1, rows), len(group), real)
+        marks: list[Marked] = []
+        group, items = get(self._marking(batches, marks))
+        sizes = [mark.total if mark.counted is None else mark.counted for mark in marks]
+        for batch, mark, of in zip(group, marks, sizes, strict=True):
+            batch[PART] = Part(of / max(1, sum(sizes)), len(group), mark.real, mark.counted)
         if 0 < len(group) < size:
             group = [_empty(group[0])] * (size - len(group)) + group
         self._waited += time.perf_counter() - begun
         return group, items
 
-    def _marking(self, batches: Iterator[Any], totals: list[tuple[int, int | None]]) -> Iterator[Any]:
-        """Pass batches on, noting their rows on all processes; padding is taken out of the tokens."""
+    def _marking(self, batches: Iterator[Any], marks: list[Marked]) -> Iterator[Any]:
+        """Pass batches on, noting their rows on all processes; padding is taken out of what is counted."""
         position, world = self.selector.position(), dist.world()
         left = self.selector.samples_of(position["epoch"], sharded=False)[0] - position["done"]
         while True:
@@ -189,13 +206,15 @@ class Selection:
                 share_of(left, self.calendar.rows // world, dist.rank(), world, False) if world > 1 else None
             )
             left -= b * world
-            if share is None:
-                totals.append((b * world, None))
-            else:
-                totals.append((share.total, min(share.mine, b)))
-                if self.head.by_tokens:
-                    batch["labels"] = batch["labels"].clone()
-                    batch["labels"][share.mine :] = IGNORED
+            ignored = batch.pop(IGNORED_ROWS, None)
+            head, real = self.head, None if share is None else min(share.mine, b)
+            if not (isinstance(head, Classes) and ignored is not None and head.ignores(batch["labels"])):
+                ignored = None
+            if real is not None and (head.by_tokens or ignored is not None):
+                batch["labels"] = batch["labels"].clone()
+                batch["labels"][real:] = IGNORED
+            counted = None if ignored is None else ignored[:real].count(0)
+            marks.append(Marked(b * world if share is None else share.total, real, counted))
             yield batch
 
     def look(self, trainer: Any, inputs: Any) -> Outputs:
@@ -219,19 +238,51 @@ class Selection:
             forward: runs the training forward on the chosen rows.
         """
         ids, part = inputs.pop(IDS), inputs.pop(PART)
-        if not self.checked:
-            refuse_other_loss(trainer, self.head, inputs)
-            self.checked = True
+        self.looked += 1
+        if isinstance(self.head, CausalLM) and not self.head.smoothing and self.looked.bit_count() == 1:
+            # A second evaluation: of the first batch, and of ever fewer later ones.
+            refuse_other_loss(trainer, self.head, inputs, self.held)
         tokens = _tokens(inputs) if self.head.by_tokens else None
         batch = self.selector.narrow(Batch(ids, inputs))
         self.narrowed = True
         self._rows += len(ids)
         self._plain = self._plain and len(batch.ids) == len(ids)
         seen = forward(batch.data)
-        if tokens is None:
-            loss: Tensor = self.selector.reduce(seen.outputs) * part.share
-            return loss
-        return self._by_tokens(trainer, seen, tokens, items, part)
+        if tokens is not None:
+            return self._by_tokens(trainer, seen, tokens, items, part)
+        share = self._share(trainer, part, items, ids.device)
+        return self.selector.reduce(self._divided(seen, part, len(ids))) * share
+
+    def _divided(self, seen: Seen, part: Part, b: int) -> Outputs:
+        """The outputs, with rows of label -100 left out of the mean as the model leaves them out."""
+        outputs = seen.outputs
+        counts = None
+        # With several processes in every step, since the divisor may be that of all of them.
+        ignores = part.counted is not None and (part.counted < b or dist.world() > 1)
+        if ignores and outputs.targets is not None:
+            counts = outputs.targets.ne(IGNORED).to(outputs.loss.dtype)
+            outputs = replace(outputs, normalizer=counts)
+        if seen.own is not None:
+            losses = outputs.loss
+            self.held.see(
+                seen.own, losses.mean() if counts is None else (losses * counts).sum() / counts.sum()
+            )
+        return outputs
+
+    def _share(self, trainer: Any, part: Part, items: Any, device: torch.device) -> Tensor | float:
+        """What the mean of a micro-batch counts in its optimizer step."""
+        world = dist.world()
+        if (
+            part.counted is None
+            or world == 1
+            or items is None
+            or not trainer.args.average_tokens_across_devices
+        ):
+            return part.share
+        counted = torch.tensor(part.counted, device=device)
+        counted = dist.add_up(counted) if self.selector.means_over_all else counted * world
+        share: Tensor = counted / torch.as_tensor(items, device=device).clamp(min=1)
+        return share
 
     def _by_tokens(self, trainer: Any, seen: Seen, tokens: Tensor, items: Any, part: Part) -> Tensor:
         """The mean over tokens, scaled to the step that all rows would make."""
