@@ -4,21 +4,23 @@ from bisect import bisect_left
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from samplewise import rng
-from samplewise.bench import readers
+from samplewise.bench import labels, readers
+from samplewise.bench.columns import Columns
+from samplewise.bench.splits import Found, Split
 
 
 @dataclass(frozen=True)
 class ImageData:
     """A training and a test split: images (n, channels, side, side), labels 0..classes-1.
 
-    Images are uint8, or float32 where the file held floats. `mean` and `std` are the training
-    images' own, per channel, in the unit of the stored pixels.
+    Images are uint8, or float32 where the files held floats or 16 bits. `mean` and `std` are the training
+    images' own, per channel, in the unit of the stored pixels. Vectors of d numbers are d channels of one
+    pixel. `class_names` is empty where labels were numbers; `test_split` is what the source calls the test.
     """
 
     name: str
@@ -29,6 +31,9 @@ class ImageData:
     test_y: Int[Tensor, " t"]
     mean: Float[Tensor, " ch"]
     std: Float[Tensor, " ch"]
+    vectors: bool = False
+    class_names: tuple[str, ...] = ()
+    test_split: str = "test"
 
     def __len__(self) -> int:
         return len(self.train_y)
@@ -46,31 +51,50 @@ class ImageData:
         return replace(self, train_y=train_y)
 
 
-def load(source: str) -> ImageData:
-    """Read `digits`, a .npz file, a folder of Parquet files or `hf:NAME`.
+def load(
+    source: str, *, image_column: str | None = None, label_column: str | None = None, size: int | None = None
+) -> ImageData:
+    """Read `digits`, a .npz file, a folder of Parquet files or of images, or `hf:NAME`.
 
-    Anything that cannot be trained on is refused here, naming the file and the reason.
+    With `size` all images are resized and cropped to that side. Anything that cannot be trained on is
+    refused here, naming the file and the reason.
     """
-    splits = readers.read(source)
-    images, labels = {}, {}
-    for split in ("train", "test"):
-        x, y = splits[split]
-        images[split] = _images(x, f"{source}: {split} images")
-        labels[split] = _labels(y, f"{source}: {split} labels")
-        if len(images[split]) != len(labels[split]):
-            raise ValueError(f"{source}: {len(images[split])} {split} images but {len(labels[split])} labels")
-    _same_form(source, images["train"], images["test"])
-    classes = _class_count(source, labels["train"], labels["test"])
-    mean, std = _moments(images["train"])
+    found = readers.read(source, Columns(image_column, label_column))
+    (train, train_labels), (test, test_labels) = (_labelled(found, split, source) for split in found)
+    train_y, test_y, class_names = labels.encode(train_labels, test_labels, source)
+    classes = _class_count(source, train_y, test_y)
+    train_x, test_x = train.images(size), test.images(size)
+    for split, x, y in (("train", train_x, train_y), ("test", test_x, test_y)):
+        if len(x.values) != len(y):
+            raise ValueError(f"{source}: {len(x.values)} {split} images but {len(y)} labels")
+    train_x, test_x = train_x.alike(test_x, source)
+    mean, std = _moments(train_x.values)
     return ImageData(
         name_of(source),
         classes,
-        images["train"],
-        labels["train"],
-        images["test"],
-        labels["test"],
+        train_x.values,
+        train_y,
+        test_x.values,
+        test_y,
         mean,
         std,
+        train_x.vectors,
+        class_names,
+        test.name,
+    )
+
+
+def _labelled(found: Found, split: str, source: str) -> tuple[Split, labels.Labels]:
+    """The first of the splits that has labels, and these."""
+    for candidate in found[split]:
+        known = candidate.labels()
+        if known is not None and known.present:
+            return candidate, known
+        if known is not None and not len(known):
+            raise ValueError(f"{source}: {candidate.name} images are empty")
+    names = " and ".join(candidate.name for candidate in found[split])
+    raise ValueError(
+        f"{source}: {names} has no labels (they are missing, null or -1), which training and testing need"
     )
 
 
@@ -103,44 +127,6 @@ def limited(data: ImageData, limit: int) -> ImageData:
     return replace(data, train_x=train_x, train_y=data.train_y[ids], mean=mean, std=std)
 
 
-def _images(array: np.ndarray, where: str) -> Tensor:
-    """Refuse what is no stack of square images; channels go to the second axis."""
-    if array.ndim == 3:
-        array = array[:, None]
-    elif array.ndim == 4 and array.shape[3] in (1, 3) and array.shape[1] == array.shape[2]:
-        array = array.transpose(0, 3, 1, 2)
-    if array.ndim != 4 or array.shape[1] not in (1, 3) or array.shape[2] != array.shape[3]:
-        raise ValueError(
-            f"{where} must be square with 1 or 3 channels, (n, side, side[, channels]), "
-            f"got shape {array.shape}"
-        )
-    if 0 in array.shape:
-        raise ValueError(f"{where} are empty: shape {array.shape}")
-    if array.dtype == np.uint8:
-        return torch.from_numpy(np.ascontiguousarray(array))
-    if not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(f"{where} must be uint8 or floating point, got {array.dtype}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{where} hold values that are not finite")
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-
-
-def _labels(array: np.ndarray, where: str) -> Tensor:
-    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(
-            f"{where} must be integers in one dimension, got {array.dtype} of shape {array.shape}"
-        )
-    return torch.from_numpy(array.astype(np.int64))
-
-
-def _same_form(source: str, train: Tensor, test: Tensor) -> None:
-    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
-        raise ValueError(
-            f"{source}: train and test images differ in form: "
-            f"{tuple(train.shape[1:])} {train.dtype} and {tuple(test.shape[1:])} {test.dtype}"
-        )
-
-
 def _class_count(source: str, train: Tensor, test: Tensor) -> int:
     """Labels must be 0..classes-1, each present in training, none new in the test split."""
     low, high = int(train.min()), int(train.max())
@@ -164,7 +150,8 @@ def _class_count(source: str, train: Tensor, test: Tensor) -> int:
 def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation per channel, chunk by chunk to spare memory."""
     total = torch.zeros(2, images.shape[1], dtype=torch.float64)
-    for chunk in torch.split(images, 4096):
+    at_once = max(1, min(4096, 2**21 // images[0].numel()))
+    for chunk in torch.split(images, at_once):
         x = chunk.double()
         total[0] += x.sum((0, 2, 3))
         total[1] += x.square().sum((0, 2, 3))

@@ -65,8 +65,27 @@ def open_folder(path: Path, settings: Settings, resume: bool, given: dict[str, A
 
 def load_data(settings: Settings) -> ImageData:
     """The data of an experiment: read, and cut down to `limit`."""
-    data = images.load(settings.data)
+    data = images.load(
+        settings.data,
+        image_column=settings.image_column,
+        label_column=settings.label_column,
+        size=settings.size,
+    )
+    if data.vectors:
+        _refuse_images_only(settings)
     return data if settings.limit is None else images.limited(data, settings.limit)
+
+
+def _refuse_images_only(settings: Settings) -> None:
+    """Vectors are for `mlp` and models of the user's own, and cannot be cropped."""
+    for option, name in (("--model", settings.model), ("--score-model", settings.score_model)):
+        if name in models.BUILDERS and name not in models.VECTORS:
+            raise ValueError(
+                f"{option} {name} takes images, but {settings.data} holds vectors (n, d): use {option} "
+                f"{' or '.join(models.VECTORS)}, or a model of your own"
+            )
+    if settings.augment:
+        raise ValueError(f"--augment is for images, but {settings.data} holds vectors (n, d): leave it out")
 
 
 def pending(folder: RunFolder, settings: Settings) -> list[tuple[str, int]]:
@@ -227,6 +246,8 @@ def _config(settings: Settings, data: ImageData) -> dict[str, Any]:
             "test": len(data.test_y),
             "classes": data.classes,
             "image": list(data.train_x.shape[1:]),
+            "class_names": list(data.class_names),
+            "test_split": data.test_split,
             "mean": data.mean.tolist(),
             "std": data.std.tolist(),
             "sha256": _digest(data),
@@ -240,7 +261,7 @@ def _config(settings: Settings, data: ImageData) -> dict[str, Any]:
 def _digest(data: ImageData) -> str:
     digest = hashlib.sha256()
     for tensor in (data.train_x, data.train_y, data.test_x, data.test_y):
-        digest.update(tensor.numpy().tobytes())
+        digest.update(tensor.numpy().data)
     return digest.hexdigest()
 
 

@@ -22,6 +22,9 @@ class Settings:
     """One experiment: every method with every seed, all else equal."""
 
     data: str = "digits"
+    image_column: str | None = None
+    label_column: str | None = None
+    size: Annotated[int | None, Range(1)] = None
     model: str = "cnn"
     method: tuple[str, ...] = ("full", "evolved_sampling", "infobatch")
     epochs: Annotated[int, Range(1)] = 30

@@ -19,10 +19,18 @@ def option(help: str, *names: str, default: Any = None) -> Any:
 Data = Annotated[
     str | None,
     option(
-        "digits, a .npz file (train_x, train_y, test_x, test_y), a folder of Parquet files, or hf:NAME.",
+        "digits, a .npz file (train_x, train_y, test_x, test_y), a folder of Parquet files or images, "
+        "or hf:NAME.",
         default=DEFAULT.data,
     ),
 ]
+ImageColumn = Annotated[
+    str | None, option("Folders and hf: the column of images.", default="found by its type")
+]
+LabelColumn = Annotated[
+    str | None, option("Folders and hf: the column of labels.", default="found by its type or name")
+]
+Size = Annotated[int | None, option("Resize and centre-crop all images to this side.")]
 Model = Annotated[
     str | None,
     option(f"{', '.join(BUILDERS)} or package.module:function, which is imported.", default=DEFAULT.model),

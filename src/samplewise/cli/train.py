@@ -25,6 +25,9 @@ ROOT = Path("runs")
 
 def train(
     data: options.Data = None,
+    image_column: options.ImageColumn = None,
+    label_column: options.LabelColumn = None,
+    size: options.Size = None,
     model: options.Model = None,
     method: Annotated[
         list[str] | None,

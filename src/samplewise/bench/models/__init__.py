@@ -31,6 +31,9 @@ BUILDERS: dict[str, Builder] = {
     "shufflenet_v2": ShuffleNetV2,
 }
 
+VECTORS = ("mlp",)
+"""The networks that take vectors too: d channels of one pixel."""
+
 ARCHITECTURES = ("resnet18", "resnet50", "vgg16", "mobilenet_v2", "shufflenet_v2")
 """The networks between which subsets are transferred."""
 

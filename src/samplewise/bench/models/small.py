@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from samplewise.bench.models.sizes import at_least
+
 
 class Cnn(nn.Module):
     """Two convolution blocks of 32 and 64 channels with batch norm, then one linear layer.
@@ -14,6 +16,7 @@ class Cnn(nn.Module):
 
     def __init__(self, in_channels: int, classes: int, image_size: int) -> None:
         super().__init__()
+        at_least(2, "cnn", image_size)
         stride = 2 if image_size > 8 else 1
         side = (image_size + stride - 1) // stride
         self.first = nn.Sequential(

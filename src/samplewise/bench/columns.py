@@ -1,0 +1,96 @@
+"""Which columns of a table hold images and labels: the user or the data says so, nothing is guessed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from samplewise.checks import nearest
+
+LABELS = ("label", "labels", "fine_label", "target", "targets", "class", "category", "cls")
+IMAGES = ("image", "images", "img", "picture", "photo", "png", "jpg", "jpeg")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that the user named; None leaves the choice to the data."""
+
+    image: str | None = None
+    label: str | None = None
+
+    def choose(self, features: Mapping[str, Any], where: str) -> tuple[str, str]:
+        """The image column and the label column of a table with these features of `datasets`."""
+        return _image(self.image, features, where), _label(self.label, features, where)
+
+
+def _image(asked: str | None, features: Mapping[str, Any], where: str) -> str:
+    """The only column of images, else the only one of them with a usual name."""
+    kinds = {name: image_kind(feature) for name, feature in features.items()}
+    if asked is not None:
+        _must_exist("--image-column", asked, features, where)
+        if not kinds[asked]:
+            raise ValueError(f"{where}: --image-column must hold images, their bytes or paths, got {asked!r}")
+        return asked
+    images = [name for name in features if kinds[name] == "image"]
+    images = images or [name for name in features if kinds[name] == "bytes"]
+    if not images:
+        raise ValueError(
+            f"{where} has no image column (a struct of bytes and path); its columns are "
+            f"{', '.join(features)}. Name a column of bytes or paths with --image-column."
+        )
+    return _only(images, _usual(images, IMAGES), "image", where)
+
+
+def _label(asked: str | None, features: Mapping[str, Any], where: str) -> str:
+    """A ClassLabel with a usual name, else the only ClassLabel or usual name."""
+    if asked is not None:
+        _must_exist("--label-column", asked, features, where)
+        return asked
+    possible = [name for name, feature in features.items() if _is_label(feature)]
+    classes = [name for name in possible if hasattr(features[name], "names")]
+    usual = _usual(possible, LABELS)
+    found = [name for name in possible if name in classes or name in usual]
+    if not found:
+        candidates = ", ".join(possible) or "none"
+        raise ValueError(
+            f"{where} has no label column (a ClassLabel, or a column called {', '.join(LABELS[:2])}, ...): "
+            f"name it with --label-column. Columns of integers or strings: {candidates}."
+        )
+    return _only(found, [name for name in classes if name in usual], "label", where)
+
+
+def _only(found: Sequence[str], better: Sequence[str], what: str, where: str) -> str:
+    for names in (found, better):
+        if len(names) == 1:
+            return names[0]
+    raise ValueError(
+        f"{where} has {len(found)} columns that could be the {what}: {', '.join(found)}. Name one with "
+        f"--{what}-column."
+    )
+
+
+def _usual(names: Sequence[str], usual: Sequence[str]) -> list[str]:
+    return [name for name in names if name.lower() in usual]
+
+
+def _must_exist(option: str, name: str, features: Mapping[str, Any], where: str) -> None:
+    if name not in features:
+        raise ValueError(
+            f"{where}: {option} must be one of {', '.join(features)}, got {name!r}."
+            f"{nearest(name, list(features))}"
+        )
+
+
+def image_kind(feature: Any) -> str:
+    """`image` for structs of bytes and path, `bytes` or `path` for plain columns of them, else nothing."""
+    held = set(feature) if isinstance(feature, dict) else set()
+    if type(feature).__name__ == "Image" or (held and held <= {"bytes", "path"}):
+        return "image"
+    dtype = str(getattr(feature, "dtype", ""))
+    return "bytes" if "binary" in dtype else "path" if "string" in dtype else ""
+
+
+def _is_label(feature: Any) -> bool:
+    """Whether the column holds one integer, string or truth value a row."""
+    dtype = str(getattr(feature, "dtype", ""))
+    plain = type(feature).__name__ in ("ClassLabel", "Value")
+    return plain and ("int" in dtype or "string" in dtype or dtype == "bool")

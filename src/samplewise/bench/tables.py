@@ -1,0 +1,258 @@
+"""Tables of images and labels, by the readers of `datasets`: Parquet, folders of images, the hub."""
+
+import glob
+import io
+import os
+import re
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from samplewise.bench import labels, pixels
+from samplewise.bench.columns import Columns
+from samplewise.bench.labels import Labels
+from samplewise.bench.pixels import Pixels
+from samplewise.bench.splits import SPLITS, Found, Split
+from samplewise.checks import require
+
+Rows = Iterable[dict[str, Any]]
+
+_AT_ONCE = 256
+_HIDDEN = (".", "_")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one split; `rows` reads some of its columns, one row after the other."""
+
+    name: str
+    where: str
+    folder: Path
+    features: Mapping[str, Any]
+    rows: Callable[[list[str]], Rows]
+
+
+def read_folder(folder: Path, columns: Columns) -> Found:
+    """Parquet files named after their split, or folders of images named after it."""
+    files = sorted(path for path in folder.rglob("*.parquet") if _seen(path, folder))
+    if any(_of_split(folder, path, word) for path in files for words in SPLITS.values() for word in words):
+        return _splits(partial(_parquet, folder, files), columns, str(folder), files)
+    return _splits(partial(_image_folder, folder), columns, str(folder), sorted(folder.iterdir()))
+
+
+def read_hub(name: str, columns: Columns) -> Found:
+    """A data set of the hub, or a local folder that `datasets.load_dataset` understands."""
+    datasets = require("datasets", "bench")
+    try:
+        with _quiet(datasets):
+            loaded = datasets.load_dataset(name)
+    except Exception as error:  # the library raises its own, the network's and the reader's errors
+        raise ValueError(f"hf:{name} cannot be loaded: {_reason(error)}") from error
+
+    def table(word: str) -> Table | None:
+        if word not in loaded:
+            return None
+        rows, where = loaded[word], f"hf:{name} {word}"
+        return Table(word, where, Path(name), rows.features, lambda names: _plain(rows.select_columns(names)))
+
+    return _splits(table, columns, f"hf:{name}", [Path(word) for word in loaded])
+
+
+def _splits(table: Callable[[str], Table | None], columns: Columns, where: str, there: list[Path]) -> Found:
+    """The splits by their names. The columns of the training split are those of all."""
+    found: Found = {}
+    chosen: tuple[str, str] | None = None
+    for split, words in SPLITS.items():
+        tables = [one for word in words if (one := table(word))]
+        if not tables:
+            held = ", ".join(path.name for path in there[:6]) or "no Parquet file and no folder"
+            raise ValueError(
+                f"{where} has no {split} split ({split}.parquet, {split}-*.parquet, or "
+                f"{split}/CLASS/ with images): {held}"
+            )
+        chosen = chosen or columns.choose(tables[0].features, where)
+        found[split] = [_split(one, *chosen) for one in tables]
+    return found
+
+
+def _split(table: Table, image: str, label: str) -> Split:
+    def read_labels() -> Labels | None:
+        if label not in table.features:
+            return None
+        values = [row[label] for row in table.rows([label])]
+        names = getattr(table.features[label], "names", None) or ()
+        return labels.of_column(values, names, f"{table.where} column {label!r}: labels")
+
+    def read_images(size: int | None) -> Pixels:
+        require("PIL", "bench")
+        if image not in table.features:
+            raise ValueError(
+                f"{table.where} has no image column {image!r}; its columns are {', '.join(table.features)}"
+            )
+        pictures = (row[image] for row in table.rows([image]))
+        return pixels.of_pictures(pictures, partial(_open, table.folder), table.where, size)
+
+    return Split(table.name, read_labels, read_images)
+
+
+def _open(folder: Path, picture: Any) -> Any:
+    """The PIL image of a row: bytes, a path, or a mapping of both."""
+    from PIL import Image
+
+    held = picture if isinstance(picture, dict) else {}
+    raw = picture if isinstance(picture, bytes) else held.get("bytes")
+    path = picture if isinstance(picture, str) else held.get("path")
+    if raw:
+        return Image.open(io.BytesIO(raw))
+    if not path:
+        raise ValueError("the row has no image. Leave such rows out")
+    file = folder / path
+    if not stat.S_ISREG(file.stat().st_mode):  # a pipe or a device would never end
+        raise ValueError(f"{path} is not a regular file")
+    return Image.open(file)
+
+
+def _parquet(folder: Path, files: list[Path], word: str) -> Table | None:
+    """The files of one split, read a few rows at a time."""
+    mine = [path for path in files if _of_split(folder, path, word)]
+    if not mine:
+        return None
+    for path in mine:
+        if not path.is_file():
+            raise ValueError(f"{path} is not a regular file")
+    where = f"{folder}: the {word} split"
+    patterns = [glob.escape(str(path.resolve())) for path in mine]
+    read = partial(_load, "parquet", where, data_files={word: patterns}, batch_size=_AT_ONCE)
+    return Table(word, where, folder, read()[0], lambda names: read(columns=names)[1]())
+
+
+def _image_folder(folder: Path, word: str) -> Table | None:
+    """The images under FOLDER/word, whose class is the folder that they lie in."""
+    named = [path for path in sorted(folder.iterdir()) if path.name.lower() == word and path.is_dir()]
+    if not named:
+        return None
+    under = named[0]
+    _check_folder(under)
+    pattern = f"{glob.escape(str(under.resolve()))}/**"
+    features, rows = _load("imagefolder", str(under), data_files={word: pattern}, drop_labels=False)
+    return Table(
+        word, str(under), under, features, lambda names: ({n: row[n] for n in names} for row in rows())
+    )
+
+
+def _check_folder(under: Path) -> None:
+    """Refuse what the reader would leave out without a word, or take for a class."""
+    from PIL import Image
+
+    Image.init()
+    classes: dict[str, int] = {}
+    for where, folders, files in os.walk(under):
+        folders[:] = [name for name in folders if not name.startswith(_HIDDEN)]
+        if "metadata" in {name.rpartition(".")[0] for name in files}:
+            return  # it names images and labels itself
+        here = Path(where)
+        depth = len(here.relative_to(under).parts)
+        if depth == 1:
+            classes[here.name] = 0
+        for name in folders:
+            if (here / name).is_symlink():
+                raise ValueError(
+                    f"{here / name} is a link to a folder, which is not followed. Use the folder itself."
+                )
+        for name in files:
+            path = here / name
+            if name.startswith(_HIDDEN) or path.suffix.lower() not in Image.EXTENSION:
+                continue
+            if not path.is_file():
+                raise ValueError(f"{path} is not a regular file")
+            if depth != 1:
+                raise ValueError(f"images must lie in {under}/CLASS/, but one is {path}")
+            classes[here.name] += 1
+    if not classes:
+        raise ValueError(f"{under} has no folder for each class: images must lie in {under}/CLASS/")
+    if empty := [name for name, count in classes.items() if not count]:
+        raise ValueError(f"{under / empty[0]} holds no image. Remove the folder.")
+
+
+def _load(builder: str, where: str, **options: Any) -> tuple[Mapping[str, Any], Callable[[], Rows]]:
+    """The features of local files, and their rows as often as wanted.
+
+    Nothing is written, and no server is asked.
+    """
+    datasets = require("datasets", "bench")
+    (split,) = options["data_files"]
+    try:
+        with _quiet(datasets), tempfile.TemporaryDirectory() as cache:
+            rows = datasets.load_dataset(builder, split=split, streaming=True, cache_dir=cache, **options)
+    except Exception as error:  # it raises its own errors, those of Arrow and of the system
+        raise ValueError(f"{where} is not readable: {_reason(error)}") from error
+    return rows.features, lambda: _reading(datasets, rows, where)
+
+
+def _reading(datasets: Any, rows: Any, where: str) -> Iterator[dict[str, Any]]:
+    """The rows with images undecoded; what the reader raises names the split."""
+    iterator = iter(_plain(rows))
+    while True:
+        try:
+            with _quiet(datasets):
+                some = list(islice(iterator, _AT_ONCE))
+        except Exception as error:
+            raise ValueError(f"{where} is not readable: {_reason(error)}") from error
+        if not some:
+            return
+        yield from some
+
+
+def _plain(rows: Any) -> Any:
+    """The rows with images as bytes and path."""
+    import datasets
+
+    for name, feature in rows.features.items():
+        if isinstance(feature, datasets.Image):
+            rows = rows.cast_column(name, datasets.Image(decode=False))
+    return rows
+
+
+@contextmanager
+def _quiet(datasets: Any) -> Iterator[None]:
+    """`datasets` without its log of what it raises, its count of loads at a server, and bars in a file."""
+    level, counts = datasets.logging.get_verbosity(), datasets.config.HF_UPDATE_DOWNLOAD_COUNTS
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    bars = not sys.stderr.isatty() and not datasets.are_progress_bars_disabled()
+    if bars:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(level)
+        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = counts
+        if bars:
+            datasets.enable_progress_bars()
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what was wrong; the library's own error says only that something was."""
+    if type(error).__name__ == "DatasetGenerationError":
+        error = error.__cause__ or error
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _of_split(folder: Path, path: Path, word: str) -> bool:
+    """Whether a file is of the split `word`: by its own name, or by that of a folder above it."""
+    own = any(re.match(rf"{other}([-_.]|$)", path.name) for words in SPLITS.values() for other in words)
+    names = [path.name] if own else path.relative_to(folder).parts[:-1]
+    return any(re.match(rf"{word}([-_.]|$)", name) for name in names)
+
+
+def _seen(path: Path, folder: Path) -> bool:
+    """Whether no name below the folder is hidden, and the path is no folder of files."""
+    return not path.is_dir() and not any(part.startswith(_HIDDEN) for part in path.relative_to(folder).parts)
