@@ -24,6 +24,7 @@ _FEW, _MANY = 2, 4
 """How many samples are collated to see what follows their number. Even, for collates that make pairs."""
 _ROOM = 1 << 16
 _SCALARS = (int, float, complex, str, bytes, np.generic)
+_ARRAYS = (Tensor, np.ndarray)
 
 
 class Rows(list[Any]):
@@ -36,6 +37,11 @@ class Shared(NamedTuple):
     value: Any
 
 
+_LISTS = (list, tuple)
+_WHOLE = (Rows, Shared, PackedSequence)
+"""What is never walked."""
+
+
 def rows(items: Iterable[Any]) -> Rows:
     """Declare that a list in a batch holds one item a row, where a batch could also be read otherwise.
 
@@ -44,7 +50,7 @@ def rows(items: Iterable[Any]) -> Rows:
     >>> rows(["a cat", "a dog"])
     ['a cat', 'a dog']
     """
-    if isinstance(items, str | bytes | Mapping | Tensor | np.ndarray):
+    if isinstance(items, (str, bytes, Mapping, *_ARRAYS)):
         raise TypeError(
             f"rows takes a list or tuple with one item a row, got {type(items).__name__}. A tensor whose "
             "first axis is the batch's needs no declaration."
@@ -145,16 +151,14 @@ class Layout:
         kept: list[int] = []
 
         def is_part(value: Any, path: str) -> bool:
-            if isinstance(value, Shared | Rows | PackedSequence):
-                return True
-            return (
-                isinstance(value, list | tuple)
-                and not hasattr(value, "_fields")
-                and self._items(value, path, b)
+            if not isinstance(value, _LISTS):
+                return False
+            return isinstance(value, _WHOLE) or (
+                not hasattr(value, "_fields") and self._items(value, path, b)
             )
 
         def pick(leaf: Any, path: str) -> Any:
-            if isinstance(leaf, Tensor | np.ndarray):
+            if isinstance(leaf, _ARRAYS):
                 axis = self._axis(leaf, path, b)
                 if axis is None:
                     return leaf
@@ -163,7 +167,7 @@ class Layout:
                 return np.take(leaf, rows.cpu().numpy(), axis)
             if leaf is None or isinstance(leaf, (*_SCALARS, Shared)):
                 return leaf
-            if isinstance(leaf, list | tuple) and not isinstance(leaf, PackedSequence):
+            if isinstance(leaf, _LISTS) and not isinstance(leaf, PackedSequence):
                 if len(leaf) != b:
                     raise ValueError(
                         f"{path} must hold one item for each of the batch's {b} samples, got {len(leaf)}."
@@ -235,13 +239,13 @@ _LISTED = (
 
 def _may_be_field(item: Any, b: int) -> bool:
     """Whether rows could be picked inside `item`, or it belongs to the whole batch."""
-    if isinstance(item, Tensor | np.ndarray):
+    if isinstance(item, _ARRAYS):
         return not item.ndim or item.shape[0] == b
     if item is None or isinstance(item, (*_SCALARS, Shared)):
         return True
     if isinstance(item, Mapping):
         return all(_may_be_field(value, b) for value in item.values())
-    if isinstance(item, list | tuple):
+    if isinstance(item, _LISTS):
         named = hasattr(item, "_fields")
         return (len(item) == b and not named) or all(_may_be_field(value, b) for value in item)
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
@@ -252,27 +256,27 @@ def _may_be_field(item: Any, b: int) -> bool:
 def _alike(items: list[Any] | tuple[Any, ...]) -> bool:
     """Whether these could be samples of one kind."""
     kinds = {_kind(item) for item in items}
-    columns = any(isinstance(item, Tensor | np.ndarray) for item in items)
+    columns = any(isinstance(item, _ARRAYS) for item in items)
     return len(kinds if columns else kinds - {_kind(None)}) <= 1
 
 
 def _kind(item: Any) -> Any:
-    if isinstance(item, Tensor | np.ndarray):
+    if isinstance(item, _ARRAYS):
         return type(item), item.dtype, item.ndim
     return (type(item), *map(repr, item)) if isinstance(item, Mapping) else (type(item),)
 
 
 def _compare(few: Any, many: Any, path: str, kinds: dict[str, int | str]) -> None:
     """Note what follows the number of samples from `few` to `many`, and what stays."""
-    if type(few) is not type(many) or isinstance(few, Rows | Shared | PackedSequence):
+    if type(few) is not type(many) or isinstance(few, _WHOLE):
         return
-    if isinstance(few, Tensor | np.ndarray):
+    if isinstance(few, _ARRAYS):
         if few.ndim or many.ndim:
             kinds[path] = _axis_between(tuple(few.shape), tuple(many.shape))
     elif isinstance(few, Mapping):
         for key in few.keys() & many.keys():
             _compare(few[key], many[key], f"{path}[{key!r}]", kinds)
-    elif isinstance(few, list | tuple):
+    elif isinstance(few, _LISTS):
         n, m = len(few), len(many)
         if not hasattr(few, "_fields"):
             kinds[path] = "items" if (n, m) == (_FEW, _MANY) else f"fields {n}" if n == m else "mixed"

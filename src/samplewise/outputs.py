@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -43,11 +43,20 @@ class Batch(NamedTuple):
     """A batch and the positions of its samples in the full data set.
 
     `data` is exactly what the user's collate returned. A NamedTuple, so that pinning and the
-    transfers of frameworks work on it as on any tuple.
+    transfers of frameworks work on it as on any tuple, and `ids, data = batch` unpacks it; but its length
+    is the number of samples.
+
+    >>> batch = Batch(torch.arange(5), "five samples")
+    >>> ids, data = batch
+    >>> len(batch), data
+    (5, 'five samples')
     """
 
     ids: Int[Tensor, " b"]
     data: Any
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
     def to(self, device: torch.device | str | int, non_blocking: bool = False) -> "Batch":
         """The same batch with every tensor in it on `device`."""
@@ -59,6 +68,13 @@ class Batch(NamedTuple):
 
         return Batch(self.ids.to(device, non_blocking=non_blocking), walk(self.data, move))
 
+
+def _made(cls: type[Batch], parts: Iterable[Any]) -> Batch:
+    """As a named tuple's own `_make`, which `_replace` calls, but that checks the length of the tuple."""
+    return cls(*parts)
+
+
+Batch._make = classmethod(_made)  # type: ignore[method-assign,assignment]  # no class body may set it
 
 Leaf = Callable[[Any, str], Any]
 Stop = Callable[[Any, str], bool]

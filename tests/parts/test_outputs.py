@@ -1,5 +1,7 @@
 """Picking rows out of any batch, moving it, and what a forward may return."""
 
+import copy
+import pickle
 from collections import OrderedDict, UserDict, defaultdict, namedtuple
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -8,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils import _pytree as pytree
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from samplewise import Batch, Outputs
 from samplewise.layout import Layout, rows
@@ -166,6 +170,22 @@ def test_a_batch_moves_every_tensor_in_it():
     assert batch.data["x"].device.type == "cpu"
     assert isinstance(moved, Batch)
     assert isinstance(batch.to("cpu", non_blocking=True).data, dict)
+
+
+def test_the_length_of_a_batch_is_its_samples_and_it_is_a_pair_all_the_same():
+    batch = Batch(y, {"x": x})
+    assert len(batch) == B
+    copies = [copy.copy(batch), copy.deepcopy(batch), pickle.loads(pickle.dumps(batch)), batch._replace()]
+    copies += [pytree.tree_map(lambda leaf: leaf, batch), Batch(*batch)]
+    for same in copies:
+        assert type(same) is Batch
+        ids, data = same
+        assert torch.equal(ids, y)
+        assert torch.equal(data["x"], x)
+        assert len(same) == B
+    assert batch._replace(data=None).data is None
+    assert type(pin_memory(Batch("ids", ["data"]))) is Batch  # no tensors, which want an accelerator
+    assert (len(tuple(batch)), len([*batch]), batch[-1], batch[:1]) == (2, 2, batch.data, (y,))
 
 
 def test_what_a_forward_may_return():
