@@ -40,6 +40,7 @@ CORE = [
     "engine",
     "method",
     "scoring",
+    "layout",
     "step",
     "state",
     "passes",

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from samplewise.layout import Shared
 from samplewise.outputs import walk
 
 __all__ = ["Assistant", "first_tensor"]
@@ -84,7 +85,7 @@ class Assistant:
 
 
 def first_tensor(data: Any) -> Tensor | None:
-    """The first tensor or array of a batch, in the order of its containers; None if it has none."""
+    """The first tensor or array of a batch that is not shared by its rows, in order; None if it has none."""
     found: list[Tensor] = []
 
     def keep(leaf: Any, path: str) -> Any:
@@ -92,5 +93,5 @@ def first_tensor(data: Any) -> Tensor | None:
             found.append(torch.as_tensor(leaf))
         return leaf
 
-    walk(data, keep)
+    walk(data, keep, stop=lambda value, path: isinstance(value, Shared))
     return found[0] if found else None

@@ -201,8 +201,8 @@ class Engine(Memory):
         """Whether batches of the open epoch are narrowed; False in annealing and where keep is 1."""
         return self._batch is not None and not self._batch.everything
 
-    def will_narrow(self) -> bool:
-        """Whether batches of the open epoch or of a later one are narrowed."""
+    def picks_rows(self) -> bool:
+        """Whether rows are picked out of batches, in the open epoch or in a later one."""
         if self.policy.batch_picker is None:
             return False
         pickers = (self.now(epoch).batch_picker for epoch in range(self.epoch, self.epochs))

@@ -221,8 +221,8 @@ class Layout:
         if fields and items and b > 1:
             tried = f" The collate could not be tried on two samples: {self.failed}." if self.failed else ""
             raise ValueError(
-                f"{path} must say whether it holds one item a sample: it is a {type(value).__name__} "
-                f"{type(value[0]).__name__} in a batch of {b} samples, so these could be {n} samples or {n} "
+                f"{path} must say whether it holds one item a sample: it is a {type(value).__name__} of {n} "
+                f"{type(value[0]).__name__}s in a batch of {b} samples, so these could be {n} samples or {n} "
                 f"fields.{tried} Put sw.rows(...) around one item a sample and sw.shared(...) around what "
                 "belongs to the whole batch; make fields a dict or a named tuple."
             )

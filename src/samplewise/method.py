@@ -91,7 +91,7 @@ class Adopted(Engine):
     def narrows(self) -> bool:
         return "batch" in self.method.level and bool(getattr(self.method, "narrows", True))
 
-    def will_narrow(self) -> bool:
+    def picks_rows(self) -> bool:
         return self.chooses_in_batches
 
     @property

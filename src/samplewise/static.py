@@ -222,6 +222,9 @@ class Static(Engine):
             for field in record.policy.reads
         }
 
+    def picks_rows(self) -> bool:
+        return any("gradient_norm" in self.pass_reads(epoch) for epoch in range(self.epoch, self.epochs + 1))
+
     def covers(self, epoch: int) -> bool:
         return any(r.policy.source == "training" and epoch < r.final for r in self.records.values())
 

@@ -122,15 +122,16 @@ class StepCalls(EngineCalls):
 
     def lay_out(self, collate: Callable[[list[Any]], Any] | None) -> Layout | None:
         """Begin with the batches of this collate; returns what a loader must show samples, if anything."""
-        if not (self.waiting is None and self._engine.will_narrow()):
+        if not (self.waiting is None and self._engine.picks_rows()):
             return None
         self.layout = Layout.of(collate)
         return self.layout if self.layout.learns else None
 
     def _check_layout(self, batch: Batch) -> None:
-        """At the first batch: raise if a later one could not be narrowed."""
+        """At the first batch: raise if rows could not be picked out of a later one."""
         self._unchecked = False
-        if self.waiting is None and self._engine.will_narrow():
+        passes = self.policy.level == "static"  # which are made here only of a data set
+        if self.waiting is None and (self.dataset is not None or not passes) and self._engine.picks_rows():
             self.layout.check(batch.data, len(batch.ids))
 
     def assembles(self, epoch: int) -> bool:

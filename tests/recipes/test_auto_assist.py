@@ -9,7 +9,7 @@ from sklearn.linear_model import SGDClassifier
 from torch.nn import functional as F
 
 import samplewise as sw
-from samplewise.assistant import Assistant
+from samplewise.assistant import Assistant, first_tensor
 from samplewise.rng import generator, seed_of
 from tests.seams.toys import CLASSES, Dicts, N, Net, OnlyX, Tensors, make, step
 
@@ -215,6 +215,11 @@ def test_the_input_is_the_first_tensor_or_what_is_given(kind):
     state = selector.state_dict()["engine"]["method"]["assistant"]
     assert len(state["mean"]) == width
     assert len(state["weight"]) == width + CLASSES
+
+
+def test_what_is_shared_by_the_batch_is_no_input():
+    x = torch.rand(8, 2)
+    assert first_tensor({"mask": sw.shared(torch.ones(8, 8)), "x": x}) is x
 
 
 def narrowed(inputs="batch", collate=None, batches=1):

@@ -212,6 +212,30 @@ def test_what_cannot_be_narrowed_is_refused_at_the_first_batch(collate, said, po
         selector.loss(batch)
 
 
+def test_so_is_what_a_later_pass_could_not_take_one_by_one():
+    model = torch.nn.Linear(4, 3)
+
+    def forward(data):
+        x, y = data["x"], torch.zeros(len(data["x"]), dtype=torch.int64)
+        return torch.nn.functional.cross_entropy(model(x), y, reduction="none") + 0 * len(data["all"])
+
+    def collate(samples):
+        return {"x": torch.stack(samples), "all": torch.stack([*samples, *samples])}
+
+    def first(policy, collate):
+        selector = sw.Selector(policy, Data(vector), forward, model=model, epochs=10, batch_size=8)
+        selector.loss(next(iter(selector.loader(collate_fn=collate))))
+
+    grand = sw.recipes.grand(layer="full", at=5)
+    with pytest.raises(ValueError, match=r"batch\['all'\] has shape \(16, 4\): one axis"):
+        first(grand, collate)
+    with pytest.raises(ValueError, match=r"batch\['all'\] has shape \(16, 4\): one axis"):
+        first(sw.Recorder([grand, sw.recipes.forgetting()]), collate)
+    first(grand, lambda samples: {"x": torch.stack(samples), "all": samples})
+    first(sw.recipes.grand(layer="full", at=5, keep=1.0), collate)
+    first("full", collate)
+
+
 def test_lists_of_graphs_are_put_together_after_they_were_chosen():
     model = torch.nn.Linear(4, 1)
 
