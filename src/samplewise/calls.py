@@ -2,6 +2,7 @@
 
 import inspect
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal
@@ -11,9 +12,12 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from samplewise import dist, passes
+from samplewise.again import Steps
 from samplewise.agreement import agree, digest
+from samplewise.arrivals import Arrivals
 from samplewise.assembling import Waiting, refuse_assembled
 from samplewise.dataset import fingerprint
+from samplewise.dealing import rows_of
 from samplewise.engine import Engine
 from samplewise.ledger import Ledger
 from samplewise.outputs import Outputs, as_outputs
@@ -46,6 +50,9 @@ class EngineCalls(ABC):
     _engine: Engine
     _ledger: Ledger
     _heard: bool
+    """Whether the loop ever called what acts on a batch: loss, narrow, observe or choose."""
+    _told: bool
+    """Whether it was told that it never did."""
     _agreed: bool
     _drop_last: bool
     _sharded: bool
@@ -53,7 +60,8 @@ class EngineCalls(ABC):
     _resumed: bool
     _batches: int
     _samples: int
-    _counted: int
+    _arrivals: Arrivals
+    _steps: Steps
     _done: int
     _timed: tuple[float, float, float, int, bool] | None
     _skip: int
@@ -104,6 +112,7 @@ class EngineCalls(ABC):
         refuse_assembled(self.policy, "selector.choose")
         rows, weights = self._engine.choose(ids)
         self._heard = True
+        self._samples += len(ids)
         if self._engine.narrows:
             self._ledger.trained(len(rows))
         return rows, weights
@@ -116,8 +125,10 @@ class EngineCalls(ABC):
             if engine.opened and epoch > engine.epoch:
                 self._close()
             engine.plan(epoch)
-            self._batches = self._samples = self._counted = self._done = self._skip = 0
+            self._batches = self._samples = self._done = self._skip = 0
             self._started = self._resumed = False
+            self._arrivals.open()
+            self._steps.forget()
             self._timed = None
             if self.waiting is not None:
                 self.waiting.open()
@@ -179,6 +190,7 @@ class EngineCalls(ABC):
     def _close(self) -> None:
         """Close the open epoch; after the last one the pass that is still due follows."""
         self.refuse_unweighed()
+        self._warn_unheard()
         self._settle(closing=True)
         begun = time.perf_counter()
         self._engine.close()
@@ -223,9 +235,58 @@ class EngineCalls(ABC):
     def _show_plan(self) -> None:
         """Let workers see the plan that was just made."""
 
-    @abstractmethod
+    @property
+    def _came(self) -> int:
+        """Rows of the open epoch that came to this process: to its steps, or to a loop that makes none."""
+        return self._samples or self._arrivals.gone
+
+    def _warn_unheard(self) -> None:
+        """Say once that the loop never called what the method acts through, if it has ended an epoch."""
+        engine, said = self._engine, "saw nothing, so it selects nothing"
+        if self._heard or self._told or not (self._started or self._arrivals.drawn):
+            return
+        if not engine.uses("training"):
+            if engine.narrows:
+                said = "narrowed no batch, so it selects nothing"
+            elif engine.last_plan.weights is not None:
+                said = "chose samples, but they were trained on without their weights"
+            elif self.policy.proxy:
+                said = "did not train its proxy"
+            else:
+                return
+        self._told = True
+        warnings.warn(
+            f"epoch {self.epoch} ended without selector.loss(batch), observe or choose: {self.policy.name} "
+            f"{said}.",
+            stacklevel=4,
+        )
+
+    def _rows_of(self, size: int) -> int:
+        """Rows that this process trains on, of an epoch of so many samples dealt as the open one."""
+        world, how = dist.world(), (self._sharded, self._engine.covers(self.epoch), self._drop_last)
+        return rows_of(size, self.batch_size or max(1, size // world), dist.rank(), world, *how)
+
+    def _ordinary(self, rows: int) -> float:
+        """The rows of ordinary training's epoch for so many of the open epoch's; all of them for all."""
+        if not self.n:
+            return rows
+        planned = self._rows_of(len(self._engine.last_plan))
+        return self._rows_of(self.n) * (rows / planned) if planned else 0.0
+
     def _settle(self, closing: bool = False) -> None:
-        """Enter the open epoch's samples into the ledger."""
+        """Enter the open epoch's samples into the ledger: from the plan or what came, never step by step."""
+        ledger, engine, arrivals = self._ledger, self._engine, self._arrivals
+        ledger.assistant_flops += engine.spent()
+        if not engine.opened:
+            return
+        rows = came = self._came
+        if closing and not came and (self.dataset is None or arrivals.drawn) and not engine.narrows:
+            rows = came = self._rows_of(len(engine.last_plan))  # the loop is somebody else's
+        if self.waiting is not None and engine.narrows:
+            came = self._done
+        # A batch that is narrowed is entered by its step; a loop without steps trains on all of it.
+        arrivals.enter_trained(ledger, 0 if engine.narrows and self._samples else rows)
+        arrivals.enter_ordinary(ledger, self._ordinary(came), closing)
 
     def table(self) -> ScoreTable:
         """One row a sample: every score, how often it was selected, its label, and where they come from."""

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-__all__ = ["Share", "deal", "share_of"]
+__all__ = ["Share", "deal", "rows_of", "share_of"]
 
 
 def deal(order: Int[Tensor, " k"], done: int, rank: int, world: int, covers: bool) -> Int[Tensor, " m"]:
@@ -64,3 +64,27 @@ def share_of(left: int, b: int, rank: int, world: int, sharded: bool) -> Share |
         return None
     mine = -(-(left - rank) // world) if sharded else left - rank * b
     return Share(min(b, max(0, mine)), max(0, left))
+
+
+def rows_of(size: int, b: int, rank: int, world: int, sharded: bool, covers: bool, drop_last: bool) -> int:
+    """How many samples of an epoch one process trains on, padding left out.
+
+    Args:
+        size: samples of the epoch.
+        b: the batch size of one process.
+        rank: of this process.
+        world: the number of processes.
+        sharded: whether the processes take turns id by id, as `deal` does, or batch by batch.
+        covers: as in `deal`.
+        drop_last: whether a batch that is not full is left out.
+
+    >>> [rows_of(10, 4, r, 2, False, False, False) for r in range(2)]
+    [6, 4]
+    """
+    if not sharded:
+        full, left = divmod(size, b * world)
+        return full * b + (0 if drop_last else min(b, max(0, left - rank * b)))
+    share = -(-size // world) if covers else size // world
+    if drop_last:
+        share -= share % b
+    return min(share, -(-(size - rank) // world)) if covers else share

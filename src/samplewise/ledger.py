@@ -13,7 +13,8 @@ class Ledger:
     """The account of one run on one rank.
 
     Counts are samples, not batches. `ordinary_samples` is what training on everything would have
-    back-propagated up to the same point. With a `proxy`, a narrow view of the model that trains along and
+    back-propagated up to the same point, `ordinary_again` the forward units of its further evaluations of the
+    same batches, as SAM and LBFGS make them. With a `proxy`, a narrow view of the model that trains along and
     scores, `proxy_share` is its forward in shares of the model's, by FLOPs. Seconds are this process's
     clock; on an accelerator a stage that only queues work is cheap and the time shows where the queue is
     waited for.
@@ -25,7 +26,7 @@ class Ledger:
         self.scoring_forwards = 0
         self.scoring_backwards = 0
         self.ignored_observations = 0
-        self.ordinary_samples = 0.0
+        self.ordinary_samples, self.ordinary_again = 0.0, 0.0
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self.plain_seconds, self.plain_samples = 0.0, 0
         self.baseline_seconds: float | None = None
@@ -41,6 +42,12 @@ class Ledger:
         self.training_forwards += samples
         self.samples_backpropagated += samples
 
+    def again(self, samples: int, ordinary: float, backward: bool) -> None:
+        """Count another evaluation of a step's loss, which ordinary training makes too, of its samples."""
+        self.training_forwards += samples
+        self.samples_backpropagated += samples * backward
+        self.ordinary_again += (FORWARD + BACKWARD * backward) * ordinary
+
     def scored(self, cost: float, seconds: float) -> None:
         """Charge what choosing the coreset cost in a training before this one."""
         self.prior_cost += cost
@@ -52,6 +59,8 @@ class Ledger:
         for name in (*counts, "ignored_observations", "proxy_scoring_forwards"):
             setattr(self, name, round(getattr(self, name) * factor))
         self.prior_cost *= factor
+        self.ordinary_samples *= factor
+        self.ordinary_again *= factor
         self.assistant_flops = round(self.assistant_flops * factor)
 
     @property
@@ -90,7 +99,8 @@ class Ledger:
 
         `stretch` is how many epochs this run has for one of ordinary training (Strategy P: 1 / keep).
         """
-        return (FORWARD + BACKWARD) * self.ordinary_samples / self.stretch
+        steps = (FORWARD + BACKWARD) * self.ordinary_samples
+        return (steps + self.ordinary_again) / self.stretch
 
     @property
     def cost_share(self) -> float:

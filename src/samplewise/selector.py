@@ -10,7 +10,9 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from samplewise import dist, passes, recipes
+from samplewise.again import Steps
 from samplewise.arguments import check_forward, check_policy, check_types
+from samplewise.arrivals import Arrivals
 from samplewise.assembling import AssemblingLoader, Waiting, refuse_assembled, refuse_several
 from samplewise.checks import Range, check_arguments
 from samplewise.dataset import labels_of, length_of
@@ -102,8 +104,9 @@ class Selector(StepCalls):
         if self.dataset is None:
             refuse_assembled(self.policy, "the engine alone, Selector(policy, n)")
         self.collate: Callable[[list[Any]], Any] | None = None
-        self._batches = self._samples = self._counted = self._done = self._skip = 0
-        self._started = self._resumed = self._warned = self._heard = self._agreed = False
+        self._batches = self._samples = self._done = self._skip = 0
+        self._started = self._resumed = self._warned = self._heard = self._told = self._agreed = False
+        self._arrivals, self._steps = Arrivals(), Steps()
         self._first_narrowed: int | None = None
         self._chosen: Chosen | None = None
         self._timed: tuple[float, float, float, int, bool] | None = None
@@ -216,8 +219,10 @@ class Selector(StepCalls):
                 )
                 self._warned = True
             self._settle()
-            self._batches = self._samples = self._counted = self._done = self._skip = 0
+            self._batches = self._samples = self._done = self._skip = 0
             self._chosen = None
+            self._arrivals.open()
+            self._steps.forget()
             self._engine.restart()
             if self.waiting is not None:
                 self.waiting.restart()
@@ -232,9 +237,11 @@ class Selector(StepCalls):
         epoch, asked, aside = self.epoch, time.perf_counter(), self._aside()
         for batch in batches:
             self._started, self._sharded = True, sharded
+            self._steps.came()
             # A loader that scores enters that time itself.
             self._begin_step(asked + self._aside() - aside)
             yield batch
+            self._arrivals.gone += len(batch.ids)
             self.end_step()
             asked, aside = time.perf_counter(), self._aside()
         if self.epoch == epoch:
@@ -244,7 +251,7 @@ class Selector(StepCalls):
         """A batch that was asked for at a time has come."""
         got, seconds = time.perf_counter(), self._ledger.seconds
         seconds["data"] += got - asked
-        self._timed = got, got - asked, self._aside(), self._samples, self._engine.narrows
+        self._timed = got, got - asked, self._aside(), self._came, self._engine.narrows
 
     def _aside(self) -> float:
         """Seconds of scoring and selecting so far."""
@@ -263,24 +270,18 @@ class Selector(StepCalls):
         seconds["training"] += work
         if not narrowed and not ledger.proxy:  # ordinary training has no proxy
             ledger.plain_seconds += waited + work
-            ledger.plain_samples += self._samples - samples
+            ledger.plain_samples += self._came - samples
 
     def end_epoch(self) -> None:
         """Close the open epoch, as the loader does after its last batch; no other is opened."""
         if not self._engine.opened:
             return
-        if not self._heard and self._started and "training" in self.policy.source:
-            warnings.warn(
-                f"epoch {self.epoch} ended without selector.loss(batch), observe or choose: "
-                f"{self.policy.name} saw nothing, so it selects nothing.",
-                stacklevel=3,
-            )
         self._close()
 
     def draw(self, sharded: bool, resumes: bool = False) -> Int[Tensor, " k"]:
         """The open epoch's ids in training order: all of them, or this rank's equal share."""
         self._open(self.open_or_next)
-        self._sharded = sharded
+        self._sharded, self._arrivals.drawn = sharded, True
         rank, world = (dist.rank(), dist.world()) if sharded else (0, 1)
         done = self._skip if resumes else 0
         return deal(self._engine.order(), done, rank, world, self._engine.covers(self.epoch))
@@ -328,22 +329,6 @@ class Selector(StepCalls):
         self._settle()
         return self._ledger
 
-    def _settle(self, closing: bool = False) -> None:
-        """Enter the open epoch's samples: from the plan, never step by step."""
-        ledger, engine = self._ledger, self._engine
-        ledger.assistant_flops += engine.spent()
-        whole = self.n // dist.world()
-        ledger.ordinary_samples = float(whole * min(self.epoch + closing, self.epochs))
-        if not engine.opened:
-            return
-        if not closing:
-            ledger.ordinary_samples = whole * self.progress * self.epochs
-        if not engine.narrows:
-            by_engine_alone = closing and self.dataset is None and not self._samples
-            rows = len(engine.last_plan) if by_engine_alone else self._samples
-            ledger.trained(rows - self._counted)
-            self._counted = rows
-
     def state_dict(self) -> dict[str, Any]:
         """Memory, plan and position at any step, as `torch.load(weights_only=True)` reads it.
 
@@ -369,7 +354,7 @@ class Selector(StepCalls):
             "drop_last": self._drop_last,
             "batches": self._batches,
             "samples": self._samples,
-            "counted": self._counted,
+            "arrivals": self._arrivals.state_dict(),
             "first_narrowed": self._first_narrowed,
             "scored": {name: dict(spent) for name, spent in self._scored.items()},
             "engine": self._engine.state_dict(),
@@ -382,11 +367,12 @@ class Selector(StepCalls):
         self._engine.load_state_dict(state["engine"])
         self._ledger.load_state_dict(state["ledger"])
         self._batches, self._samples, self._done = state["batches"], state["samples"], state["done"]
-        self._counted, self._first_narrowed = state["counted"], state["first_narrowed"]
+        self._first_narrowed = state["first_narrowed"]
+        self._arrivals.load_state_dict(state["arrivals"])
         if (world := dist.world()) != state["world"]:
             self._ledger.rescale(state["world"] / world)
+            self._arrivals.rescale(state["world"] / world)
             self._samples = self._done // world
-            self._counted = round(self._counted * state["world"] / world)
         self._drop_last = state["drop_last"]
         if self.batch_size is not None:  # which may be another one than before
             self._batches = -(-self._samples // self.batch_size)
@@ -395,4 +381,5 @@ class Selector(StepCalls):
             self.waiting.load_state_dict(state["waiting"])
         self._started, self._resumed, self._skip = False, self._engine.opened, 0
         self._chosen, self._heard, self._agreed = None, True, False
+        self._steps.forget()
         self._show_plan()

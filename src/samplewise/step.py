@@ -39,6 +39,10 @@ class Chosen:
     """Where processes train on different numbers of rows: how many here, from the front, are no padding."""
     total: int = 0
     """Then also: how many such rows all processes have."""
+    rows: Int[Tensor, " k"] | None = None
+    """Where in their batch they are; None: all of it."""
+    evaluated: bool = False
+    """Whether their losses came, at least once."""
 
 
 class Step:
@@ -117,7 +121,8 @@ class Step:
                 data, ids = self.layout.take(data, first, len(ids)), ids[first]
                 ledger.trained(share.mine)
                 total = dist.total(share.mine)
-                return Batch(ids, data), Chosen(ids, engine.weights(ids), False, True, share.mine, total)
+                weights = engine.weights(ids)
+                return Batch(ids, data), Chosen(ids, weights, False, True, share.mine, total, first)
             data, ids = self.layout.take(data, torch.arange(share.mine), len(ids)), ids[: share.mine]
         b = len(ids)
         rows, weights = self.choose(engine, ledger, Batch(ids, data), scored)
@@ -125,7 +130,8 @@ class Step:
         if k < b:
             data, ids = self.layout.take(data, rows, b), ids[rows]
         ledger.trained(k)
-        chosen = Chosen(ids, weights, whole=False, unseen=not scored and engine.observes_chosen)
+        unseen = not scored and engine.observes_chosen
+        chosen = Chosen(ids, weights, whole=False, unseen=unseen, rows=rows if k < len(batch.ids) else None)
         if share is not None or (engine.together and engine.uneven):
             over = engine.mean_over(b, k)
             chosen.real, chosen.total = k, dist.total(over)
@@ -162,6 +168,7 @@ class Step:
             seen, of = (ids, outputs) if real is None else (ids[:real], _first(outputs, real))
             if not engine.observe(seen, of, "training") and chosen.whole and self.policy.signals:
                 ledger.ignored_observations += len(seen)
+        chosen.unseen, chosen.evaluated = False, True
         weights = chosen.weights
         if real is None:
             shares = engine.weights(ids, over=k) if chosen.whole else None if weights is None else weights / k

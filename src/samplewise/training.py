@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from samplewise import dist
+from samplewise.again import Made
 from samplewise.arguments import refuse_proxy
 from samplewise.assembling import Waiting, refuse_assembled
 from samplewise.calls import EngineCalls
@@ -89,10 +90,13 @@ class StepCalls(EngineCalls):
         if not engine.opened:
             raise ValueError("no epoch is open: take batches from selector.loader(), or call plan(epoch).")
         batch: Batch = given if type(given) is Batch else as_batch(given)
+        by_ids = self.n > 0 or self._started
+        if (made := self._steps.find(batch.ids, batch.data, by_ids, self._started)) is not None:
+            return self._narrowed_again(made, batch)
         self.refuse_unweighed()
         if engine.together and self._batches:
             self._tell()
-        b = len(batch.ids)
+        (ids, data), b = batch, len(batch.ids)
         if self._unchecked:
             self._check_layout(batch)
         if self.waiting is not None and engine.narrows:
@@ -106,8 +110,10 @@ class StepCalls(EngineCalls):
         else:
             self._chosen = Chosen(batch.ids, real=share.mine, total=share.total)
         self._heard = True
+        rows = b if share is None else share.mine
+        self._steps.add(Made.of(ids, None if by_ids else data, self._chosen, rows))
         self._batches += 1
-        self._samples += b if share is None else share.mine
+        self._samples += rows
         self._done += b * dist.world() if engine.together else b
         return batch
 
@@ -134,6 +140,25 @@ class StepCalls(EngineCalls):
         if self.waiting is None and (self.dataset is not None or not passes) and self._engine.picks_rows():
             self.layout.check(batch.data, len(batch.ids))
 
+    def _narrowed_again(self, made: Made, batch: Batch) -> Batch:
+        """The rows that were chosen of a batch before, for another evaluation of its loss."""
+        if made.chosen.evaluated:
+            self._charge_again(made)
+        self._chosen, rows = made.chosen, made.chosen.rows
+        if rows is None:
+            return batch
+        return Batch(batch.ids[rows], self.layout.take(batch.data, rows, len(batch.ids)))
+
+    def _charge_again(self, made: Made) -> None:
+        """Another forward of a step's rows, which ordinary training would make too."""
+        chosen, backward = made.chosen, torch.is_grad_enabled()
+        came = made.rows
+        if self.waiting is not None and self._engine.narrows:
+            came = round(came * self._done / max(1, self._samples))
+        trained = len(chosen.ids) if chosen.real is None else min(chosen.real, len(chosen.ids))
+        self._ledger.again(trained, self._ordinary(came), backward)
+        chosen.evaluated = False
+
     def assembles(self, epoch: int) -> bool:
         """Whether the loader fills the batches of `epoch` with accepted samples."""
         picker = self.policy.at(min(epoch, self.epochs - 1), self.epochs).batch_picker
@@ -153,6 +178,8 @@ class StepCalls(EngineCalls):
         waiting.trained(batch.ids.tolist())
         self._ledger.trained(len(batch.ids))
         self._chosen = Chosen(batch.ids, whole=False, unseen=False)
+        self._heard = True
+        self._steps.add(Made.of(batch.ids, None, self._chosen, len(batch.ids)))
         self._batches += 1
         self._samples += len(batch.ids)
         return batch
@@ -184,6 +211,9 @@ class StepCalls(EngineCalls):
         return torch.ones(k, device=outputs.loss.device) if shares is None else shares * k
 
     def _narrowed(self) -> Chosen:
+        if self._chosen is None and (made := self._steps.last) is not None and made.chosen.evaluated:
+            self._charge_again(made)
+            self._chosen = made.chosen
         if self._chosen is None:
             raise ValueError(
                 "no batch waits for its losses: call selector.narrow(batch) first, once a batch."

@@ -102,11 +102,12 @@ def test_losses_without_a_batch_are_refused():
     selector, _ = make("full")
     with pytest.raises(ValueError, match=r"call selector\.narrow\(batch\) first"):
         selector.reduce(torch.ones(3))
-    batch = next(iter(selector.loader()))
-    selector.narrow(batch)
+    batches = iter(selector.loader())
+    selector.narrow(next(batches))
     with pytest.raises(ValueError, match=re.escape("losses of shape (8,), got (3,)")):
         selector.reduce(torch.ones(3))
     selector.reduce(torch.ones(8))
+    next(batches)
     with pytest.raises(ValueError, match=r"call selector\.narrow\(batch\) first, once a batch"):
         selector.weigh(torch.ones(8))
 
