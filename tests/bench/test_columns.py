@@ -40,7 +40,7 @@ def test_columns_are_found_by_type_and_then_by_name(features, chosen):
     [
         ({"image": IMAGE, "id": INT}, r"no label column.*--label-column.*integers or strings: id"),
         ({"image": IMAGE, "id": INT, "species": TEXT}, r"integers or strings: id, species"),
-        ({"image": IMAGE, "label": FLOAT}, r"integers or strings: none"),
+        ({"image": IMAGE, "label": FLOAT}, r"integers or strings: none\. label holds float32"),
         ({"image": IMAGE, "label": datasets.Sequence(INT)}, r"integers or strings: none"),
         (
             {"image": IMAGE, "label": INT, "target": INT},

@@ -190,6 +190,13 @@ def test_rectangles_in_arrays_take_a_size_in_both_layouts():
     assert torch.equal(last[299], torch.from_numpy(x[0, :, 2:10].copy()).permute(2, 0, 1))
 
 
+def test_channels_that_could_be_first_or_last_are_not_guessed():
+    with pytest.raises(ValueError, match=r"\(2, 3, 3, 3\) could have their channels first or last"):
+        pixels.of_array(np.zeros((2, 3, 3, 3), np.uint8), "x", None)
+    assert pixels.of_array(np.zeros((2, 1, 1, 3), np.uint8), "x", None).values.shape == (2, 3, 1, 1)
+    assert pixels.of_array(np.zeros((2, 3, 1, 1), np.uint8), "x", None).values.shape == (2, 3, 1, 1)
+
+
 def test_the_camera_s_orientation_is_followed():
     from PIL import ExifTags
 

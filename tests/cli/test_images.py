@@ -58,6 +58,16 @@ def test_columns_and_size_are_stored_and_hold_on_resume(tmp_path, capsys):
     assert "label_column is 'grade' there and 'label' here" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("size", ["0", "-3", "1000000"])
+def test_a_size_out_of_range_is_refused(tmp_path, capsys, size):
+    refused(
+        train("digits", tmp_path / "out", "--size", size),
+        tmp_path / "out",
+        capsys,
+        "--size must be in [1, 4096]",
+    )
+
+
 def test_scores_take_the_same_options(tmp_path):
     data = both(tmp_path / "set", images=[grey(8, 9) for _ in range(12)], a=[i % 2 for i in range(12)])
     options = "--label-column a --size 4 --model mlp --method el2n --epochs 2 --device cpu --batch-size 8"

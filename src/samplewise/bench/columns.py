@@ -51,9 +51,10 @@ def _label(asked: str | None, features: Mapping[str, Any], where: str) -> str:
     found = [name for name in possible if name in classes or name in usual]
     if not found:
         candidates = ", ".join(possible) or "none"
+        odd = [f" {name} holds {_dtype(features[name])}." for name in _usual(list(features), LABELS)]
         raise ValueError(
             f"{where} has no label column (a ClassLabel, or a column called {', '.join(LABELS[:2])}, ...): "
-            f"name it with --label-column. Columns of integers or strings: {candidates}."
+            f"name it with --label-column. Columns of integers or strings: {candidates}.{''.join(odd)}"
         )
     return _only(found, [name for name in classes if name in usual], "label", where)
 
@@ -85,12 +86,16 @@ def image_kind(feature: Any) -> str:
     held = set(feature) if isinstance(feature, dict) else set()
     if type(feature).__name__ == "Image" or (held and held <= {"bytes", "path"}):
         return "image"
-    dtype = str(getattr(feature, "dtype", ""))
+    dtype = _dtype(feature)
     return "bytes" if "binary" in dtype else "path" if "string" in dtype else ""
 
 
 def _is_label(feature: Any) -> bool:
     """Whether the column holds one integer, string or truth value a row."""
-    dtype = str(getattr(feature, "dtype", ""))
+    dtype = _dtype(feature)
     plain = type(feature).__name__ in ("ClassLabel", "Value")
     return plain and ("int" in dtype or "string" in dtype or dtype == "bool")
+
+
+def _dtype(feature: Any) -> str:
+    return str(getattr(feature, "dtype", type(feature).__name__))

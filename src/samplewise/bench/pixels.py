@@ -254,6 +254,10 @@ def _channels_first(array: np.ndarray, where: str, size: int | None) -> np.ndarr
         both = array.transpose(0, 3, 1, 2), array
         views = [view for view in both if view.shape[1] in (1, 3)]
     square = [view for view in views if view.shape[2] == view.shape[3]]
+    if len(square) == 2 and array.shape[1] > 1:
+        raise ValueError(
+            f"{where} of shape {array.shape} could have their channels first or last. Use a larger side."
+        )
     if square or (views and size is not None):
         return (square or views)[0]
     hint = f" {_HINT}" if views else ""

@@ -24,7 +24,7 @@ class Settings:
     data: str = "digits"
     image_column: str | None = None
     label_column: str | None = None
-    size: Annotated[int | None, Range(1)] = None
+    size: Annotated[int | None, Range(1, 4096)] = None
     model: str = "cnn"
     method: tuple[str, ...] = ("full", "evolved_sampling", "infobatch")
     epochs: Annotated[int, Range(1)] = 30

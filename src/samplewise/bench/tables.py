@@ -25,7 +25,7 @@ from samplewise.checks import require
 Rows = Iterable[dict[str, Any]]
 
 _AT_ONCE = 256
-_HIDDEN = (".", "_")
+_HIDDEN = (".", "__")
 
 
 @dataclass(frozen=True)
@@ -248,9 +248,13 @@ def _reason(error: BaseException) -> str:
 
 def _of_split(folder: Path, path: Path, word: str) -> bool:
     """Whether a file is of the split `word`: by its own name, or by that of a folder above it."""
-    own = any(re.match(rf"{other}([-_.]|$)", path.name) for words in SPLITS.values() for other in words)
+    own = any(_begins(other, path.name) for words in SPLITS.values() for other in words)
     names = [path.name] if own else path.relative_to(folder).parts[:-1]
-    return any(re.match(rf"{word}([-_.]|$)", name) for name in names)
+    return any(_begins(word, name) for name in names)
+
+
+def _begins(word: str, name: str) -> bool:
+    return re.match(rf"{word}([-_.]|$)", name, re.IGNORECASE) is not None
 
 
 def _seen(path: Path, folder: Path) -> bool:
