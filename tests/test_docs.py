@@ -15,7 +15,7 @@ from unittest import mock
 
 import pytest
 
-from samplewise import policy
+from samplewise import recipes
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -54,7 +54,7 @@ def test_the_code_of_the_page_runs(page, tmp_path, monkeypatch):
     # A real module, so that what a page defines can be pickled.
     module = types.ModuleType(f"docs_{page.stem.lower()}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    with mock.patch.dict(policy.REGISTRY):
+    with mock.patch.dict(recipes.REGISTRY):
         for block in blocks(page.read_text()):
             run(block, page, module.__dict__)
 
