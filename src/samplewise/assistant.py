@@ -6,10 +6,17 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from samplewise.checks import Range
+from samplewise.declared import Column, Fields, Number
 from samplewise.layout import Shared
 from samplewise.outputs import walk
 
-__all__ = ["Assistant", "first_tensor"]
+__all__ = ["STATE", "Assistant", "first_tensor"]
+
+_VECTOR = Column((torch.float32,), (None,))
+_ENTRIES = {"mean": _VECTOR, "square": _VECTOR, "weight": _VECTOR, "bias": Column((torch.float32,), ())}
+STATE = Fields({"seen": Number(Range(0), whole=True), **_ENTRIES}, optional=tuple(_ENTRIES))
+"""What `Assistant.state_dict` gives; only `seen` before the first input."""
 
 
 class Assistant:

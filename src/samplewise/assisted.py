@@ -10,13 +10,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from samplewise import dist
-from samplewise.assistant import Assistant, first_tensor
+from samplewise.assistant import STATE, Assistant, first_tensor
+from samplewise.checks import Range
+from samplewise.declared import Column, Fields, Maybe, Number, refuse_misfit
 from samplewise.memory import few
 from samplewise.outputs import Outputs
 from samplewise.pickers.accepting import accepted
 from samplewise.rng import generator
 
 __all__ = ["AutoAssist"]
+
+_STATE = Fields(
+    {
+        "assistant": STATE,
+        "average": Maybe(Column((torch.float32,), ())),
+        "epoch": Number(Range(0), whole=True),
+        "step": Number(Range(0), whole=True),
+    }
+)
 
 _NEWEST = 0.1
 """The weight of a batch's mean loss in the moving average that losses are compared with."""
@@ -163,6 +174,7 @@ class AutoAssist:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
+        refuse_misfit("the state is damaged: auto_assist", state, _STATE)
         self.assistant.load_state_dict(state["assistant"])
         average = state["average"]
         self.average = None if average is None else average.clone()

@@ -134,10 +134,10 @@ class Named(Form):
 
 @dataclass(frozen=True)
 class Fields(Form):
-    """A mapping with a form for each of its names; unless they are `optional` all must be there."""
+    """A mapping with a form for each of its names; all but the `optional` ones must be there."""
 
     forms: Mapping[str, Form]
-    optional: bool = False
+    optional: bool | tuple[str, ...] = False
 
     def misfits(self, value: Any, path: str) -> Iterator[Misfit]:
         if not isinstance(value, Mapping):
@@ -146,7 +146,7 @@ class Fields(Form):
         for name, form in self.forms.items():
             if name in value:
                 yield from form.misfits(value[name], f"{path}[{name!r}]")
-            elif not self.optional:
+            elif self.optional is not True and name not in (self.optional or ()):
                 yield f"{path}[{name!r}]", "be there", "nothing"
 
 
@@ -166,9 +166,6 @@ class Column(Form):
         if not isinstance(value, Tensor):
             yield path, "be a tensor", _shown(value)
             return
-        if value.dtype not in self.kinds:
-            kinds = " or ".join(str(kind).removeprefix("torch.") for kind in self.kinds)
-            yield path, f"hold {kinds}", str(value.dtype).removeprefix("torch.")
         shape = tuple(value.shape)
         if self.shape and shape and self.shape[0] is not None and shape[0] != self.shape[0]:
             yield path, f"have {self.shape[0]} rows", str(shape[0])
@@ -176,6 +173,9 @@ class Column(Form):
             length not in (None, own) for length, own in zip(self.shape, shape, strict=True)
         ):
             yield path, f"have shape {_shape(self.shape)}", _shape(shape)
+        if value.dtype not in self.kinds:
+            kinds = " or ".join(str(kind).removeprefix("torch.") for kind in self.kinds)
+            yield path, f"hold {kinds}", str(value.dtype).removeprefix("torch.")
         if self.low is not None and bool((outside := value < self.low).any()):
             yield path, f"be >= {self.low:g}", f"{value[outside].min().item():g}"
         if self.high is not None and bool((outside := value > self.high).any()):

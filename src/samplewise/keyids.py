@@ -14,8 +14,13 @@ from torch.utils.data import get_worker_info
 
 from samplewise import dist
 from samplewise.checks import Range, check_arguments
+from samplewise.declared import Column, Fields, Is, Number, refuse_misfit
 
 __all__ = ["KeyIds"]
+
+_STATE = Fields(
+    {"n": Number(Range(1), whole=True), "frozen": Is(bool), "digests": Column((torch.int64,), (None,))}
+)
 
 Digests = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int64]
@@ -181,7 +186,8 @@ class KeyIds:
         for name in ("n", "frozen", "digests"):
             if name not in state:
                 raise ValueError(f"this is not a state of KeyIds: it has no {name!r}.")
-        digests = state["digests"]
+        refuse_misfit("the state is damaged: state", state, _STATE)
+        digests = state["digests"].cpu()
         if state["n"] != self.n or len(digests) > self.n:
             raise ValueError(f"the state is of n={state['n']} keys, but this KeyIds has n={self.n}.")
         if len(torch.unique(digests)) < len(digests):

@@ -363,7 +363,7 @@ class Selector(StepCalls):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken; the next iteration yields the remaining batches."""
-        refuse_damaged(state, self._state())
+        refuse_damaged(state, self._state(), self.policy, self.epochs)
         self._engine.load_state_dict(state["engine"])
         self._ledger.load_state_dict(state["ledger"])
         self._batches, self._samples, self._done = state["batches"], state["samples"], state["done"]
