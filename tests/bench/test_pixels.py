@@ -1,6 +1,8 @@
 """Pixels of files and arrays: every format becomes 0 to 255 by its own range, or is refused."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -224,3 +226,48 @@ def test_vectors_have_a_mean_for_each_number():
         pixels.of_array(x + 2**40, "x", None)
     with pytest.raises(ValueError, match="must have one length, got 3 and 2"):
         found.alike(pixels.of_array(x[:, :2], "x", None), "set")
+
+
+def tiff(data, bits, sample_format=1):
+    """A TIFF file of one strip of 2 x 1 grey pixels, as no library here writes it."""
+    tags = {
+        256: 2,
+        257: 1,
+        258: bits,
+        259: 1,
+        262: 1,
+        273: 8 + 2 + 12 * 10 + 4,
+        277: 1,
+        278: 1,
+        279: len(data),
+    }
+    tags[339] = sample_format
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
+
+
+def test_12_bits_are_scaled_by_12_bits():
+    found, _ = pixels.of_file(opened(tiff(bytes([0xFF, 0xF8, 0x00]), 12)))
+    assert found[0].tolist() == pytest.approx([255, 2048 / 4095 * 255], abs=1e-4)
+
+
+def test_16_bits_with_a_sign_are_refused():
+    with pytest.raises(ValueError, match="32 bits or a sign"):
+        pixels.of_file(opened(tiff(struct.pack("<hh", -5, 300), 16, sample_format=2)))
+
+
+def test_16_bit_colour_keeps_its_upper_8_bits():
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    row = b"\0" + struct.pack(">6H", 65535, 32768, 0, 256, 511, 12345)
+    raw = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(row))
+        + chunk(b"IEND", b"")
+    )
+    found, own_unit = pixels.of_file(opened(raw))
+    assert found.tolist() == [[[255, 128, 0], [1, 1, 12345 >> 8]]]
+    assert not own_unit
