@@ -149,6 +149,7 @@ def _image_folder(folder: Path, word: str) -> Table | None:
 
 def _check_folder(under: Path) -> None:
     """Refuse what the reader would leave out without a word, or take for a class."""
+    require("PIL", "bench")
     from PIL import Image
 
     Image.init()
