@@ -27,12 +27,12 @@ class Settings:
     size: Annotated[int | None, Range(1, 4096)] = None
     model: str = "cnn"
     method: tuple[str, ...] = ("full", "evolved_sampling", "infobatch")
-    epochs: Annotated[int, Range(1)] = 30
+    epochs: Annotated[int, Range(1, 10**6)] = 30
     batch_size: Annotated[int, Range(2)] = 128
     lr: Annotated[float | None, Range(0, open_low=True)] = None
     optimizer: Literal["sgd", "adamw"] = "sgd"
     schedule: Literal["cosine", "onecycle", "constant"] = "onecycle"
-    seeds: Annotated[int, Range(1)] = 3
+    seeds: Annotated[int, Range(1, 10**4)] = 3
     augment: bool = False
     label_noise: Annotated[float, Range(0, 1, open_high=True)] = 0.0
     noise: Literal["uniform", "flip"] = "uniform"

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,7 @@ class Run:
         try:
             epochs = self.task.settings.epochs
             checkpoints.refuse_foreign(state, self.model, self.optimizer, epochs)
-            due = [epoch for epoch in tested if epoch <= state["done"]]
+            due = list(takewhile(lambda epoch: epoch <= state["done"], tested))
             check_curve(state["curve"], kind, due, epochs)
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -240,15 +241,18 @@ def train(
     depends only on what it holds, so a run that was killed ends exactly like one that was not.
     """
     run, settings = Run(task), task.settings
-    tests = [e for e in range(1, settings.epochs + 1) if not e % settings.test_every or e == settings.epochs]
+
+    def tested(epoch: int) -> bool:
+        return not epoch % settings.test_every or epoch == settings.epochs
+
     if checkpoint.exists():
-        run.restore(checkpoint, EpochRow, tests)
+        run.restore(checkpoint, EpochRow, filter(tested, range(1, settings.epochs + 1)))
     loader = run.loader()
     for epoch in range(run.done, settings.epochs):
         run.train_epoch(loader, epoch, checkpoint, on_step)
-        if epoch + 1 in tests:
+        if tested(epoch + 1):
             run.curve.append(run.record(epoch + 1))
         run.save(checkpoint)
-        if epoch + 1 in tests:
+        if tested(epoch + 1):
             on_epoch(run.curve[-1])
     return run
