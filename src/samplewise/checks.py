@@ -158,6 +158,10 @@ def _each(where: str, hints: tuple[Any, ...], value: Any) -> None:
         _check(f"{where}[{i}]", hint, item)
 
 
+_WIDEST = 2**63
+"""A tensor holds no larger whole number."""
+
+
 def _words(option: Any) -> tuple[Any, ...]:
     return typing.get_args(option) if typing.get_origin(option) is typing.Literal else ()
 
@@ -168,6 +172,8 @@ def _numbers(where: str, options: tuple[Any, ...], value: Any) -> list[float]:
     if scheduled and isinstance(value, Scheduled):
         return [value.at(0, 1), value.at(1, 1)]
     number = isinstance(value, Integral) or (float in options and isinstance(value, Real))
+    if number and isinstance(value, Integral) and not -_WIDEST <= int(value) < _WIDEST:
+        raise ValueError(f"{where} must fit into 64 bits, got {value!r}.")
     if number and not isinstance(value, bool):
         return [value if isinstance(value, int | float) else float(value)]
     kind = "a number" if float in options else "a whole number"

@@ -75,6 +75,8 @@ def frozen(in_channels, classes, image_size):
             "cannot train on images of 1 x 8 x 8: RuntimeError",
         ),
         (["--threads", "1000000"], "--threads must be in [1, 1024], got 1000000"),
+        (["--method", "ccs:strata=" + "9" * 30], "ccs.strata must fit into 64 bits, got 999"),
+        (["--method", "auto_assist:lr=" + "9" * 30], "auto_assist.lr must fit into 64 bits, got 999"),
         (["--epochs", "1000000000"], "--epochs must be in [1, 1e+06], got 1000000000"),
         (["--seeds", "1000000000"], "--seeds must be in [1, 10000], got 1000000000"),
         (["--workers", "1000000"], "--workers must be in [0, 1024], got 1000000"),

@@ -42,9 +42,9 @@ class Wanted:
     theta: Annotated[float, Range(0, 89)] = 40.0
     schedule: Literal["constant", "linear", "both"] | None = None
     margin: Literal["unsigned", "signed"] = "unsigned"
-    stages: Annotated[int | None, Range(1)] = None
-    dimension: Annotated[int, Range(2)] = 200
-    repeats: Annotated[int, Range(2)] = 10
+    stages: Annotated[int | None, Range(1, 10**4)] = None
+    dimension: Annotated[int, Range(2, 10**6)] = 200
+    repeats: Annotated[int, Range(2, 10**6)] = 10
     seed: Annotated[int, Range(0)] = 0
 
 
