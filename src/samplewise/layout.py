@@ -163,7 +163,10 @@ class Layout:
                 if axis is None:
                     return leaf
                 if isinstance(leaf, Tensor):
-                    return leaf.index_select(axis, rows.to(leaf.device))
+                    try:
+                        return leaf.index_select(axis, rows.to(leaf.device))
+                    except NotImplementedError:  # jagged tensors and some sparse ones
+                        raise TypeError(_unpickable(path, f"tensor of layout {leaf.layout}")) from None
                 return np.take(leaf, rows.cpu().numpy(), axis)
             if leaf is None or isinstance(leaf, (*_SCALARS, Shared)):
                 return leaf
@@ -174,10 +177,7 @@ class Layout:
                     )
                 kept.extend(() if kept else rows.tolist())
                 return type(leaf)([leaf[row] for row in kept])
-            raise TypeError(
-                f"{path} is a {type(leaf).__name__}, from which rows cannot be picked. A batch may hold "
-                "tensors, arrays, lists, mappings, tuples, dataclasses, numbers and None." + _LISTED
-            )
+            raise TypeError(_unpickable(path, type(leaf).__name__))
 
         return walk(data, pick, stop=is_part)
 
@@ -237,6 +237,13 @@ _LISTED = (
 )
 
 
+def _unpickable(path: str, kind: str) -> str:
+    return (
+        f"{path} is a {kind}, from which rows cannot be picked. A batch may hold tensors, arrays, lists, "
+        f"mappings, tuples, dataclasses, numbers and None.{_LISTED}"
+    )
+
+
 def _may_be_field(item: Any, b: int) -> bool:
     """Whether rows could be picked inside `item`, or it belongs to the whole batch."""
     if isinstance(item, _ARRAYS):
@@ -268,7 +275,7 @@ def _kind(item: Any) -> Any:
 
 def _compare(few: Any, many: Any, path: str, kinds: dict[str, int | str]) -> None:
     """Note what follows the number of samples from `few` to `many`, and what stays."""
-    if type(few) is not type(many) or isinstance(few, _WHOLE):
+    if type(few) is not type(many) or isinstance(few, _WHOLE) or getattr(few, "is_nested", False):
         return
     if isinstance(few, _ARRAYS):
         if few.ndim or many.ndim:

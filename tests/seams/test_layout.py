@@ -192,6 +192,8 @@ def test_a_method_that_does_not_narrow_compares_nothing():
     [
         (lambda s: Graph(0), r"batch is a Graph, from which rows cannot be picked.*collate_fn=list"),
         (lambda s: {"g": {Graph(0)}}, r"batch\['g'\] is a set, from which .*collate_fn=list"),
+        (lambda s: torch.nested.as_nested_tensor(s, layout=torch.jagged), "layout torch.jagged, from"),
+        (lambda s: torch.stack(s).to_sparse_csr(), r"a tensor of layout torch.sparse_csr, from which"),
         (lambda s: pack_sequence(s), r"batch is a PackedSequence, from which .*collate_fn=list"),
         (lambda s: torch.cat([*s, *s]).view(-1, 4), r"batch has shape \(16, 4\): one axis, .*sw\.shared"),
         (lambda s: torch.ones(len(s), len(s)), r"batch has shape \(8, 8\): one axis, and no other, must"),
