@@ -139,11 +139,12 @@ def test_below_mean_drops_a_share_of_the_low_ones_and_reweights_the_rest(scores,
     if any(abs(s - mean) < 1e-9 for s in scores):
         return
     assert set(range(m)) - low <= set(chosen)
-    assert len(low & set(chosen)) == (
-        math.floor(Fraction(twentieths, 20) * len(low)) if keep < 1 else len(low)
-    )
+    kept = len(low)
+    if low and keep < 1:
+        kept = max(1, math.floor(Fraction(twentieths, 20) * len(low)))
+    assert len(low & set(chosen)) == kept
     weights = [1.0] * len(chosen) if picked.weights is None else picked.weights.tolist()
-    expected = [1 / keep if i in low and keep < 1 else 1.0 for i in chosen]
+    expected = [len(low) / kept if i in low else 1.0 for i in chosen]
     assert weights == pytest.approx(expected)
 
 

@@ -26,7 +26,7 @@ def weights_of(scores, k):
     if k == 0:
         return [1.0] * len(scores)
     mean = sum(scores) / len(scores)
-    v = [mean / max(s, 1e-8) for s in scores]
+    v = [mean / s if s else 0.0 for s in scores]
     scale = sum(a * s for a, s in zip(v, scores, strict=True))
     scale /= sum(a**k * s for a, s in zip(v, scores, strict=True))
     return [a**k * scale for a in v]
@@ -116,6 +116,20 @@ def test_the_weighted_scores_keep_their_sum(k):
         return
     v = pickers.WithReplacement(0.5, 1.0).weights(scores)
     assert float(w @ scores.double()) == pytest.approx(float(v @ scores.double()))
+
+
+@pytest.mark.parametrize("k", [0.3, 1.0])
+@pytest.mark.parametrize("scale", [2.0**-120, 2.0**-40, 2.0**100])
+def test_the_scale_of_the_losses_changes_nothing(k, scale):
+    scores = torch.tensor([0.5, 2.0, 1.0, 4.0, 0.0])
+    picker = pickers.WithReplacement(0.75, k)
+
+    def picked(found):
+        return picker.pick(Pool(5, generator("scale"), {"loss": found}, "loss", torch.arange(5), least=2))
+
+    for one, other in zip(picked(scores), picked(scores * scale), strict=True):
+        assert torch.equal(one, other)
+    assert picker.weights(scores * scale).tolist() == picker.weights(scores).tolist()
 
 
 def test_draws_follow_the_scores_and_never_a_zero():

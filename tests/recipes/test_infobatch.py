@@ -29,11 +29,11 @@ def test_a_trace_by_hand():
         plan = selector.plan(epoch)
         kept = set(plan.ids.tolist())
         assert set(range(N)) - low <= kept
-        wanted = int(keep * len(low) + 1e-9) if active else len(low)
+        wanted = max(min(1, len(low)), int(keep * len(low) + 1e-9)) if active else len(low)
         assert len(kept & low) == wanted
         weights = [1.0] * len(kept) if plan.weights is None else plan.weights.tolist()
         for i, weight in zip(plan.ids.tolist(), weights, strict=True):
-            assert weight == pytest.approx(1 / keep if active and i in low else 1.0)
+            assert weight == pytest.approx(len(low) / wanted if active and i in low else 1.0)
         selector.observe(plan.ids, torch.tensor(LOSSES[epoch])[plan.ids])
         for i in kept:
             last[i] = LOSSES[epoch][i]
@@ -97,8 +97,23 @@ def test_equal_losses_prune_nothing(loss):
 
 def test_only_what_is_strictly_below_the_mean_is_dropped():
     plan = opened([1.0, 2.0, 3.0], keep=0.1).plan(1)
-    assert plan.ids.tolist() == [1, 2]
-    assert plan.weights.tolist() == [1.0, 1.0]
+    assert plan.ids.tolist() == [0, 1, 2]
+    assert plan.weights.tolist() == [1.0, 1.0, 1.0]  # of one low sample none is left out
+
+
+@pytest.mark.parametrize(
+    ("keep", "low", "kept"), [(0.5, 1, 1), (0.5, 3, 1), (0.1, 9, 1), (0.1, 19, 1), (0.3, 15, 4)]
+)
+def test_the_weights_add_up_to_all_samples_however_few_are_low(keep, low, kept):
+    selector = opened([0.1] * low + [5.0] * low, keep=keep)
+    trained = set()
+    for epoch in range(1, 87):
+        plan = selector.plan(epoch)
+        weights = plan.weights[plan.ids < low]
+        assert weights.tolist() == pytest.approx([low / kept] * kept)
+        assert float(plan.weights.sum()) == pytest.approx(2 * low)
+        trained |= set(plan.ids.tolist())
+    assert len(trained) > low + min(low, 10) * 0.6
 
 
 @pytest.mark.parametrize("epochs", [2, 3, 7, 8, 10, 30, 90, 100, 200])

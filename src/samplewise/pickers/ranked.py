@@ -76,10 +76,11 @@ class EpsilonGreedy(Budgeted):
 @checked
 @dataclass(frozen=True)
 class BelowMean(Picker):
-    """A random `keep` share of the samples below the mean, weighted by 1 / keep, and all the others.
+    """A random `keep` share of the samples below the mean, weighted up for those left out, and all others.
 
-    Unseen samples are outside the mean and are all kept. `exact=True` keeps int(keep * count) of
-    the low ones, otherwise each is kept with probability `keep`. The mean is taken in float64: in
+    Unseen samples are outside the mean and are all kept. `exact=True` keeps int(keep * low) of the low
+    ones, at least one, with weight low / kept, so that the weights always add up to all samples;
+    otherwise each is kept with probability `keep` and weighs 1 / keep. The mean is taken in float64: in
     float32 the mean of equal scores can round up and put everybody below it.
     """
 
@@ -104,13 +105,15 @@ class BelowMean(Picker):
         if keep == 1 or not len(below):
             return Picked()
         if self.exact:
-            stays = ranking.uniform(len(below), int(keep * len(below) + 1e-9), pool.rng).numpy()
+            kept_low = max(1, int(keep * len(below) + 1e-9))
+            stays, weight = ranking.uniform(len(below), kept_low, pool.rng).numpy(), len(below) / kept_low
         else:
+            weight = 1 / keep
             stays = torch.rand(len(below), dtype=torch.float64, generator=pool.rng).numpy() < keep
         kept = ~low
         kept[below[stays]] = True
         rows = np.flatnonzero(kept)
-        weights = np.where(low[rows], np.float32(1 / keep), np.float32(1))
+        weights = np.where(low[rows], np.float32(weight), np.float32(1))
         return Picked(torch.from_numpy(rows), torch.from_numpy(weights))
 
 

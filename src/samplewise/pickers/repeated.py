@@ -18,7 +18,7 @@ __all__ = ["WithReplacement"]
 
 _Scores = npt.NDArray[np.float64]
 
-_LEAST, _NOTHING = 1e-8, 1e-30
+_NOTHING = 1e-30
 
 
 @checked
@@ -26,7 +26,7 @@ _LEAST, _NOTHING = 1e-8, 1e-30
 class WithReplacement(Picker):
     """Draws with replacement, P ~ score, each weighted by (mean score / its score) ** k.
 
-    With v_i = mean(s) / max(s_i, 1e-8) over the m candidates a draw of i weighs
+    With v_i = mean(s) / s_i over the m candidates (0 where s_i is, which is never drawn) a draw of i weighs
     w_i = v_i^k * sum(v s) / sum(v^k s). The b draws become u distinct rows of weight
     multiplicity * w_i * u / b, so that the mean of weight * loss over the u rows is the mean of
     w * loss over the b draws. With k = 1 its expectation is the mean over all m, if every score is
@@ -79,7 +79,7 @@ class WithReplacement(Picker):
         total, k = s.sum(), number(self.k)
         if not total or not k:
             return np.ones_like(s)
-        v = total / len(s) / np.maximum(s, _LEAST)
+        v = np.divide(total / len(s), s, out=np.zeros_like(s), where=s > 0)
         bent = v**k
         return np.asarray(bent * ((v @ s) / (bent @ s)))
 

@@ -19,8 +19,10 @@ def infobatch(
     """Drop a random part of the samples whose last loss is below the mean; weight the rest of them up.
 
     `keep` is the share of the low ones that trains, with weight 1 / keep (the paper's r is 1 - keep);
-    from `until` of the epochs on everything trains with weight 1. `exact=True` keeps a fixed number
-    as the official code does, `exact=False` drops each independently as the paper writes.
+    from `until` of the epochs on everything trains with weight 1. `exact=True` keeps a fixed number as
+    the official code does, int(keep * low) of them and at least one, each with weight low / kept: 1 / keep
+    but for the rounding, which would else leave some out of the sum. `exact=False` drops each
+    independently as the paper writes.
     The official code starts all scores at a constant and resets weights only when until * epochs is
     whole; here unseen samples are outside the mean and weights follow the epoch.
 

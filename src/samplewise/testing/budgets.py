@@ -138,7 +138,7 @@ class _LowSet:
         ensure(
             not (set(range(self.trace.n)) - low - kept), f"a sample not below the mean was dropped {where}"
         )
-        wanted = len(low) if keep == 1 else int(keep * len(low) + 1e-9)
+        wanted = len(low) if keep == 1 else min(len(low), max(1, int(keep * len(low) + 1e-9)))
         if picker.exact:
             ensure(len(low & kept) == wanted, f"{len(low & kept)} of the {len(low)} low ones kept {where}")
         for i in kept:
