@@ -1,7 +1,7 @@
 """What a tracker is, trackers in a row, and the columns that they are made of."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -67,9 +67,9 @@ class Tracker(ABC):
         """Called once when a static score is final: derive columns, drop what only they needed."""
 
     def __or__(self, following: "Tracker") -> "Pipe":
-        left = self.stages if isinstance(self, Pipe) else (self,)
-        right = following.stages if isinstance(following, Pipe) else (following,)
-        return Pipe(left + right)
+        # A subclass of Pipe has ways of its own: it stays whole, as one stage.
+        parts = [part.stages if type(part) is Pipe else (part,) for part in (self, following)]
+        return Pipe(parts[0] + parts[1])
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Pipe(Tracker):
         return read
 
     def within(self, epochs: int) -> "Pipe":
-        return Pipe(tuple(stage.within(epochs) for stage in self.stages))
+        return replace(self, stages=tuple(stage.within(epochs) for stage in self.stages))
 
     @property
     def enough(self) -> int | None:

@@ -4,7 +4,7 @@ An epoch counts when it closes. Until then its values lie in a column of their o
 which begins again from its start is not counted twice. Once a score is final only its column is left.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -44,9 +44,9 @@ class Mean(Tracker):
 
     def within(self, epochs: int) -> "Mean":
         if self.first is None:
-            return self if self.most is None else Mean(min(self.most, epochs))
+            return self if self.most is None else replace(self, first=min(self.most, epochs), most=None)
         _fits("Mean.first", self.first, epochs)
-        return Mean(self.first)
+        return replace(self, most=None)
 
     def start(self, n: int, values: Values) -> State:
         like = only(values, "Mean")
@@ -154,7 +154,7 @@ class WindowSpread(Tracker):
     def within(self, epochs: int) -> "WindowSpread":
         window = max(2, min(self.most, epochs)) if self.window is None else self.window
         _fits("WindowSpread.window", window, epochs)
-        return WindowSpread(window, self.most)
+        return replace(self, window=window)
 
     def start(self, n: int, values: Values) -> State:
         like = only(values, "WindowSpread")
