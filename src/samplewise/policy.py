@@ -3,6 +3,7 @@
 import functools
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from types import MappingProxyType
@@ -169,7 +170,8 @@ class Policy:
                 if hasattr(part, "within"):
                     part.within(epochs)
         if any(isinstance(part, Schedule) for part in _parts(self)):
-            for epoch in range(epochs):
+            # A range is one interval, so what holds at a number's extremes holds between them.
+            for epoch in sorted({e for part in _scheduled(self) for e in _extremes(part, epochs)}):
                 self.at(epoch, epochs)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -203,6 +205,25 @@ def _parts(part: Any) -> Iterator[Any]:
     elif isinstance(part, tuple):
         for item in part:
             yield from _parts(item)
+
+
+def _scheduled(part: Any) -> Iterator[Schedule]:
+    """The schedules that stand for numbers in a tree of parts; not those inside a schedule."""
+    if isinstance(part, Schedule):
+        yield part
+    elif is_dataclass(part) and not isinstance(part, type):
+        for f in fields(part):
+            yield from _scheduled(getattr(part, f.name))
+    elif isinstance(part, tuple):
+        for item in part:
+            yield from _scheduled(item)
+
+
+def _extremes(schedule: Schedule, epochs: int) -> set[int]:
+    """The epochs of its least and its greatest number, and the first one whose number is none."""
+    values = [schedule.at(epoch, epochs) for epoch in range(epochs)]
+    odd = next((epoch for epoch, value in enumerate(values) if not math.isfinite(value)), 0)
+    return {values.index(min(values)), values.index(max(values)), odd}
 
 
 REGISTRY: dict[str, "Recipe"] = {}

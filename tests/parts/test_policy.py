@@ -139,3 +139,27 @@ def test_what_only_a_static_policy_has_is_refused_elsewhere():
         Selector(recipes.grand(at=5), 8, epochs=3)
     with pytest.raises(ValueError, match=r"entropy\.at must be a number or one of 'end', got 'start'"):
         recipes.entropy(at="start")
+
+
+def test_building_checks_a_schedule_at_its_extremes_and_reads_it_once_an_epoch():
+    reads, checks = [], []
+
+    @dataclasses.dataclass(frozen=True)
+    class Bent(schedules.Schedule):
+        worst: float
+
+        def at(self, epoch, epochs):
+            reads.append(epoch)
+            return self.worst if epoch == 700 else 0.5
+
+    class Counted(pickers.TopK):
+        def __init__(self, keep, by=None):
+            checks.append(keep)
+            super().__init__(keep, by)
+
+    Policy(picker=Counted(Bent(0.9))).check(1000)
+    assert len(reads) < 1100
+    assert len(checks) < 10
+    for worst in (0.0, 1.5, float("nan")):
+        with pytest.raises(ValueError, match=r"TopK.keep must be in \(0, 1\], got"):
+            Policy(picker=pickers.TopK(Bent(worst))).check(1000)
