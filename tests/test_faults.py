@@ -20,6 +20,7 @@ from samplewise.schedules import Periods, Schedule, periods
 from samplewise.scoring import without_trace
 from samplewise.selector import Selector
 from samplewise.static import Static
+from samplewise.subset import Subset
 from samplewise.testing import LAWS, Trace, build, ensure, law, recipes, run
 from samplewise.trackers import Tracker
 from samplewise.training import StepCalls
@@ -87,8 +88,21 @@ class Wild(Picker):
         return self.answer(pool)
 
 
+class AnySubset(Subset):
+    """A subset that looks at nothing."""
+
+    def __init__(self, ids, weights=None, provenance=None, weighting="per_sample"):
+        vars(self).update(ids=ids, weights=weights, provenance=provenance, weighting=weighting)
+
+
+def _unchecked_subsets(monkeypatch):
+    for module in ("engine", "static", "choice"):
+        monkeypatch.setattr(f"samplewise.{module}.Subset", AnySubset)
+
+
 @fault(laws.ids_are_unique_and_weights_positive, "repeat or do not rise")
 def repeats_an_id(monkeypatch):
+    _unchecked_subsets(monkeypatch)
     return epoch_recipe(Wild(lambda pool: Picked(torch.tensor([0, 3, 3]))))
 
 
@@ -99,6 +113,7 @@ def plans_an_id_outside(monkeypatch):
 
 @fault(laws.ids_are_unique_and_weights_positive, "not finite and positive")
 def gives_weight_zero(monkeypatch):
+    _unchecked_subsets(monkeypatch)
     return epoch_recipe(Wild(lambda pool: Picked(torch.tensor([0, 3]), torch.tensor([1.0, 0.0]))))
 
 
@@ -591,6 +606,7 @@ class WeighsByZero(pickers.TopK):
 
 @fault(laws.coreset_budget_is_met, "weights are not finite and positive")
 def weighs_a_coreset_by_zero(monkeypatch):
+    _unchecked_subsets(monkeypatch)
     return static_recipe(WeighsByZero)
 
 
