@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from samplewise import dist
-from samplewise.memory import few
+from samplewise.ids import few
 from samplewise.passes import quietly
 
 __all__ = ["Look", "agree", "differences", "digest", "looks_at"]

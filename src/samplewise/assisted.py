@@ -13,7 +13,7 @@ from samplewise import dist
 from samplewise.assistant import STATE, Assistant, first_tensor
 from samplewise.checks import Range
 from samplewise.declared import Column, Fields, Maybe, Number, refuse_misfit
-from samplewise.memory import few
+from samplewise.ids import few
 from samplewise.outputs import Outputs
 from samplewise.pickers.accepting import accepted
 from samplewise.rng import generator
@@ -31,6 +31,9 @@ _STATE = Fields(
 
 _NEWEST = 0.1
 """The weight of a batch's mean loss in the moving average that losses are compared with."""
+
+_LARGEST = 1e15
+"""Of an input: moments of it are kept in float32."""
 
 Ids = Int[Tensor, " b"]
 
@@ -113,6 +116,11 @@ class AutoAssist:
         if not torch.isfinite(inputs).all():
             bad = ids[~torch.isfinite(inputs).all(1).to(ids.device)]
             raise ValueError(f"auto_assist: {what} is not finite for ids {few(bad)}.")
+        if (large := (inputs.abs() > _LARGEST).any(1)).any():
+            raise ValueError(
+                f"auto_assist: {what} is too large for ids {few(ids[large.to(ids.device)])}: it must be at "
+                f"most {_LARGEST:g}. Scale it down."
+            )
         self.assistant.to(inputs.device)
         z = self.assistant.standardised(inputs, self.classes)
         self._ids = ids.to(z.device)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int, Integer, Shaped
 from torch import Tensor, nn
 
 from samplewise import dist, passes
@@ -19,6 +19,7 @@ from samplewise.assembling import Waiting, refuse_assembled
 from samplewise.dataset import fingerprint
 from samplewise.dealing import rows_of
 from samplewise.engine import Engine
+from samplewise.ids import whole
 from samplewise.ledger import Ledger
 from samplewise.outputs import Outputs, as_outputs
 from samplewise.policy import REGISTRY, Policy, Weighting
@@ -28,7 +29,7 @@ from samplewise.static import Static
 
 __all__ = ["EngineCalls"]
 
-Ids = Int[Tensor, " b"]
+Ids = Integer[Tensor, " b"]
 
 
 class EngineCalls(ABC):
@@ -87,8 +88,7 @@ class EngineCalls(ABC):
         refuse_assembled(self.policy, "selector.observe")
         if source not in ("training", "pass"):
             raise ValueError(f"source must be one of 'training', 'pass', got {source!r}.")
-        if not isinstance(ids, Tensor):
-            raise TypeError(f"ids must be a torch tensor of int64, got {type(ids).__name__}.")
+        ids = whole(ids, "observe")
         seen = as_outputs(outputs, len(ids))
         self._heard = True
         used = self._engine.observe(ids, seen, source)
@@ -102,7 +102,7 @@ class EngineCalls(ABC):
     def look(self, ids: Ids, data: Any) -> None:
         """Show a method that chooses by a batch's data what it is, before `choose`; others ignore it."""
         refuse_assembled(self.policy, "selector.look")
-        self._engine.look(ids, data)
+        self._engine.look(whole(ids, "look"), data)
 
     def choose(self, ids: Ids) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
         """The rows of this batch to train on, ascending, and their weights (None: all 1).
@@ -110,7 +110,7 @@ class EngineCalls(ABC):
         Call it after `observe` of the same ids. All rows outside the method's active window.
         """
         refuse_assembled(self.policy, "selector.choose")
-        rows, weights = self._engine.choose(ids)
+        rows, weights = self._engine.choose(whole(ids, "choose"))
         self._heard = True
         self._samples += len(ids)
         if self._engine.narrows:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from samplewise import dist
 from samplewise.checks import nearest
-from samplewise.memory import Memory, few
+from samplewise.ids import few, refuse_outside, whole
+from samplewise.memory import Memory
 from samplewise.pickers import Nested, Picker, Pool, WithReplacement
 from samplewise.policy import Policy
 from samplewise.rng import generator, seed_of
@@ -241,10 +242,22 @@ class Engine(Memory):
         """Whether rows that were chosen by remembered scores are observed when they train."""
         return self.policy.tracker is None or not self.policy.tracker.whole_batches
 
+    def known(self, ids: Ids, call: str) -> Ids:
+        """The ids as int64, inside the data set; those observed just before were looked at then."""
+        if ids is self.inside:
+            return ids
+        ids = whole(ids, call)
+        if ids.is_cpu:
+            refuse_outside(ids, self.n)
+        return ids
+
     def choose(self, ids: Ids) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
         """The rows of a batch to train on, ascending, and their weights (None: all 1)."""
         if not self.opened:
             raise ValueError(f"no epoch is open: call plan({self.epoch}) before choosing.")
+        ids = self.known(ids, "choose")
+        if not len(ids):
+            return ids, None
         if self._batch is None or self._batch.everything:
             return torch.arange(len(ids), device=ids.device), self.weights(ids)
         if not self.memory and ids.device != self._device:
@@ -289,11 +302,17 @@ class Engine(Memory):
         """The plan's weights of some of its samples, divided by `over`; None if all are 1."""
         if self.last_plan.weights is None:
             return None
+        if ids.dtype is not torch.int64:
+            ids = whole(ids, "weights")
         if self._weight_of is None or self._over != over or self._weight_of.device != ids.device:
             table = torch.ones(self.n)
             table[self.last_plan.ids] = self.last_plan.weights
             self._weight_of, self._over = table.to(ids.device) / over, over
-        return self._weight_of.index_select(0, ids)
+        try:
+            return self._weight_of.index_select(0, ids)
+        except IndexError:
+            refuse_outside(ids, self.n)
+            raise
 
     # --------------------------------------------------------------------------------- reading
 

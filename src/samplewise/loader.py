@@ -121,7 +121,12 @@ class Loader(DataLoader[Any]):
         seed = self._selector.start_iteration()
         self._plan.allowed = (self._plan.allowed or 0) + 1
         self.generator.manual_seed(seed)
-        return self._selector.meter(self.fill(super().__iter__()))
+        return self._selector.meter(self._told(self.fill(super().__iter__())))
+
+    def _told(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            self._selector.came_from_plan(batch.ids)
+            yield batch
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers that wait for the next epoch stay with the original.

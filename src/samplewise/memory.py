@@ -1,20 +1,21 @@
 """The memory: what was seen of every sample, checked on the way in, shared between processes."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from samplewise import dist, signals
+from samplewise.ids import few, refuse_outside, refuse_targets, whole
 from samplewise.outputs import Outputs
 from samplewise.policy import Policy
 from samplewise.signals import measure
 from samplewise.trackers import Tracker
 
-__all__ = ["Memory", "few"]
+__all__ = ["Memory"]
 
 Ids = Int[Tensor, " b"]
 
@@ -33,6 +34,10 @@ class Memory:
         self.times_selected = torch.zeros(n, dtype=torch.int32)
         self._sources = policy.source.split("+")
         self._only_loss = policy.signals == (signals.loss,)  # by far the most common: no detours
+        self._classed = "targets" in policy.reads
+        self._looked_at = False
+        self.inside: Tensor | None = None
+        """The ids last seen to lie inside the data set, or taken from the plan: not checked again."""
         self._device, self._on_cpu = torch.device("cpu"), True
         self._nonnegative = policy.nonnegative
         self._passed: Tensor | None = None
@@ -74,33 +79,39 @@ class Memory:
         """
         if source == "pass":
             self.meet()
+        if ids.dtype is not torch.int64:
+            ids = whole(ids, "observe")
         loss = outputs.loss.detach()
-        if loss.shape != ids.shape or ids.dtype is not torch.int64:
+        if loss.shape != ids.shape:
             raise ValueError(
-                f"observe needs int64 ids and one loss for each, got ids {ids.dtype} of shape "
-                f"{tuple(ids.shape)} and losses of shape {tuple(loss.shape)}."
+                f"observe needs one loss for each id, got ids of shape {tuple(ids.shape)} and losses of "
+                f"shape {tuple(loss.shape)}."
             )
-        used = self.uses(source)
-        good = None
-        if loss.is_cpu:
+        if loss.dtype is torch.float64:
+            outputs = self._single(ids, outputs)
+            loss = outputs.loss
+        used, on_cpu, good = self.uses(source), loss.is_cpu, None
+        if on_cpu:
             if self._together:
                 good = self._set_aside(ids, loss)
             else:
                 self._refuse(ids, loss)
-            if not used:
-                self._check_ids(ids)
+        if ids is not self.inside and (on_cpu or ids.is_cpu):  # an accelerator's own are not waited for
+            refuse_outside(ids, self.n)
+            self.inside = ids
         if source == "training" and not self.opened:
             raise ValueError(f"no epoch is open: call plan({self.epoch}) before observing training.")
-        if not loss.is_cpu:
+        if not on_cpu:
             good = self._flag(loss)
-        if not used:
-            return False
-        ids = ids.to(loss.device, non_blocking=True)
-        try:
-            self.remember(ids, outputs, source, good)
-        except IndexError:
-            self._check_ids(ids)
-            raise
+        if not used or not len(ids):
+            if self._classed and not self._looked_at and on_cpu:
+                # What a later pass could not use is found at the first batch.
+                refuse_targets(ids, outputs, self.epoch)
+                self._looked_at = True
+            return used
+        if not (on_cpu and ids.is_cpu):
+            ids = ids.to(loss.device, non_blocking=True)
+        self.remember(ids, outputs, source, good)
         if source == "pass":
             if self._passed is None:
                 self._passed = torch.zeros(self.n, dtype=torch.bool, device=loss.device)
@@ -108,6 +119,19 @@ class Memory:
         if self._together and self.n:
             self._touched.append(ids)
         return True
+
+    def _single(self, ids: Ids, outputs: Outputs) -> Outputs:
+        """The same with its float64 losses as they are remembered, in float32."""
+        loss = outputs.loss.detach()
+        single = loss.float()
+        if loss.is_cpu and not self._together:
+            large = single.isinf() & loss.isfinite()
+            if large.any():
+                raise ValueError(
+                    f"loss is too large for ids {few(ids[large])} in epoch {self.epoch}: it is remembered in "
+                    "float32, so it must be at most 3.4e38. Did training diverge?"
+                )
+        return replace(outputs, loss=single)
 
     def uses(self, source: str) -> bool:
         """Whether an observation from `source` is to be remembered now."""
@@ -119,7 +143,11 @@ class Memory:
         tracker = self.tracker(self.epoch + (self.opened and source == "pass"))
         if tracker is None:
             return
-        loss = outputs.loss.detach()
+        loss = outputs.loss
+        if loss.requires_grad:
+            loss = loss.detach()
+        if self._classed and loss.is_cpu:
+            refuse_targets(ids, outputs, self.epoch)
         if self._only_loss:
             values = {"loss": loss if loss.dtype == torch.float32 else loss.float()}
         else:
@@ -198,23 +226,6 @@ class Memory:
                     f"{self.policy.name} draws in proportion to {name}, but it is negative for ids "
                     f"{few(ids[(value < 0).reshape(len(ids), -1).any(1)])} in epoch {self.epoch}"
                 )
-
-    def _check_ids(self, ids: Ids) -> None:
-        if not (len(ids) and self.n):
-            return
-        if ids.is_cpu:
-            # Seen as unsigned a negative id is a huge one, so one look at the largest finds both.
-            if ids.numpy().view(np.uint64).max() < self.n:
-                return
-        else:
-            first, last = ids.aminmax()
-            if first.item() >= 0 and last.item() < self.n:
-                return
-        outside = ids[(ids < 0) | (ids >= self.n)]
-        raise ValueError(
-            f"ids {few(outside)} are outside the data set of {self.n} samples. "
-            "Ids are positions in the full data set, never positions in a batch."
-        )
 
     def raise_if_failed(self) -> None:
         """Raise for what an accelerator recorded; waits for it, so only at the end of an epoch."""
@@ -326,9 +337,3 @@ class Memory:
 def _usable(name: str, value: Tensor) -> Tensor:
     """Which numbers of a signal may be remembered."""
     return ~torch.isnan(value) if name in signals.MAY_BE_INFINITE else torch.isfinite(value)
-
-
-def few(ids: Tensor, most: int = 5) -> str:
-    """The first ids, for an error."""
-    shown = ", ".join(map(str, ids[:most].tolist()))
-    return f"[{shown}, ... {len(ids) - most} more]" if len(ids) > most else f"[{shown}]"

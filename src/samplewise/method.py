@@ -117,10 +117,14 @@ class Adopted(Engine):
         return flops
 
     def look(self, ids: Int[Tensor, " b"], data: Any) -> None:
-        if hasattr(self.method, "look"):
+        ids = self.known(ids, "look")
+        if hasattr(self.method, "look") and len(ids):
             self.method.look(ids, data)
 
     def choose(self, ids: Int[Tensor, " b"]) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
+        ids = self.known(ids, "choose")
+        if not len(ids):
+            return ids, None
         self.step += 1
         chosen = self.method.choose(ids)
         if not (isinstance(chosen, tuple) and len(chosen) == 2):

@@ -8,10 +8,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from samplewise.memory import few
 from samplewise.outputs import Outputs
 
-__all__ = ["CHUNK", "Buffer", "first_of_each", "refuse_targets"]
+__all__ = ["CHUNK", "Buffer", "first_of_each"]
 
 CHUNK = 8192
 """Rows that a chunk has at least, unless an epoch ends before."""
@@ -150,16 +149,3 @@ def first_of_each(ids: Int[Tensor, " b"]) -> Int[Tensor, " k"]:
     first = torch.ones_like(ranked, dtype=torch.bool)
     first[1:] = ranked[1:] != ranked[:-1]
     return order[first].sort().values
-
-
-def refuse_targets(ids: Int[Tensor, " b"], outputs: Outputs, epoch: int) -> None:
-    """Targets that no logit is for would end in an error without a name, or read past the end."""
-    if outputs.logits is None or outputs.targets is None or not len(ids):
-        return
-    classes, targets = outputs.logits.shape[1], outputs.targets
-    if int(targets.min()) < 0 or int(targets.max()) >= classes:
-        outside = (targets < 0) | (targets >= classes)
-        raise ValueError(
-            f"targets must be in [0, {classes}), as there are {classes} logits, but are "
-            f"{few(targets[outside])} for ids {few(ids[outside])} in epoch {epoch}"
-        )

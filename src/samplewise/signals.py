@@ -151,7 +151,7 @@ def residual(logits: Float[Tensor, "b c"], targets: Int[Tensor, " b"]) -> Float[
 
 def features(features: Float[Tensor, "b ..."]) -> Float[Tensor, "b d"]:
     """The input of the last layer, one flat vector a sample."""
-    return features.reshape(len(features), -1)
+    return _flat(features)
 
 
 def target(targets: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
@@ -169,7 +169,7 @@ def grand(
     >>> grand(torch.tensor([[0.0, 0.0]]), torch.tensor([1]), torch.tensor([[1.0, 1.0, 1.0]]))
     tensor([1.4142])
     """
-    h = features.reshape(len(features), -1)
+    h = _flat(features)
     errors: Tensor = torch.linalg.vector_norm(residual(logits, targets), dim=1)
     return errors * h.square().sum(1).add(1).sqrt()
 
@@ -178,7 +178,7 @@ def grand_without_bias(
     logits: Float[Tensor, "b c"], targets: Int[Tensor, " b"], features: Float[Tensor, "b ..."]
 ) -> Float[Tensor, " b"]:
     """As `grand` for a last layer that has no bias: ||p - e_y|| ||h||."""
-    h = features.reshape(len(features), -1)
+    h = _flat(features)
     errors: Tensor = torch.linalg.vector_norm(residual(logits, targets), dim=1)
     return errors * h.square().sum(1).sqrt()
 
@@ -216,7 +216,7 @@ def class_margins(
     >>> class_margins(torch.tensor([[3.0, 4.0]]), torch.tensor([0]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
     tensor([[0.7071, 0.7071]])
     """
-    h = features.reshape(len(features), -1)
+    h = _flat(features)
     classes = len(weight)
     if h.shape[1] != weight.shape[1]:
         raise ValueError(
@@ -278,6 +278,11 @@ def nearness(
     return -class_margins(features, targets, weight, bias, False, logits).amin(1)
 
 
+def _flat(features: Float[Tensor, "b ..."]) -> Float[Tensor, "b d"]:
+    """One flat vector a sample, also where there is no sample."""
+    return features.flatten(1) if features.ndim > 1 else features[:, None]
+
+
 @cache
 def needs(signal: Signal) -> tuple[str, ...]:
     """The names of what a signal reads: fields of `Outputs`, or `weight` and `bias` of its head.
@@ -311,6 +316,8 @@ def measure(signals: tuple[Signal, ...], outputs: Outputs, owner: str) -> dict[s
                 )
             if value is not None and value.dtype in (torch.float16, torch.bfloat16):
                 value = value.float()
+            if value is not None and name == "targets":
+                value = value.long()
             given[name] = None if value is None else value.detach()
         found = signal(**given)
         if found.shape[:1] != outputs.loss.shape or found.ndim > 2:
@@ -318,7 +325,8 @@ def measure(signals: tuple[Signal, ...], outputs: Outputs, owner: str) -> dict[s
                 f"signal {signal.__name__} must return a value for each of {len(outputs.loss)} samples, "
                 f"got shape {tuple(found.shape)}."
             )
-        values[signal.__name__] = found
+        # What is remembered is float32: what does not fit is to be found before it is.
+        values[signal.__name__] = found.float() if found.dtype is torch.float64 else found
     return values
 
 

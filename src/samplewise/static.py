@@ -11,13 +11,13 @@ from torch import Tensor
 
 from samplewise.choice import choose, ranked_column, refuse_early
 from samplewise.engine import Engine
+from samplewise.ids import few, refuse_targets
 from samplewise.ledger import BACKWARD, FORWARD
-from samplewise.memory import few
 from samplewise.outputs import Outputs
 from samplewise.pickers import Given, Pool
 from samplewise.policy import Policy
 from samplewise.recorder import Recorder
-from samplewise.recording import Buffer, first_of_each, refuse_targets
+from samplewise.recording import Buffer, first_of_each
 from samplewise.rng import generator
 from samplewise.scores import Subset
 from samplewise.signals import measure, needs
@@ -110,14 +110,14 @@ class Static(Engine):
         return self._records_training
 
     def remember(self, ids: Ids, outputs: Outputs, source: str, good: Tensor | None) -> None:
-        if good is None:
-            self._check_ids(ids)
         if source == "pass":
             self._measured(ids, outputs, self._recording("pass"), good)
             return
         if self._buffer is None or not self._buffer.room(len(ids)):
             self.flush()
             if self._buffer is None or not self._buffer.room(len(ids)):
+                if self._classed:
+                    refuse_targets(ids, outputs, self.epoch)  # not only when it is measured
                 self._buffer = Buffer(self._fields(), ids, outputs)
         self._buffer.add(ids, outputs, good)
 
@@ -142,7 +142,8 @@ class Static(Engine):
     ) -> None:
         """Signals once for all methods, then each method's tracker."""
         signals = tuple(dict.fromkeys(s for record in records.values() for s in record.policy.signals))
-        refuse_targets(ids, outputs, self.epoch)
+        if self._classed:
+            refuse_targets(ids, outputs, self.epoch)
         values = measure(signals, outputs, " and ".join(records))
         self._move_to(outputs.loss.device)
         if good is not None:

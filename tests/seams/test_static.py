@@ -329,6 +329,9 @@ def test_targets_without_a_logit_are_named(bad):
     selector.plan(0)
     targets = torch.zeros(12, dtype=torch.int64)
     targets[[2, 5]] = bad
+    with pytest.raises(ValueError, match=rf"targets must be in \[0, 3\).*\[{bad}, {bad}\] for ids \[2, 5\]"):
+        selector.observe(torch.arange(12), sw.Outputs(torch.ones(12), torch.zeros(12, 3), targets))
+    selector.observe(torch.arange(12), sw.Outputs(torch.ones(12), torch.zeros(12, 3), targets.clamp(0, 0)))
     selector.observe(torch.arange(12), sw.Outputs(torch.ones(12), torch.zeros(12, 3), targets))
     with pytest.raises(ValueError, match=rf"targets must be in \[0, 3\).*\[{bad}, {bad}\] for ids \[2, 5\]"):
         selector.plan(1)

@@ -6,12 +6,13 @@ residual r_i = p_i - e_y (C) and (1, h_i) (d + 1), so that <g_i, g_j> = <r_i, r_
 
 from samplewise.greedy.classes import Groups, capped, groups, interleave, merged, places, quotas
 from samplewise.greedy.facility import clusters, locate
-from samplewise.greedy.gradients import gram, similarity, toward_sum
+from samplewise.greedy.gradients import brought_down, gram, similarity, toward_sum
 from samplewise.greedy.herding import herd
 from samplewise.greedy.pursuit import pursue
 
 __all__ = [
     "Groups",
+    "brought_down",
     "capped",
     "clusters",
     "gram",

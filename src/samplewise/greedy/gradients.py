@@ -1,16 +1,19 @@
 """Inner products, distances and sums of last-layer gradients, from residuals and features alone."""
 
+import math
 from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["gram", "similarity", "toward_sum"]
+__all__ = ["brought_down", "gram", "similarity", "toward_sum"]
 
 _CHUNK = 512
 # Squared distances below this share of the squared norms are rounding errors of their float64 products.
 _ROUNDING = 1e-13
+# Norms of gradients whose products, and sums of very many of them, fit float32.
+_LARGE = 2.0**50
 
 
 def gram(residual: Float[Tensor, "m c"], features: Float[Tensor, "m d"]) -> Float[Tensor, "m m"]:
@@ -48,6 +51,22 @@ def similarity(residual: Float[Tensor, "m c"], features: Float[Tensor, "m d"]) -
         out[rest, part] = distances.T
     out.fill_diagonal_(0)
     return out.neg_().add_(-out.min())
+
+
+def brought_down(
+    residual: Float[Tensor, "m c"], features: Float[Tensor, "m d"]
+) -> tuple[Float[Tensor, "m c"], float]:
+    """The residuals in float64 over a power of two, where products of gradients would not fit float32.
+
+    Returns them, and what the gradients were divided by; 1 for gradients of an ordinary size.
+
+    >>> brought_down(torch.tensor([[1.0]]), torch.tensor([[2.0**80]]))[1] == 2.0**80
+    True
+    """
+    r, h = residual.double(), features.double()
+    largest = float((r.square().sum(1) * (1 + h.square().sum(1))).max().sqrt()) if len(r) else 0.0
+    over = 2.0 ** math.floor(math.log2(largest)) if largest > _LARGE else 1.0
+    return r / over, over
 
 
 def toward_sum(

@@ -1,5 +1,7 @@
 """Herding: samples whose running mean stays as close as possible to the mean of all."""
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -17,6 +19,9 @@ def herd(features: Float[Tensor, "m d"], k: int) -> Int[Tensor, " k"]:
     >>> herd(torch.tensor([[0.0], [1.0], [5.0], [6.0]]), 4)  # the mean is 3
     tensor([1, 2, 0, 3])
     """
+    # By a power of two, which changes no digit: squares of very large and small numbers do not fit float32.
+    largest = float(features.abs().max()) if features.numel() else 0.0
+    features = torch.ldexp(features, torch.tensor(-math.frexp(largest)[1]))
     centred = features - features.mean(0, dtype=torch.float64).float()
     squares = centred.square().sum(1, dtype=torch.float64)
     total = torch.zeros(centred.shape[1], dtype=torch.float64)

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from samplewise import dist
+from samplewise.ids import few
 from samplewise.keyids import KeyIds
 from samplewise.layout import Layout
-from samplewise.memory import few
 from samplewise.outputs import Batch, walk
 from samplewise.selector import Selector
 

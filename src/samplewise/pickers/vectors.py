@@ -201,12 +201,16 @@ class FacilityLocation(Greedy):
         return self.block
 
     def picks(self, vectors: tuple[Tensor, ...], k: int, draws: torch.Generator) -> tuple[Rows, Weights]:
-        similarity = greedy.similarity(*vectors)
+        similarity = self._similarity(vectors)
         order = greedy.locate(similarity, k)
         return order, greedy.clusters(similarity, order).double()
 
     def weigh(self, vectors: tuple[Tensor, ...], order: Rows) -> Weights:
-        return greedy.clusters(greedy.similarity(*vectors), order).double()
+        return greedy.clusters(self._similarity(vectors), order).double()
+
+    def _similarity(self, vectors: tuple[Tensor, ...]) -> Float[Tensor, "m m"]:
+        residual, features = vectors
+        return greedy.similarity(greedy.brought_down(residual, features)[0], features)  # any scale will do
 
 
 @checked
@@ -248,6 +252,8 @@ class MatchingPursuit(Greedy):
 
     def _pursue(self, vectors: tuple[Tensor, ...], among: Int[Tensor, " m"], k: int) -> tuple[Rows, Weights]:
         residual, features = vectors
+        # With the gradients over a number, the ridge over its square makes the same fit.
+        residual, over = greedy.brought_down(residual, features)
         goal, square = greedy.toward_sum(residual, features)
         gram = greedy.gram(residual[among], features[among])
-        return greedy.pursue(gram, goal[among], square, k, self.lam, self.eps)
+        return greedy.pursue(gram, goal[among], square, k, self.lam / over**2, self.eps)

@@ -100,6 +100,7 @@ class EmaMoments(Tracker):
         deviation = torch.where(seen, new - mean, torch.zeros_like(mean))
         variance = torch.where(seen, variance, torch.zeros_like(mean))
         variance = variance + number(self.rate) * (deviation * deviation - variance)
+        variance = variance.clamp(max=torch.finfo(variance.dtype).max)  # squares overflow where losses do not
         mean = torch.where(seen, mean + number(self.rate) * deviation, new)
         write(state["mean"], ids, mean)
         write(state["variance"], ids, variance)

@@ -53,7 +53,9 @@ class ClassDistance(Tracker):
         features, target = state.pop("features"), state.pop("target")
         found = distances(features.cpu(), target.cpu(), self.center)
         if bool((~found.isfinite() & (target.cpu() >= 0)).any()):
+            # One sample that is not finite spoils the centre of its class: it is the one to name.
             wrong = (~features.isfinite().all(1) & (target >= 0)).nonzero().flatten()
+            wrong = wrong if len(wrong) else (~found.isfinite() & (target.cpu() >= 0)).nonzero().flatten()
             raise ValueError(
                 f"features are not finite or too large for float32, for ids {wrong[:8].tolist()}. "
                 "Did training diverge?"
@@ -78,8 +80,11 @@ def distances(
         # Columns side by side: a median down the rows of a matrix takes half as long again.
         mine = np.ascontiguousarray(vectors[members].T)
         with np.errstate(over="ignore", invalid="ignore"):  # the caller refuses what is not finite
+            # By a power of two, which changes no digit: squares of very large numbers do not fit float32.
+            power = np.frexp(np.abs(mine).max(initial=0))[1]
+            mine = np.ldexp(mine, -power)
             middle = np.median(mine, axis=1) if center == "median" else mine.mean(axis=1, dtype=np.float64)
             mine -= middle[:, None].astype(np.float32)
             np.square(mine, out=mine)
-            found[members] = np.sqrt(mine.sum(axis=0, dtype=np.float64))
+            found[members] = np.ldexp(np.sqrt(mine.sum(axis=0, dtype=np.float64)), power)
     return torch.from_numpy(found)
