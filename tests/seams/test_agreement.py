@@ -207,6 +207,27 @@ def test_looking_opens_no_file_that_workers_open_for_themselves():
     assert data.file is None
 
 
+def test_a_data_set_that_closes_its_file_when_it_goes_is_not_copied():
+    class Closing(Tensors):
+        closed = 0
+
+        def __del__(self):
+            Closing.closed += 1
+
+    data = Closing()
+    assert looks_at(data) is looks_at(torch.utils.data.Subset(data, range(N))) is None
+    assert Closing.closed == 0
+
+
+def test_arrow_data_sets_are_compared():
+    datasets = pytest.importorskip("datasets")
+    of = [datasets.Dataset.from_dict({"x": [[0.5, i] for i in range(n, n + 9)]}) for n in (0, 0, 1)]
+    first, same, other = map(looks_at, of)
+    assert first == same != other
+    assert first is not None
+    assert of[0][3] == {"x": [0.5, 3.0]}
+
+
 def test_a_sample_that_cannot_be_read_is_left_to_the_loader():
     class Torn(Dataset):
         def __len__(self):
