@@ -1,6 +1,7 @@
 """The Trainer's loader: batches of one's own are kept, and an epoch without one is no end of training."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from transformers import Trainer
 
 import samplewise as sw
 from samplewise.integrations.transformers.loading import batches_of
+from samplewise.integrations.transformers.refusals import refuse_uneven
 from tests.integrations.trainer_runs import N, Plans, collate, selective, trained_ids, weights
 
 pytestmark = pytest.mark.usefixtures("quick_training")
@@ -71,6 +73,16 @@ def test_the_batches_of_a_shard_are_those_of_one_process():
     whole = BatchSampler(RandomSampler(range(10)), 3, True)
     shard = DataLoader(range(10), batch_sampler=BatchSamplerShard(whole, num_processes=2, process_index=1))
     assert batches_of(shard) == (3, True)
+
+
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_uneven_batches_need_a_loader_that_drops_the_last(drop_last):
+    two = SimpleNamespace(world_size=2, accelerator_config=SimpleNamespace(even_batches=False))
+    if drop_last:
+        refuse_uneven(two, True)
+        return
+    with pytest.raises(ValueError, match="even_batches=False gives processes different numbers of batches"):
+        refuse_uneven(two, False)
 
 
 class Backwards(RandomSampler):

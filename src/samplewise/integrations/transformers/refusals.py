@@ -13,7 +13,7 @@ from samplewise.integrations.transformers.heads import Own as OwnLosses
 from samplewise.integrations.transformers.sft import FusedLM, is_sft, refuse_sft
 from samplewise.scoring import Scoring, without_trace
 
-__all__ = ["Held", "head_for", "refuse", "refuse_other_loss"]
+__all__ = ["Held", "head_for", "refuse", "refuse_other_loss", "refuse_uneven"]
 
 _WITHOUT = (
     "Give per_sample_loss=f with f(outputs, inputs) -> (b,), or sw.Outputs with a normalizer for weights of "
@@ -60,11 +60,16 @@ def _loader(args: Any) -> str | None:
         return (
             "accelerator_config.dispatch_batches takes the loader from the other processes: set it to False."
         )
-    if not config.even_batches and args.world_size > 1 and not args.dataloader_drop_last:
-        return (
-            "even_batches=False gives processes different numbers of batches: set dataloader_drop_last=True."
-        )
     return None
+
+
+def refuse_uneven(args: Any, drop_last: bool) -> None:
+    """Raise where processes would get different numbers of batches from a loader that drops none."""
+    if args.world_size > 1 and not args.accelerator_config.even_batches and not drop_last:
+        raise ValueError(
+            "selection does not go with this Trainer: even_batches=False gives processes different numbers "
+            "of batches: set dataloader_drop_last=True, or drop_last=True in a loader of your own."
+        )
 
 
 def _devices(trainer: Any) -> str | None:

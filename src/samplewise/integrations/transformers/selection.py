@@ -26,7 +26,13 @@ from samplewise.integrations.transformers.loading import (
     batches_of,
     loader_like,
 )
-from samplewise.integrations.transformers.refusals import Held, head_for, refuse, refuse_other_loss
+from samplewise.integrations.transformers.refusals import (
+    Held,
+    head_for,
+    refuse,
+    refuse_other_loss,
+    refuse_uneven,
+)
 from samplewise.outputs import Batch, Outputs
 from samplewise.scoring import Scoring
 from samplewise.selector import Selector
@@ -105,6 +111,7 @@ class Selection:
         args, settings = trainer.args, self.settings
         refuse(trainer)
         batch_size, self.drop_last = batches_of(stock)
+        refuse_uneven(args, self.drop_last)
         if settings.epochs is not None and args.max_steps <= 0:
             raise ValueError(
                 "epochs goes with max_steps: without it num_train_epochs says how many there are."
