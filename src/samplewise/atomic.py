@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["is_partial", "replacing"]
+__all__ = ["is_partial", "refuse_special", "replacing"]
 
 _ABANDONED = 3600.0
 """Seconds after which a part file nobody writes to is what a killed process left behind."""
@@ -23,8 +23,10 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: with the errno of what failed, such as a full disk; the old file is as it was, and no
             other is left behind.
+        ValueError: where `path` is a device, a pipe or a socket.
     """
     path = Path(os.path.realpath(path))  # a link stays a link, to a file that is replaced
+    refuse_special(path)
     # The process in the name: two that save at once by mistake do not write into each other's file.
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -42,6 +44,16 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
         raise OSError(error.errno, why, str(path)) from error
     _sync(path.parent)
     _clear(path)
+
+
+def refuse_special(path: Path) -> None:
+    """Raise where a file must not take the place of `path`: a device, a pipe or a socket.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError(f"{path} is a device, a pipe or a socket: name a file that may be written anew.")
 
 
 def is_partial(path: Path) -> bool:

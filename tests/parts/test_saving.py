@@ -16,6 +16,7 @@ import torch
 
 from samplewise import saving
 from samplewise.atomic import is_partial, replacing
+from samplewise.cli import main
 from tests.faults.disk import FULL, room_for
 
 STATE = {
@@ -244,3 +245,26 @@ def test_saving_takes_no_copy_of_the_tensors(tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path / "checkpoint.pt")]
     grown = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert grown < 20_000  # KiB, of 100,000 that the tensor takes
+
+
+def test_a_file_never_takes_the_place_of_a_device_or_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(pipe)
+    for path in (pipe, tmp_path / "link"):
+        with pytest.raises(ValueError, match=r"pipe is a device, a pipe or a socket"), replacing(path):
+            pass
+    assert pipe.is_fifo()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["link", "pipe"]
+
+
+@pytest.mark.parametrize("command", ["select", "score"])
+def test_a_command_refuses_a_pipe_as_its_file_before_it_works(command, tmp_path, capsys):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    given = {"select": ["no.parquet", "--method", "el2n", "--keep", "0.5"], "score": ["--method", "el2n"]}[
+        command
+    ]
+    assert main([command, *given, "--out", str(pipe), "--force"]) == 2
+    assert "is a device, a pipe or a socket" in " ".join(capsys.readouterr().err.split())
+    assert pipe.is_fifo()
