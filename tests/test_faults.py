@@ -232,7 +232,7 @@ def moves_the_global_generator(monkeypatch):
 
 @fault(laws.global_rng_is_as_found, "scoring in eval mode moved the global random state of numpy")
 def passes_move_numpy(monkeypatch):
-    monkeypatch.setattr("samplewise.passes.host_rng_kept", contextlib.nullcontext)
+    monkeypatch.setattr("samplewise.passes.HostLent.window", lambda lent: contextlib.nullcontext())
     return REGISTRY["uncertainty"]
 
 
@@ -257,8 +257,8 @@ def wakes_a_frozen_layer(monkeypatch):
 
 
 @contextlib.contextmanager
-def _moves_buffers(model, scoring):
-    with without_trace(model, scoring):
+def _moves_buffers(model, scoring, lent=True):
+    with without_trace(model, scoring, lent):
         yield
         for buffer in model.buffers():
             buffer.add_(1)

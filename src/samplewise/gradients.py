@@ -14,6 +14,7 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from samplewise.layout import Layout
 from samplewise.outputs import as_outputs, walk
+from samplewise.randomness import Lent, drawing_of
 
 __all__ = ["norms", "norms_and_losses"]
 
@@ -88,11 +89,10 @@ def _undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
     Unscaled half-precision gradients underflow, and vmap refuses some layers under autocast. Its cache
     is off as well: a forward that casts for itself would keep a copy of every weight swapped in.
     """
-    accelerators = [] if device.type in ("cpu", "meta") else [device]
     kind = device.type if device.type != "meta" else "cpu"
     quiet: Any = getattr(model, "no_sync", contextlib.nullcontext)
     cast = torch.autocast(kind, enabled=False, cache_enabled=False)
-    random = torch.random.fork_rng(accelerators, device_type=kind if accelerators else "cuda")
+    random = Lent(device).window(drawing_of(model, "gradient norms"))
     with random, quiet(), torch.enable_grad(), cast:
         yield
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import default_collate
 
+from samplewise import randomness
 from samplewise.outputs import walk
-from samplewise.scoring import host_rng_kept
 
 __all__ = ["Layout", "Rows", "Shared", "rows", "shared"]
 
@@ -312,13 +312,10 @@ def _undisturbed(collate: Any) -> Iterator[None]:
     before = dict(own)
     torch_ones = [(g, g.get_state()) for g in before.values() if isinstance(g, torch.Generator)]
     numpy_ones = [(g, g.bit_generator.state) for g in before.values() if isinstance(g, np.random.Generator)]
-    state = torch.get_rng_state()
     try:
-        with host_rng_kept():
+        with randomness.kept():
             yield
     finally:
-        if not torch.equal(torch.get_rng_state(), state):
-            torch.set_rng_state(state)
         own.clear()
         own.update(before)
         for torch_one, kept in torch_ones:

@@ -22,7 +22,10 @@ __all__ = ["IdCollate", "IdDataset", "Loader", "PlanSampler", "in_order"]
 
 _CHUNK = 1 << 14
 _OWN = {
-    "sampler": "the selector's sampler carries the plan",
+    "sampler": (
+        "the selector's sampler carries the plan. In place of a WeightedRandomSampler give class weights to "
+        "the loss (Outputs.normalizer), or sw.recipes.fixed(sw.Subset(ids, weights))"
+    ),
     "shuffle": "the selector shuffles by (seed, epoch)",
     "batch_size": "it belongs to Selector(batch_size=...)",
     "batch_sampler": "the selector's sampler carries the plan",

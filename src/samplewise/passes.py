@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +16,8 @@ from samplewise.gradients import norms_and_losses
 from samplewise.layout import Layout
 from samplewise.loader import IdCollate, IdDataset, in_order
 from samplewise.outputs import Outputs, as_outputs
-from samplewise.scoring import device_of, host_rng_kept, without_trace
+from samplewise.randomness import Drawing, HostLent, Lent, drawing_of, kept
+from samplewise.scoring import device_of, without_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,15 +74,24 @@ def run(selector: EngineCalls, engine: Engine, epoch: int) -> tuple[int, int]:
         collate_fn=IdCollate(selector.collate, layout if gradients and layout.learns else None),
         generator=torch.Generator().manual_seed(0),
     )
-    with host_rng_kept(), without_trace(selector.model, scoring):
-        for batch in loader:
+    lent, host = Lent(device), HostLent()
+    loading, running = Drawing(), drawing_of(selector.model, scoring.mode)
+    with without_trace(selector.model, scoring, lent=False):
+        batches = iter(loader)
+        while True:
+            # Only where the data set draws in this process are numpy and Python asked at all.
+            with lent.window(loading), nullcontext() if scoring.num_workers else host.window():
+                batch = next(batches, None)
+            if batch is None:
+                break
             seen, data = batch.to(device)
-            if gradients:
-                norms, losses = norms_and_losses(selector.model, forward, data, len(seen), layout=layout)
-                outputs = Outputs(loss=losses, gradient_norm=norms)
-            if plain:
-                shown = as_outputs(forward(data), len(seen))
-                outputs = replace(shown, gradient_norm=norms) if gradients else shown
+            with lent.window(running):
+                if gradients:
+                    norms, losses = norms_and_losses(selector.model, forward, data, len(seen), layout=layout)
+                    outputs = Outputs(loss=losses, gradient_norm=norms)
+                if plain:
+                    shown = as_outputs(forward(data), len(seen))
+                    outputs = replace(shown, gradient_norm=norms) if gradients else shown
             engine.observe(seen, outputs, "pass")
     engine.merge()
     return len(ids) * (plain + gradients), len(ids) * gradients
@@ -88,9 +99,5 @@ def run(selector: EngineCalls, engine: Engine, epoch: int) -> tuple[int, int]:
 
 def quietly(read: Callable[..., T], *arguments: Any) -> T:
     """Call something that loads samples, with every global random state put back."""
-    state = torch.get_rng_state()
-    try:
-        with host_rng_kept():
-            return read(*arguments)
-    finally:
-        torch.set_rng_state(state)
+    with kept():
+        return read(*arguments)

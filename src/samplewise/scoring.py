@@ -1,19 +1,18 @@
 """Scoring forwards: a look at the losses that leaves no trace in the model or the random state."""
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import torch
 from torch import nn
 
 from samplewise.checks import Range, checked
+from samplewise.randomness import Lent, drawing_of
 
-__all__ = ["Scoring", "device_of", "host_rng_kept", "without_trace"]
+__all__ = ["Scoring", "device_of", "without_trace"]
 
 
 @checked
@@ -52,8 +51,10 @@ def device_of(model: nn.Module | None) -> torch.device:
 
 
 @contextmanager
-def without_trace(model: nn.Module, scoring: Scoring) -> Iterator[None]:
+def without_trace(model: nn.Module, scoring: Scoring, lent: bool = True) -> Iterator[None]:
     """No gradient, the scoring mode and dtype; flags, buffers and torch's random state as found after.
+
+    Without `lent` the random state is the caller's to lend.
 
     `no_grad`, not inference mode: sharded modules and reused weights refuse inference tensors.
     """
@@ -63,15 +64,14 @@ def without_trace(model: nn.Module, scoring: Scoring) -> Iterator[None]:
     whole = _whole(model) if sharded else []
     training = scoring.mode == "train"
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if training else []
-    backend = None if device.type in ("cpu", "meta") else torch.get_device_module(device)
-    host, there = torch.get_rng_state(), None if backend is None else backend.get_rng_state(device)
+    window: Any = Lent(device).window(drawing_of(model, scoring.mode)) if lent else nullcontext()
     cast: Any = nullcontext()
     if scoring.dtype is not None:
         cast = torch.autocast(device.type, dtype=scoring.dtype)
     try:
         if model.training != training or scoring.mode == "eval":
             model.train(training)
-        with torch.no_grad(), cast:
+        with torch.no_grad(), cast, window:
             yield
     finally:
         if model.training != flags[0][1]:
@@ -86,22 +86,8 @@ def without_trace(model: nn.Module, scoring: Scoring) -> Iterator[None]:
         if sharded and _whole(model) != whole:
             for module in sharded:  # fully_shard leaves its root gathered where no backward follows
                 module.reshard()
-        torch.set_rng_state(host)
-        if backend is not None and there is not None:
-            backend.set_rng_state(there, device)
 
 
 def _whole(model: nn.Module) -> list[bool]:
     """Which parameters are not split between processes now."""
     return [not hasattr(parameter, "full_tensor") for parameter in model.parameters()]
-
-
-@contextmanager
-def host_rng_kept() -> Iterator[None]:
-    """Put numpy's and Python's global random states back, which a data set's transforms may draw from."""
-    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 - saved, not drawn from
-    try:
-        yield
-    finally:
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        random.setstate(python_state)

@@ -105,7 +105,9 @@ class Selector(StepCalls):
             refuse_assembled(self.policy, "the engine alone, Selector(policy, n)")
         self.collate: Callable[[list[Any]], Any] | None = None
         self._batches = self._samples = self._done = self._skip = 0
-        self._started = self._resumed = self._warned = self._heard = self._told = self._agreed = False
+        self._started = self._resumed = self._warned = self._heard = self._told = self._agreed = (
+            self._skipped
+        ) = False
         self._arrivals, self._steps = Arrivals(), Steps()
         self._first_narrowed: int | None = None
         self._chosen: Chosen | None = None
@@ -195,7 +197,9 @@ class Selector(StepCalls):
 
         `set_epoch(epochs)` closes the last one: a loop without our loader ends with it.
         """
+        engine = self._engine
         if epoch != self.epochs:
+            self._skipped |= epoch > 0 and not (engine.opened or engine.epoch or self._heard)
             self._open(epoch)
         elif self.epoch < epoch:
             self._close()
@@ -208,6 +212,13 @@ class Selector(StepCalls):
             raise ValueError(f"training is over: this Selector was built for epochs={self.epochs}.")
         refuse_several(self.policy)
         self._open(self.epoch)
+        if self._skipped and self.policy.signals:
+            self._skipped = False
+            warnings.warn(
+                f"training begins at epoch {self.epoch} without a loaded state, so {self.policy.name} knows "
+                "nothing of the epochs before: call load_state_dict(...) first.",
+                stacklevel=3,
+            )
         if self._resumed:
             self._skip, self._resumed = self._done, False
         elif self._started and (self._batches or (self.waiting is not None and self._done)):
@@ -380,6 +391,6 @@ class Selector(StepCalls):
         if self.waiting is not None:
             self.waiting.load_state_dict(state["waiting"])
         self._started, self._resumed, self._skip = False, self._engine.opened, 0
-        self._chosen, self._heard, self._agreed = None, True, False
+        self._chosen, self._heard, self._agreed, self._skipped = None, True, False, False
         self._steps.forget()
         self._show_plan()

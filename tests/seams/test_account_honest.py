@@ -156,9 +156,11 @@ def test_an_epoch_that_was_ended_early_saves_nothing():
 
 
 def test_epochs_that_were_left_out_are_not_saved():
-    selector, _ = make("full", epochs=4)
+    selector, _ = make("infobatch", epochs=4)
     selector.set_epoch(3)
-    for batch in selector.loader():
+    with pytest.warns(UserWarning, match="training begins at epoch 3 without a loaded state"):
+        batches = iter(selector.loader())
+    for batch in batches:
         selector.loss(batch)
     assert (selector.ledger.ordinary_samples, selector.ledger.promised) == (N, 0)
 
@@ -212,3 +214,30 @@ def test_processes_save_nothing_by_dividing_the_samples(tmp_path):
         halved = [saved for (name, _), saved in rank.items() if name == "random_batch"]
         assert all(0.3 < saved <= 0.5 for saved in halved)
         assert {saved for (name, _), saved in rank.items() if name != "random_batch"} == {0.0}
+
+
+def test_a_loop_that_begins_later_with_a_state_is_not_told():
+    selector, _ = make("infobatch", epochs=4)
+    for batch in selector.loader():
+        selector.loss(batch)
+    other, _ = make("infobatch", epochs=4)
+    other.load_state_dict(selector.state_dict())
+    other.set_epoch(2)
+    assert len(list(other.loader())) > 0
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("name", ["kakurenbo", "infobatch", "ucb", "random_dynamic", "full"])
+def test_the_length_is_exact_from_iter_on_and_a_bound_before(name, drop_last):
+    policy = sw.recipes.kakurenbo(keep=0.5, tau=0.0) if name == "kakurenbo" else name
+    selector, _ = make(policy, epochs=6, batch_size=6)
+    loader, inexact = selector.loader(drop_last=drop_last), 0
+    for _ in range(6):
+        bound, lengths = len(loader), []
+        for batch in loader:
+            selector.loss(batch)
+            lengths.append(len(loader))
+        assert set(lengths) == {len(lengths)}
+        assert bound >= len(lengths)
+        inexact += bound > len(lengths)
+    assert inexact > 0 or name != "kakurenbo"

@@ -20,6 +20,7 @@ from samplewise.proxy.layers import SlimHeads, Slimmed, wide_in, wide_out
 from samplewise.proxy.norms import SlimNorm, narrow_norm
 from samplewise.proxy.roles import BATCH_NORMS, Role, dress, named, refuse_tied, roles_of
 from samplewise.proxy.widths import Switch, fast_path
+from samplewise.randomness import Drawing, Lent
 
 __all__ = ["Plan", "plan"]
 
@@ -191,9 +192,8 @@ class _Trial:
 @contextlib.contextmanager
 def _plainly(device: torch.device) -> Iterator[None]:
     """No gradients, no autocast, no fused attention (its operations are not counted); random state kept."""
-    accelerators = [] if device.type in ("cpu", "meta") else [device]
-    kind = device.type if accelerators else "cpu"
-    random = torch.random.fork_rng(accelerators, device_type=kind if accelerators else "cuda")
+    kind = device.type if device.type != "meta" else "cpu"
+    random = Lent(device).window(Drawing())
     cast = torch.autocast(kind, enabled=False)
     with random, torch.no_grad(), cast, sdpa_kernel(SDPBackend.MATH), fast_path(off=True):
         yield
