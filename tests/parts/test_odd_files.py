@@ -227,6 +227,24 @@ def test_a_subset_whose_rows_cannot_be_meant_is_refused_with_its_file(tmp_path, 
         sw.Subset.read(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "note", "said"),
+    [
+        ({}, {}, "irreducible losses are in a column 'irreducible'"),
+        ({"irreducible": np.full(N, np.inf)}, {}, "must be finite, or NaN"),
+        (
+            {"irreducible": np.array([np.nan, *range(1, N)])},
+            {"fit": "cross"},
+            "NaN for 1 samples, first id 0",
+        ),
+    ],
+)
+def test_irreducible_losses_that_cannot_be_meant_are_refused_with_their_file(tmp_path, change, note, said):
+    path = write(tmp_path / "odd.parquet", COLUMNS | change, NOTE | note)
+    with pytest.raises(ValueError, match=rf"odd\.parquet: .*{said}"):
+        sw.recipes.rho_loss(path)
+
+
 @pytest.mark.parametrize("rows", [slice(0, 5), slice(3, None), slice(0, N, 2)], ids=str)
 def test_a_truncated_table_is_refused_by_n(tmp_path, capsys, rows):
     path = write(tmp_path / "cut.parquet", {name: column[rows] for name, column in COLUMNS.items()}, NOTE)

@@ -8,6 +8,7 @@ import torch
 
 from samplewise import pickers, signals, trackers
 from samplewise.checks import Range
+from samplewise.parquet import naming
 from samplewise.pickers import Keep
 from samplewise.policy import Policy, recipe
 from samplewise.schedules import Schedule
@@ -76,8 +77,11 @@ def irreducible_losses(given: IrreducibleLosses | ScoreTable | str | Path | None
         )
     if isinstance(given, IrreducibleLosses):
         return given
-    where = f"{given}: " if isinstance(given, str | Path) else ""
-    table = ScoreTable.read(given) if isinstance(given, str | Path) else given
+    if isinstance(given, str | Path):
+        table = ScoreTable.read(given)
+        with naming(given):
+            return irreducible_losses(table)
+    table = given
     if not isinstance(table, ScoreTable):
         raise ValueError(
             "rho_loss.irreducible must be a ScoreTable with a column 'irreducible', or the path of one, got "
@@ -85,7 +89,7 @@ def irreducible_losses(given: IrreducibleLosses | ScoreTable | str | Path | None
         )
     if COLUMN not in table.columns:
         raise ValueError(
-            f"{where}irreducible losses are in a column {COLUMN!r}, but the columns are "
+            f"irreducible losses are in a column {COLUMN!r}, but the columns are "
             f"{', '.join(table.columns) or 'none'}. samplewise score --method irreducible writes one."
         )
     provenance: Mapping[str, Any] = dict(table.provenance)
