@@ -2,8 +2,9 @@
 
 import ast
 
+import samplewise
 from samplewise.checks import nearest
-from samplewise.policy import REGISTRY, Policy
+from samplewise.policy import Policy
 
 __all__ = ["from_repr"]
 
@@ -24,9 +25,10 @@ def from_repr(written: str) -> Policy:
             "table, register a policy of your own with @recipe."
         )
     name, keywords = call
-    if name not in REGISTRY:
+    registered = samplewise.recipes.all()  # loads them, where nothing has yet
+    if name not in registered:
         raise ValueError(
-            f"no recipe {name!r} is registered.{nearest(name, REGISTRY)} "
+            f"no recipe {name!r} is registered.{nearest(name, registered)} "
             "Import the module that defines it before the scores are used."
         )
     params = {}
@@ -36,7 +38,7 @@ def from_repr(written: str) -> Policy:
         except (ValueError, TypeError, RecursionError, MemoryError):
             said = f"{word}={ast.unparse(value):.80}"
             raise ValueError(f"{written!r:.200}: {said} is no plain value that can be read.") from None
-    policy = REGISTRY[name](**params)
+    policy = registered[name](**params)
     if not isinstance(policy, Policy):
         raise ValueError(f"{written!r:.200} is a method without a Policy: no table holds its scores.")
     return policy

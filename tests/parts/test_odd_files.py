@@ -1,6 +1,8 @@
 """Tables and subsets whose file says what cannot be meant: one clear error that names the file."""
 
 import json
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -119,6 +121,15 @@ def test_a_method_that_cannot_be_read_is_one_line_that_names_the_file(tmp_path, 
     error = line(capsys)
     assert "odd.parquet: " in error
     assert len(error) < 800
+
+
+def test_a_table_that_is_read_first_of_all_knows_the_recipes(tmp_path):
+    path = write(tmp_path / "t.parquet", COLUMNS, NOTE)
+    program = (
+        f"from samplewise import ScoreTable as T; print(T.read({str(path)!r}).subset('el2n').ids.tolist())"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ran.stdout.strip() == "[4, 5, 6, 7]", ran.stderr
 
 
 def test_a_written_method_is_read_only_as_one_call_with_named_literals():
