@@ -3,7 +3,7 @@
 import random
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -33,7 +33,12 @@ _of_models: "WeakKeyDictionary[nn.Module, dict[str, Drawing]]" = WeakKeyDictiona
 
 def drawing_of(model: nn.Module, what: str) -> Drawing:
     """Where a model's forward draws, by what it is run for: in train mode dropout draws, in eval mode not."""
-    return _of_models.setdefault(model, {}).setdefault(what, Drawing())
+    known = _of_models.get(model)
+    if known is None:
+        known = _of_models[model] = {}
+    if what not in known:
+        known[what] = Drawing()
+    return known[what]
 
 
 class Lent:
@@ -55,24 +60,32 @@ class Lent:
         """Lend the states, and put back what was drawn from."""
         found = self._states()
         self._set(self._own)
-        begun = found | self._own
+        begun = found | self._own if self._own else found
         alone = threading.active_count() == 1
         unknown = drawing.places is None or drawing.others >= _WATCHED_AGAIN
         watch = _Watch() if unknown and not alone else None
         try:
-            with watch or nullcontext():
+            if watch is None:
                 yield
+            else:
+                with watch:
+                    yield
         finally:
             ended = self._states()
             moved = {place for place, state in ended.items() if not torch.equal(state, begun[place])}
-            if watch is not None:
-                drawing.places, drawing.others = watch.places, 0
-            elif alone and moved:
-                drawing.places = moved | (drawing.places or set())
-            ours = moved & (drawing.places or set())
-            drawing.others += moved != ours
-            self._own |= {place: ended[place] for place in ours}
-            self._set({place: found[place] for place in self._own})
+            self._judge(drawing, watch, alone, moved)
+            self._own |= {place: ended[place] for place in moved & (drawing.places or set())}
+            if self._own:
+                self._set({place: found[place] for place in self._own})
+
+    def _judge(self, drawing: Drawing, watch: "_Watch | None", alone: bool, moved: set[str]) -> None:
+        """Note in which places this code draws, as far as this window tells."""
+        if watch is not None:
+            drawing.places, drawing.others = watch.places, 0
+        elif alone and moved:
+            drawing.places = moved | (drawing.places or set())
+        if moved - (drawing.places or set()):
+            drawing.others += 1
 
     def _states(self) -> dict[str, Tensor]:
         states = {"cpu": torch.get_rng_state()}
