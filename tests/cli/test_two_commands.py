@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from samplewise.bench import files
+from samplewise.bench import experiment, files
 from samplewise.bench import train as training
 from samplewise.bench.lock import InUseError, file_alone, folder_alone
 from samplewise.cli import main
@@ -135,3 +135,34 @@ def test_where_nothing_can_be_written_is_said_before_anything_runs(tmp_path, mon
 def test_a_failed_command_leaves_no_folder(tmp_path, capsys):
     assert main([*TRAIN, "--data", "nowhere.npz", "--out", str(tmp_path / "a" / "b" / "one")]) == 2
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [TRAIN, SCORE])
+def test_ctrl_c_before_anything_is_written_promises_nothing(tmp_path, monkeypatch, capsys, command):
+    def interrupted(settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "load_data", interrupted)
+    assert main([*command, "--out", str(tmp_path / "new" / "one")]) == 130
+    assert capsys.readouterr().err == "\ninterrupted. Nothing was written yet.\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["CUDA out of memory. Tried to allocate 9 GiB.\nMore", "DefaultCPUAllocator: can't allocate memory: 9"],
+)
+def test_a_lack_of_memory_is_one_line_and_the_run_can_go_on(tmp_path, monkeypatch, capsys, said):
+    step, calls = training.Run.train_step, []
+
+    def narrow(self, batch, epoch):
+        calls.append(epoch)
+        if len(calls) == 5:
+            raise RuntimeError(said)
+        step(self, batch, epoch)
+
+    monkeypatch.setattr(training.Run, "train_step", narrow)
+    assert main([*TRAIN, "--out", str(tmp_path / "one")]) == 2
+    error = capsys.readouterr().err
+    assert error == f"error: {said.splitlines()[0]} Try a smaller --batch-size, --model or --workers.\n"
+    assert main(["train", "--resume", "--out", str(tmp_path / "one")]) == 0

@@ -19,4 +19,6 @@ def main(arguments: list[str] | None = None) -> int:
     except ImportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # loading torch takes seconds
+        return 130
     return call(sys.argv[1:] if arguments is None else arguments)

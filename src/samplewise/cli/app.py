@@ -62,6 +62,12 @@ def call(arguments: list[str]) -> int:
         return 141
     except (ValueError, ImportError, OSError, MemoryError) as error:
         return _fail(str(error) or type(error).__name__)
+    except RuntimeError as error:
+        if not re.search("out of memory|allocate memory|DataLoader worker", str(error)):
+            raise
+        return _fail(
+            f"{str(error).strip().splitlines()[0]} Try a smaller --batch-size, --model or --workers."
+        )
     except Exception as error:
         # The option parser's own errors; their class lives in click or in typer, by version.
         if not hasattr(error, "format_message"):

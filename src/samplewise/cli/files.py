@@ -1,8 +1,12 @@
 """Files that a command writes."""
 
+import shlex
 from pathlib import Path
 
+import typer
+
 from samplewise.atomic import refuse_special
+from samplewise.bench.folder import RunFolder
 
 
 def refuse_existing(path: Path, force: bool) -> None:
@@ -12,3 +16,10 @@ def refuse_existing(path: Path, force: bool) -> None:
         raise ValueError(f"{path} is a folder: --out must name a file")
     if path.exists() and not force:
         raise ValueError(f"{path} exists: add --force to overwrite it, or choose another --out")
+
+
+def interrupted(folder: Path, again: list[str]) -> typer.Exit:
+    """Say how to continue what Ctrl-C stopped; to be raised."""
+    how = f"Continue with: {shlex.join(['samplewise', *again])}"
+    typer.echo(f"\ninterrupted. {how if RunFolder(folder).begun else 'Nothing was written yet.'}", err=True)
+    return typer.Exit(130)

@@ -1,6 +1,5 @@
 """`samplewise score`: train once, record many static methods, write one table of scores."""
 
-import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from samplewise.bench.settings import IRREDUCIBLE
 from samplewise.checks import require
 from samplewise.cli import options
 from samplewise.cli.console import terminal
-from samplewise.cli.files import refuse_existing
+from samplewise.cli.files import interrupted, refuse_existing
 from samplewise.cli.options import option
 from samplewise.cli.progress import Watch
 
@@ -87,9 +86,8 @@ def score(
                 compute = scoring.run if settings.fit is None else irreducible.run
                 table = compute(work, settings, watch)
         except KeyboardInterrupt:
-            again = ["samplewise", "score", "--out", str(out), "--resume", *["--force"] * force]
-            typer.echo(f"\ninterrupted. Continue with: {shlex.join(again)}", err=True)
-            raise typer.Exit(130) from None
+            again = ["score", "--out", str(out), "--resume", *["--force"] * force]
+            raise interrupted(work, again) from None
         table.to_parquet(out)
         shutil.rmtree(work)
     console.print(f"{out}: {len(table):,} samples, {', '.join(table.columns)}", soft_wrap=True, markup=False)

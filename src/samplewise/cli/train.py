@@ -1,6 +1,5 @@
 """`samplewise train`: methods against each other on one data set, with seeds, in a run folder."""
 
-import shlex
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from samplewise.bench.settings import Settings
 from samplewise.checks import require
 from samplewise.cli import options
 from samplewise.cli.console import terminal
+from samplewise.cli.files import interrupted
 from samplewise.cli.options import DEFAULT, option
 from samplewise.cli.progress import Watch
 from samplewise.cli.results import show
@@ -107,9 +107,7 @@ def _train(folder: Path, settings: Settings, resume: bool) -> None:
             experiment.run(folder, settings, watch)
         show(folder, console)
     except KeyboardInterrupt:
-        command = shlex.join(["samplewise", "train", "--out", str(folder), "--resume"])
-        typer.echo(f"\ninterrupted. Continue with: {command}", err=True)
-        raise typer.Exit(130) from None
+        raise interrupted(folder, ["train", "--out", str(folder), "--resume"]) from None
 
 
 def _folder(settings: Settings, out: Path | None, resume: bool) -> AbstractContextManager[Path]:
