@@ -116,7 +116,7 @@ class Static(Engine):
         if self._buffer is None or not self._buffer.room(len(ids)):
             self.flush()
             if self._buffer is None or not self._buffer.room(len(ids)):
-                if self._classed:
+                if self._classed and ids.is_cpu:
                     refuse_targets(ids, outputs, self.epoch)  # not only when it is measured
                 self._buffer = Buffer(self._fields(), ids, outputs)
         self._buffer.add(ids, outputs, good)
