@@ -117,7 +117,7 @@ class Strata(Budgeted):
 
     keep: Share
     beta: Annotated[float | None, Range(0, 1, open_high=True)] = None
-    strata: Annotated[int, Range(1)] = 50
+    strata: Annotated[int, Range(1, 65_536)] = 50
     by: str | None = None
 
     def take(self, pool: Pool, k: int) -> Rows:

@@ -14,7 +14,7 @@ __all__ = ["ccs"]
 def ccs(
     keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
     beta: Annotated[float | None, Range(0, 1, open_high=True)] = None,
-    strata: Annotated[int, Range(1)] = 50,
+    strata: Annotated[int, Range(1, 65_536)] = 50,
     score: str = "aum",
     balance: bool = False,
 ) -> Policy:

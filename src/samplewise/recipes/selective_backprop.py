@@ -43,7 +43,7 @@ class FromSecond(Schedule):
 )
 def selective_backprop(
     beta: Annotated[float | Schedule, Range(0)] = 3.0,
-    history: Annotated[int, Range(1)] = 1024,
+    history: Annotated[int, Range(1, 65_536)] = 1024,
     assemble: bool = False,
 ) -> Policy:
     """Accept each row of a meta-batch with probability P(l) ** beta; train on the plain mean of those.

@@ -23,7 +23,7 @@ class Percentile(Tracker):
     each of `history` values, which every process keeps of its own batches.
     """
 
-    history: Annotated[int, Range(1)] = 1024
+    history: Annotated[int, Range(1, 65_536)] = 1024
     whole_batches: ClassVar[bool] = True
 
     @property
