@@ -8,6 +8,7 @@ import importlib
 import inspect
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_origin
@@ -79,6 +80,16 @@ def method_table(page: str) -> str:
         said = _in_cell(first_line(made))
         lines.append(f"| {link} | {made.level} | {made.source} | {said} | {paper(made)} |")
     return "\n".join(lines)
+
+
+def method_count() -> str:
+    """How many methods there are, in all and of each level.
+
+    A new recipe changes the sentence, so it is written here and not by hand.
+    """
+    levels = Counter(made.level for made in library())
+    said = ", ".join(f"{count} of level `{level}`" for level, count in levels.items())
+    return f"There are {levels.total()} methods: {said}."
 
 
 def methods_page() -> str:
@@ -167,7 +178,8 @@ def digits_table() -> str:
 def readme() -> str:
     """The README with its generated parts renewed."""
     text = (ROOT / "README.md").read_text()
-    for name, body in (("methods", method_table("docs/methods.md")), ("digits", digits_table())):
+    methods = f"{method_table('docs/methods.md')}\n\n{method_count()}"
+    for name, body in (("methods", methods), ("digits", digits_table())):
         begin, end = f"<!-- begin {name}: written by docs/generate.py -->", f"<!-- end {name} -->"
         head, found, rest = text.partition(begin)
         _, closed, tail = rest.partition(end)

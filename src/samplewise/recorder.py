@@ -13,7 +13,7 @@ from samplewise.policy import Policy, Source
 __all__ = ["Recorder"]
 
 _TAKEN = ("id", "label", "times_selected", "selected", "weight")
-_MADE = ("distance", "order", "rank", "weight", "target")
+_MADE = ("distance", "order", "probability", "rank", "weight", "target")
 """What else a method may have a column of, besides its score."""
 _SOURCES: dict[tuple[bool, bool], Source] = {
     (False, False): "none",

@@ -94,10 +94,28 @@ def test_spread_is_the_loop_over_windows_without_a_gap(epochs, window):
     same(tracker.read(feed(tracker, epochs))["spread"], expected)
 
 
+@fast
+@given(numbers, st.integers(2, 4))
+def test_difficulty_times_spread_is_the_loop_over_windows_without_a_gap(epochs, window):
+    tracker = trackers.DifficultySpread(window=window)
+    scores, means = [], []
+    for i in range(N):
+        series = [dict(epoch).get(i) for epoch in epochs]
+        windows = [series[first : first + window] for first in range(len(series) - window + 1)]
+        found = [(1 - statistics.fmean(w)) * statistics.stdev(w) for w in windows if None not in w]
+        seen = [value for value in series if value is not None]
+        scores.append(statistics.fmean(found) if found else NAN)
+        means.append(statistics.fmean(seen) if seen else NAN)
+    columns = tracker.read(feed(tracker, epochs))
+    same(columns["score"], scores)
+    same(columns["probability"], means)
+
+
 EACH = [
     (trackers.Mean(), torch.float32),
     (trackers.Forgotten(), torch.bool),
     (trackers.WindowSpread(3), torch.float32),
+    (trackers.DifficultySpread(window=3), torch.float32),
 ]
 each = pytest.mark.parametrize(("tracker", "dtype"), EACH, ids=lambda p: type(p).__name__)
 
@@ -145,11 +163,12 @@ def test_an_epoch_that_begins_again_counts_once(tracker, dtype):
 
 
 @each
-def test_only_the_score_is_left_when_final(tracker, dtype):
+def test_only_the_columns_that_are_read_are_left_when_final(tracker, dtype):
     state = feed(tracker, drawn(dtype), dtype=dtype, n=40)
-    column = tracker.read(state)[tracker.ranks].clone()
+    columns = tracker.read(state)
+    column = columns[tracker.ranks].clone()
     tracker.finish(state)
-    assert state.keys() == {tracker.ranks}
+    assert state.keys() == columns.keys()
     assert state[tracker.ranks].dtype == torch.float32
     assert torch.equal(tracker.read(state)[tracker.ranks], column)
     assert torch.equal(tracker.read(state, torch.tensor([7, 3]))[tracker.ranks], column[[7, 3]])

@@ -84,7 +84,9 @@ def test_a_subclass_is_kept_with_its_own_fields(part):
         assert other.mine == 7
 
 
-@pytest.mark.parametrize("part", [trackers.Mean, trackers.WindowSpread, trackers.DualDepth])
+@pytest.mark.parametrize(
+    "part", [trackers.Mean, trackers.WindowSpread, trackers.DualDepth, trackers.DifficultySpread]
+)
 def test_what_a_training_fills_in_is_filled_in_for_a_subclass_too(part):
     own, plain = subclass(part).within(20), part().within(20)
     assert {f.name: getattr(own, f.name) for f in fields(plain)} == {

@@ -187,7 +187,8 @@ MEMORY = {
     "policy",
     [
         *("infobatch", "ucb", "evolved_sampling", "kakurenbo", "selective_backprop", "el2n", "forgetting"),
-        *("dyn_unc:window=3", "tdds:keep=0.3,T=5,window=3", "moderate", "herding", "importance_sampling"),
+        *("dyn_unc:window=3", "dual:T=5,window=3", "tdds:keep=0.3,T=5,window=3", "moderate", "herding"),
+        "importance_sampling",
     ],
 )
 def test_a_column_that_the_tracker_would_not_keep_is_refused(policy, change, said):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 import samplewise as sw
 from samplewise.outputs import Outputs
 from samplewise.recording import CHUNK, Buffer
-from samplewise.testing import Trace
+from samplewise.testing import Trace, recipes, run
 from tests.seams.toys import CLASSES, N, Net, Random, Tensors, forward_of, make, plainly, step, train
 
 SEVERAL = {
@@ -146,6 +146,17 @@ def test_a_coreset_of_other_data_is_refused(tmp_path, several):
 def test_a_subset_that_makes_no_sense_is_refused(ids, weights, words):
     with pytest.raises(ValueError, match=words):
         sw.recipes.fixed(sw.Subset(torch.tensor(ids, dtype=torch.int64), weights))
+
+
+@pytest.mark.parametrize("recipe", recipes(), ids=lambda recipe: recipe.name)
+def test_no_method_of_a_recorder_may_have_the_name_of_a_column(recipe):
+    if recipe.level != "static" or recipe.toy is not None:
+        return
+    trace = Trace(n=12, epochs=4)
+    columns = run(recipe(), trace, labels=trace.targets).selector.table().columns
+    for column in columns.keys() - {recipe.name}:
+        with pytest.raises(ValueError, match=f"'{column}' is the name of a column of '{recipe.name}'"):
+            sw.Recorder({recipe.name: recipe(), column: "el2n"})
 
 
 def test_what_a_recorder_cannot_take_is_refused():

@@ -6,6 +6,7 @@ A picker sees a `Pool` of m candidates and returns a `Picked`. `keep` is always 
 from samplewise.pickers.accepting import Accepted
 from samplewise.pickers.base import Budgeted, PerClass, Picked, Picker, Pool
 from samplewise.pickers.base import Keep as Keep
+from samplewise.pickers.beta import BetaDrawn
 from samplewise.pickers.coresets import MedianBlock, Strata
 from samplewise.pickers.drawn import Boltzmann, RankDrawn
 from samplewise.pickers.given import Given
@@ -27,6 +28,7 @@ __all__ = [
     "Accepted",
     "AdaptiveTopK",
     "BelowMean",
+    "BetaDrawn",
     "Boltzmann",
     "Budgeted",
     "ClassBalanced",

@@ -16,6 +16,7 @@ from samplewise.trackers.averages import (
 from samplewise.trackers.averages import Rate as Rate
 from samplewise.trackers.base import Pipe, State, Tracker, Values
 from samplewise.trackers.depth import DualDepth
+from samplewise.trackers.difficulty import DifficultySpread
 from samplewise.trackers.dynamics import Forgotten, Mean, WindowSpread
 from samplewise.trackers.features import ClassDistance
 from samplewise.trackers.margins import Margins
@@ -28,6 +29,7 @@ __all__ = [
     "ClassDistance",
     "Count",
     "DecoupledEma",
+    "DifficultySpread",
     "DualDepth",
     "Ema",
     "EmaMoments",

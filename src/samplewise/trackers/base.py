@@ -1,14 +1,30 @@
-"""What a tracker is, trackers in a row, and the columns that they are made of."""
+"""What a tracker is, trackers in a row, and helpers for their columns and for windows of epochs."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-__all__ = ["Ids", "Pipe", "State", "Tracker", "Values", "at", "column", "only", "write"]
+__all__ = [
+    "Ids",
+    "Pipe",
+    "State",
+    "Tracker",
+    "Values",
+    "add_seen",
+    "at",
+    "column",
+    "keep_only",
+    "mean_so_far",
+    "only",
+    "open_epoch",
+    "refuse_short",
+    "ring",
+    "write",
+]
 
 State = dict[str, Tensor]
 Values = dict[str, Tensor]
@@ -165,3 +181,45 @@ def at(column: Shaped[Tensor, "n ..."], ids: Ids | None) -> Tensor:
 def write(column: Shaped[Tensor, "n ..."], ids: Ids, values: Shaped[Tensor, "b ..."]) -> None:
     """Put values into the column at `ids`."""
     column.index_copy_(0, ids, values if values.dtype == column.dtype else values.to(column.dtype))
+
+
+def ring(n: int, like: Shaped[Tensor, " b"], window: int) -> Shaped[Tensor, "n k"]:
+    """An empty column for the last `window` epochs of a signal: the state's `values`, see `open_epoch`."""
+    return column(n, like.new_empty((0, window)))
+
+
+def open_epoch(state: State) -> Shaped[Tensor, " n"]:
+    """The part of the ring `values` that the open epoch writes: that of the oldest epoch.
+
+    `state["epoch"]` counts the closed epochs.
+    """
+    return state["values"][:, int(state["epoch"]) % state["values"].shape[1]]
+
+
+def add_seen(state: State, new: Float[Tensor, " n"], total: str = "total", times: str = "times") -> None:
+    """Add every value that is not NaN to a sample's `total`, and 1 to its `times`."""
+    seen = ~new.isnan()
+    state[total] += torch.where(seen, new, 0.0)
+    state[times] += seen
+
+
+def mean_so_far(
+    state: State, name: str, ids: Ids | None, total: str = "total", times: str = "times"
+) -> Float[Tensor, " b"]:
+    """The final column `name`; before `finish`, the mean of what `add_seen` added, or NaN without any."""
+    if name in state:
+        return at(state[name], ids)
+    return at(state[total], ids) / at(state[times], ids)
+
+
+def keep_only(state: State, columns: Values) -> None:
+    """Replace the whole state by the final columns."""
+    state.clear()
+    state.update(columns)
+
+
+def refuse_short(where: str, needed: int, epochs: int) -> None:
+    """Raise unless a training of `epochs` has as many as the parameter `where` needs."""
+    if needed > epochs:
+        said = "1 epoch" if epochs == 1 else f"{epochs} epochs"
+        raise ValueError(f"{where} must fit into a training of {said}, got {needed}. Train longer.")

@@ -8,11 +8,24 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from samplewise.checks import Range, checked
-from samplewise.trackers.base import Ids, State, Tracker, Values, at, column, only, write
+from samplewise.trackers.base import (
+    Ids,
+    State,
+    Tracker,
+    Values,
+    add_seen,
+    at,
+    column,
+    keep_only,
+    mean_so_far,
+    only,
+    open_epoch,
+    refuse_short,
+    ring,
+    write,
+)
 
 __all__ = ["Forgotten", "Mean", "Never", "WindowSpread"]
 
@@ -45,7 +58,7 @@ class Mean(Tracker):
     def within(self, epochs: int) -> "Mean":
         if self.first is None:
             return self if self.most is None else replace(self, first=min(self.most, epochs), most=None)
-        _fits("Mean.first", self.first, epochs)
+        refuse_short("Mean.first", self.first, epochs)
         return replace(self, most=None)
 
     def start(self, n: int, values: Values) -> State:
@@ -58,17 +71,17 @@ class Mean(Tracker):
         return ids, {}
 
     def close(self, state: State) -> None:
-        _count(state, state["now"])
+        add_seen(state, state["now"])
         state["now"].fill_(float("nan"))
 
     def restart(self, state: State) -> None:
         state["now"].fill_(float("nan"))
 
     def read(self, state: State, ids: Ids | None = None) -> Values:
-        return {"mean": _settled(state, "mean", ids)}
+        return {"mean": mean_so_far(state, "mean", ids)}
 
     def finish(self, state: State) -> None:
-        _keep_only(state, self.read(state))
+        keep_only(state, self.read(state))
 
 
 @checked
@@ -129,7 +142,7 @@ class Forgotten(Tracker):
         return {"forgotten": torch.where(at(state["before"], ids) == _UNSEEN, float("nan"), found)}
 
     def finish(self, state: State) -> None:
-        _keep_only(state, self.read(state))
+        keep_only(state, self.read(state))
 
 
 @checked
@@ -153,64 +166,33 @@ class WindowSpread(Tracker):
 
     def within(self, epochs: int) -> "WindowSpread":
         window = max(2, min(self.most, epochs)) if self.window is None else self.window
-        _fits("WindowSpread.window", window, epochs)
+        refuse_short("WindowSpread.window", window, epochs)
         return replace(self, window=window)
 
     def start(self, n: int, values: Values) -> State:
         like = only(values, "WindowSpread")
-        ring = like.new_empty((0, self.window or self.most))
         return {
-            "values": column(n, ring),
+            "values": ring(n, like, self.window or self.most),
             "total": column(n, like, 0.0),
             "times": torch.zeros(n, dtype=torch.int32, device=like.device),
             "epoch": torch.zeros((), dtype=torch.int64, device=like.device),
         }
 
     def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
-        write(self._open(state), ids, only(values, "WindowSpread"))
+        write(open_epoch(state), ids, only(values, "WindowSpread"))
         return ids, {}
 
     def close(self, state: State) -> None:
         state["epoch"] += 1
         if int(state["epoch"]) >= state["values"].shape[1]:
-            _count(state, state["values"].std(1, correction=1))
+            add_seen(state, state["values"].std(1, correction=1))
         self.restart(state)
 
     def restart(self, state: State) -> None:
-        self._open(state).fill_(float("nan"))
+        open_epoch(state).fill_(float("nan"))
 
     def read(self, state: State, ids: Ids | None = None) -> Values:
-        return {"spread": _settled(state, "spread", ids)}
+        return {"spread": mean_so_far(state, "spread", ids)}
 
     def finish(self, state: State) -> None:
-        _keep_only(state, self.read(state))
-
-    @staticmethod
-    def _open(state: State) -> Float[Tensor, " n"]:
-        """The open epoch's place in the ring: that of the oldest epoch, which no window needs any more."""
-        return state["values"][:, int(state["epoch"]) % state["values"].shape[1]]
-
-
-def _fits(where: str, needed: int, epochs: int) -> None:
-    if needed > epochs:
-        said = "1 epoch" if epochs == 1 else f"{epochs} epochs"
-        raise ValueError(f"{where} must fit into a training of {said}, got {needed}. Train longer.")
-
-
-def _count(state: State, new: Float[Tensor, " n"]) -> None:
-    """Add what is no NaN to each sample's total."""
-    seen = ~new.isnan()
-    state["total"] += torch.where(seen, new, 0.0)
-    state["times"] += seen
-
-
-def _settled(state: State, name: str, ids: Ids | None) -> Float[Tensor, " b"]:
-    """The final column, or total / times so far: NaN where nothing was counted."""
-    if name in state:
-        return at(state[name], ids)
-    return at(state["total"], ids) / at(state["times"], ids)
-
-
-def _keep_only(state: State, columns: Values) -> None:
-    state.clear()
-    state.update(columns)
+        keep_only(state, self.read(state))
