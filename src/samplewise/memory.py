@@ -103,7 +103,8 @@ class Memory:
             raise ValueError(f"no epoch is open: call plan({self.epoch}) before observing training.")
         if not on_cpu:
             good = self._flag(loss)
-        if not used or not len(ids):
+        # Of several processes one with no rows begins its columns too: the next merge needs them on each.
+        if not used or not (len(ids) or self._together):
             if self._classed and not self._looked_at and on_cpu:
                 # What a later pass could not use is found at the first batch.
                 refuse_targets(ids, outputs, self.epoch)
