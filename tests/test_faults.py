@@ -1,7 +1,7 @@
 """Every law bites: for each a fault is planted, and the law must say so."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import pytest
@@ -98,6 +98,23 @@ class AnySubset(Subset):
 def _unchecked_subsets(monkeypatch):
     for module in ("engine", "static", "choice"):
         monkeypatch.setattr(f"samplewise.{module}.Subset", AnySubset)
+
+
+@dataclass(frozen=True)
+class OnTheObject(trackers.Last):
+    """Remembers the largest loss of every sample in the tracker itself, which all runs of a policy share."""
+
+    largest: dict = field(default_factory=dict, compare=False, repr=False)
+
+    def observe(self, state, ids, values):
+        for i, loss in zip(ids.tolist(), values["loss"].tolist(), strict=True):
+            self.largest[i] = max(loss, self.largest.get(i, loss))
+        return super().observe(state, ids, {"loss": torch.tensor([self.largest[i] for i in ids.tolist()])})
+
+
+@fault(laws.the_way_of_training_does_not_change_the_plan, "changed a plan")
+def remembers_on_the_tracker(monkeypatch):
+    return epoch_recipe(pickers.TopK, OnTheObject())
 
 
 @fault(laws.ids_are_unique_and_weights_positive, "repeat or do not rise")

@@ -1,23 +1,64 @@
 """Two and three processes: every recipe keeps every law of many processes, in one process group a number."""
 
+from unittest import mock
+
+import pytest
+
+from samplewise import pickers, signals, trackers
+from samplewise.policy import REGISTRY, Policy, recipe
 from samplewise.testing import recipes
 from samplewise.testing.distributed import RANK_LAWS
 from tests.ranks import on_ranks
 
 
-def broken(rank, world):
-    """The laws that do not hold."""
+class Unshared(trackers.Last):
+    """Says of its column that `observe` does not write it: processes do not exchange it."""
+
+    written = ()
+
+
+def unshared():
+    """A recipe of that tracker."""
+
+    @recipe(paper="-", level="epoch", source="training")
+    def faulty() -> Policy:
+        """Memory: 4 bytes a sample."""
+        return Policy(signals.loss, Unshared(), pickers.TopK(0.5), source="training")
+
+    return faulty
+
+
+def broken(made):
+    """The laws that do not hold for some recipes."""
     said = []
     for law in RANK_LAWS:
-        for recipe in recipes():
+        for one in made:
             try:
-                law(recipe)
+                law(one)
             except Exception as error:  # whatever breaks one recipe must not hide the others
-                said.append(f"{law.__name__}, {recipe.name}: {type(error).__name__}: {error}")
+                said.append(f"{law.__name__}, {one.name}: {type(error).__name__}: {error}")
     return said
 
 
-def test_every_recipe_keeps_the_laws_of_many_processes(tmp_path):
-    for world, ranks in on_ranks(broken, (2, 3), tmp_path).items():
-        for rank, said in enumerate(ranks):
-            assert not said, f"on rank {rank} of {world}:\n" + "\n".join(said)
+def judged(rank, world):
+    """What is said of all recipes, and of a faulty one."""
+    with mock.patch.dict(REGISTRY):
+        ours = recipes()
+        return broken(ours), broken([unshared()])
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    return on_ranks(judged, (2, 3), tmp_path_factory.mktemp("ranks"))
+
+
+def test_every_recipe_keeps_the_laws_of_many_processes(said):
+    for world, ranks in said.items():
+        for rank, (of_ours, _) in enumerate(ranks):
+            assert not of_ours, f"on rank {rank} of {world}:\n" + "\n".join(of_ours)
+
+
+def test_a_tracker_that_does_not_exchange_what_it_writes_is_found_on_every_process(said):
+    for ranks in said.values():
+        for _, of_faulty in ranks:
+            assert any("faulty breaks ranks_plan_what_one_plans" in law for law in of_faulty), of_faulty
