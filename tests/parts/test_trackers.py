@@ -227,3 +227,16 @@ def test_a_scheduled_rate_is_resolved_before_it_is_used():
         run(tracker, [[(0, 1.0)]])
     assert resolve(tracker, 1, 4) == trackers.Ema(0.75)
     assert resolve(tracker | trackers.Count(), 2, 4) == trackers.Ema(0.5) | trackers.Count()
+
+
+def test_a_tracker_inside_a_pipe_is_told_that_the_choice_is_made():
+    pipe = trackers.Last() | trackers.Margins()
+    state = pipe.start(3, {"class_margins": torch.ones(3, 2)})
+    assert "margins" in state
+    pipe.chosen(state)
+    assert state.keys() == {"class_margins", "nearest"}
+
+
+def test_a_tracker_after_one_that_emits_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"Pipe.stages must have Mean last, .* got Last after it"):
+        (trackers.Mean() | trackers.Last()).start(3, {"loss": torch.ones(3)})

@@ -113,7 +113,12 @@ class Pipe(Tracker):
     def start(self, n: int, values: Values) -> State:
         state: State = {}
         values = {name: value[:0] for name, value in values.items()}
-        for stage in self.stages:
+        for before, stage in zip((None, *self.stages), self.stages, strict=False):
+            if not values:
+                raise ValueError(
+                    f"Pipe.stages must have {type(before).__name__} last, because it passes nothing on, got "
+                    f"{type(stage).__name__} after it. Change their order, or leave one out."
+                )
             columns = stage.start(n, values)
             if twice := sorted(state.keys() & columns.keys()):
                 raise ValueError(f"two trackers of one pipe both keep a column {twice[0]!r}")
@@ -145,6 +150,10 @@ class Pipe(Tracker):
     def close(self, state: State) -> None:
         for stage in self.stages:
             stage.close(state)
+
+    def chosen(self, state: State) -> None:
+        for stage in self.stages:
+            stage.chosen(state)
 
     def restart(self, state: State) -> None:
         for stage in self.stages:
