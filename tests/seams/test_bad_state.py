@@ -256,12 +256,6 @@ def test_the_state_of_keys_is_checked_too():
             sw.KeyIds(3).load_state_dict(changed(keys.state_dict(), (name,), value))
 
 
-@sw.recipe(paper="-", level="epoch", source="training")
-def picky_for_bad_state() -> sw.Policy:
-    """With a signal that takes no made-up values."""
-    return sw.Policy(_picky, sw.trackers.Last(), sw.pickers.TopK(0.5), source="training")
-
-
 def _picky(logits):
     if logits.shape[1] != TRACE.outputs(torch.arange(1), 0).logits.shape[1]:
         raise KeyError("unknown model")
@@ -269,7 +263,7 @@ def _picky(logits):
 
 
 def test_a_signal_that_takes_no_made_up_values_still_resumes_and_lengths_are_checked():
-    selector, fresh = recorded(picky_for_bad_state())
+    selector, fresh = recorded(sw.Policy(_picky, sw.trackers.Last(), sw.pickers.TopK(0.5), source="training"))
     fresh.load_state_dict(selector.state_dict())
     assert torch.equal(fresh.score(), selector.score())
     with pytest.raises(ValueError, match="must have 24 rows, got 7"):
