@@ -7,6 +7,7 @@ With a checkpoint it saves every 20 steps, and goes on from the file if there is
 number of processes than before.
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -72,3 +73,5 @@ def main(method: str, checkpoint: Path | None) -> None:
 if __name__ == "__main__":
     given = sys.argv[1:]
     main(given[0] if given else "eswp", Path(given[1]) if len(given) > 1 else None)
+    # The wrapped model is part of a cycle. Freed at the exit of Python, it aborts some runs.
+    gc.collect()
