@@ -19,7 +19,7 @@ from faults_watch import Watch
 from torch import Tensor, nn
 
 import samplewise as sw
-from samplewise import saving
+from samplewise.files import checkpoints
 
 N, FEATURES, CLASSES = 120, 8, 3
 BATCH, EVERY, SEED = 10, 4, 7
@@ -89,7 +89,7 @@ def plain(job: Job) -> tuple[nn.Module, sw.Selector]:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     selector, step, path = job.selector(model, model.losses), 0, job.folder / "checkpoint.pt"
     if path.exists():
-        state = saving.load(path)
+        state = checkpoints.load(path)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         selector.load_state_dict(state["selector"])
@@ -111,7 +111,7 @@ def plain(job: Job) -> tuple[nn.Module, sw.Selector]:
                     "rng": torch.get_rng_state(),
                     "step": step,
                 }
-                saving.save(path, state)
+                checkpoints.save(path, state)
     return model, selector
 
 

@@ -25,8 +25,8 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 import samplewise as sw
-from samplewise import ranking
-from samplewise.engine import Engine
+from samplewise.engine.engine import Engine
+from samplewise.pickers import ranking
 from samplewise.rng import generator
 
 Row = dict[str, Any]

@@ -19,7 +19,7 @@ from overhead import Row, machine, row, show, timed
 
 import samplewise as sw
 from samplewise import pickers, signals, trackers
-from samplewise.engine import Engine
+from samplewise.engine.engine import Engine
 from samplewise.pickers import Picker, Pool
 from samplewise.rng import generator
 

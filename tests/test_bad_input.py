@@ -342,7 +342,7 @@ def test_a_step_needs_a_forward():
 def test_words_out_of_a_list_are_refused_with_the_list():
     code = """
 import torch, samplewise as sw
-from samplewise.scores import ScoreTable
+from samplewise.coresets.table import ScoreTable
 s = sw.Selector("infobatch", 4, epochs=2)
 s.plan(0)
 t = s.table()

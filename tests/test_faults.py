@@ -9,17 +9,17 @@ import torch
 
 from samplewise import pickers, signals, trackers
 from samplewise.checks import checked
-from samplewise.choice import choose
-from samplewise.engine import Engine
-from samplewise.ledger import Ledger
+from samplewise.coresets.choose import choose
+from samplewise.cost.ledger import Ledger
+from samplewise.engine.buffer import Buffer
+from samplewise.engine.engine import Engine
+from samplewise.engine.static import Static
+from samplewise.loop.scoring import without_trace
 from samplewise.pickers import Budgeted, Keep, Picked, Picker
 from samplewise.policy import REGISTRY, Policy, recipe
-from samplewise.recording import Buffer
 from samplewise.rng import generator, seed_of
 from samplewise.schedules import Periods, Schedule, periods
-from samplewise.scoring import without_trace
 from samplewise.selector import Selector
-from samplewise.static import Static
 from samplewise.subset import Subset
 from samplewise.testing import LAWS, Trace, build, ensure, law, recipes, run
 from samplewise.trackers import Tracker
@@ -183,13 +183,13 @@ def doubles_the_average_that_was_asked_for(monkeypatch):
 
 @fault(laws.budget_is_met, "low ones kept")
 def drops_too_few_of_the_low_set(monkeypatch):
-    monkeypatch.setattr("samplewise.ranking.uniform", lambda m, k, rng: torch.arange(min(m, k + 1)))
+    monkeypatch.setattr("samplewise.pickers.ranking.uniform", lambda m, k, rng: torch.arange(min(m, k + 1)))
     return REGISTRY["infobatch"]
 
 
 @fault(laws.budget_is_met, "the least is")
 def hides_more_than_it_may(monkeypatch):
-    monkeypatch.setattr("samplewise.ranking.budget", lambda m, keep, least=0: int(keep * m) // 2)
+    monkeypatch.setattr("samplewise.pickers.ranking.budget", lambda m, keep, least=0: int(keep * m) // 2)
     monkeypatch.setattr("samplewise.pickers.ranked.number", lambda value: 0.0 if value == 0.7 else value)
     return REGISTRY["kakurenbo"]
 
@@ -212,13 +212,13 @@ def grows_back(monkeypatch):
 
 @fault(laws.budget_is_met_by_class, "kept in the plan")
 def one_class_budget_for_all(monkeypatch):
-    monkeypatch.setattr("samplewise.ranking.largest_remainder", lambda k, sizes: sizes.clamp(max=2))
+    monkeypatch.setattr("samplewise.pickers.ranking.largest_remainder", lambda k, sizes: sizes.clamp(max=2))
     return REGISTRY["random_dynamic"]
 
 
 @fault(laws.budget_is_met_by_class, "its share is")
 def gives_the_first_class_everything(monkeypatch):
-    monkeypatch.setattr("samplewise.ranking.largest_remainder", _first_class_first)
+    monkeypatch.setattr("samplewise.pickers.ranking.largest_remainder", _first_class_first)
     return REGISTRY["random_batch"]
 
 
@@ -238,7 +238,7 @@ def draws_from_the_global_generator(monkeypatch):
 
 @fault(laws.same_seed_same_choice, "another seed drew the same")
 def draws_without_the_seed(monkeypatch):
-    monkeypatch.setattr("samplewise.ranking.uniform", lambda m, k, rng: torch.arange(k))
+    monkeypatch.setattr("samplewise.pickers.ranking.uniform", lambda m, k, rng: torch.arange(k))
     return REGISTRY["random_dynamic"]
 
 
@@ -249,7 +249,7 @@ def moves_the_global_generator(monkeypatch):
 
 @fault(laws.global_rng_is_as_found, "scoring in eval mode moved the global random state of numpy")
 def passes_move_numpy(monkeypatch):
-    monkeypatch.setattr("samplewise.passes.HostLent.window", lambda lent: contextlib.nullcontext())
+    monkeypatch.setattr("samplewise.loop.passes.HostLent.window", lambda lent: contextlib.nullcontext())
     return REGISTRY["uncertainty"]
 
 
@@ -263,13 +263,13 @@ def _only_no_grad(model, scoring):
 
 @fault(laws.global_rng_is_as_found, "scoring in train mode moved the global random state of torch")
 def dropout_moves_torch(monkeypatch):
-    monkeypatch.setattr("samplewise.step.without_trace", _only_no_grad)
+    monkeypatch.setattr("samplewise.loop.step.without_trace", _only_no_grad)
     return REGISTRY["loss_sampling"]
 
 
 @fault(laws.scoring_leaves_no_trace, "scoring in eval mode changed the model's flags")
 def wakes_a_frozen_layer(monkeypatch):
-    monkeypatch.setattr("samplewise.step.without_trace", _only_no_grad)
+    monkeypatch.setattr("samplewise.loop.step.without_trace", _only_no_grad)
     return REGISTRY["loss_sampling"]
 
 
@@ -283,7 +283,7 @@ def _moves_buffers(model, scoring, lent=True):
 
 @fault(laws.scoring_leaves_no_trace, "changed the model's parameters and buffers")
 def moves_batch_norm(monkeypatch):
-    monkeypatch.setattr("samplewise.passes.without_trace", _moves_buffers)
+    monkeypatch.setattr("samplewise.loop.passes.without_trace", _moves_buffers)
     return REGISTRY["kakurenbo"]
 
 
@@ -436,7 +436,7 @@ def weighs_with_everything_kept(monkeypatch):
 def plans_by_rank(monkeypatch):
     pool = Engine._pool
     monkeypatch.setattr(
-        "samplewise.engine.generator",
+        "samplewise.engine.engine.generator",
         lambda *keys: generator(*keys, _rank.get()),
     )
     _rank = SimpleNamespace(value=0, get=lambda: _rank.value)
@@ -451,7 +451,7 @@ def plans_by_rank(monkeypatch):
 
 @fault(laws.one_rank_equals_two, "not their own")
 def ranks_share_a_draw(monkeypatch):
-    monkeypatch.setattr("samplewise.engine.seed_of", lambda *keys: seed_of(*keys[:4]))
+    monkeypatch.setattr("samplewise.engine.engine.seed_of", lambda *keys: seed_of(*keys[:4]))
     return REGISTRY["random_batch"]
 
 
@@ -629,8 +629,8 @@ def weighs_a_coreset_by_zero(monkeypatch):
 
 @fault(laws.coreset_budget_is_met, "its share is")
 def gives_the_first_class_the_coreset(monkeypatch):
-    monkeypatch.setattr("samplewise.choice._refuse_empty_classes", lambda *given: None)
-    monkeypatch.setattr("samplewise.ranking.largest_remainder", _first_class_first)
+    monkeypatch.setattr("samplewise.coresets.choose._refuse_empty_classes", lambda *given: None)
+    monkeypatch.setattr("samplewise.pickers.ranking.largest_remainder", _first_class_first)
     return static_recipe()
 
 
@@ -681,7 +681,7 @@ def saves_without_its_last_chunk(monkeypatch):
 @fault(laws.a_coreset_is_the_same_from_everywhere, "the table makes another")
 def draws_from_the_table_by_another_seed(monkeypatch):
     monkeypatch.setattr(
-        "samplewise.scores.choose", lambda *given, **more: choose(*given[:5], 7, *given[6:], **more)
+        "samplewise.coresets.table.choose", lambda *given, **more: choose(*given[:5], 7, *given[6:], **more)
     )
     return REGISTRY["random"]
 

@@ -14,14 +14,14 @@ if (
 
 from samplewise import pickers, proxy, recipes, schedules, signals, trackers
 from samplewise.classifier import classifier
-from samplewise.keyids import KeyIds
-from samplewise.layout import rows, shared
-from samplewise.outputs import Batch, Outputs
+from samplewise.coresets.recorder import Recorder
+from samplewise.coresets.table import ScoreTable, Subset
+from samplewise.data.keyids import KeyIds
+from samplewise.data.layout import rows, shared
+from samplewise.data.outputs import Batch, Outputs
+from samplewise.files.checkpoints import load, save
+from samplewise.loop.scoring import Scoring
 from samplewise.policy import Policy, recipe
-from samplewise.recorder import Recorder
-from samplewise.saving import load, save
-from samplewise.scores import ScoreTable, Subset
-from samplewise.scoring import Scoring
 from samplewise.selector import Selector
 
 __version__ = "0.1.0"

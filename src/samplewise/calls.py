@@ -11,21 +11,22 @@ import torch
 from jaxtyping import Float, Int, Integer, Shaped
 from torch import Tensor, nn
 
-from samplewise import dist, passes
-from samplewise.again import Steps
-from samplewise.agreement import agree, digest
-from samplewise.arrivals import Arrivals
-from samplewise.assembling import Waiting, refuse_assembled
-from samplewise.dataset import fingerprint
-from samplewise.dealing import rows_of
-from samplewise.engine import Engine
-from samplewise.ids import whole
-from samplewise.ledger import Ledger
-from samplewise.outputs import Outputs, as_outputs
+from samplewise.coresets.table import ScoreTable, Subset, versions
+from samplewise.cost.ledger import Ledger
+from samplewise.data.dataset import fingerprint
+from samplewise.data.ids import whole
+from samplewise.data.outputs import Outputs, as_outputs
+from samplewise.distributed import collectives
+from samplewise.distributed.shares import rows_of
+from samplewise.engine.engine import Engine
+from samplewise.engine.static import Static
+from samplewise.loop import passes
+from samplewise.loop.again import Steps
+from samplewise.loop.agreement import agree, digest
+from samplewise.loop.arrivals import Arrivals
+from samplewise.loop.scoring import Scoring
+from samplewise.loop.waiting import Waiting, refuse_assembled
 from samplewise.policy import REGISTRY, Policy, Weighting
-from samplewise.scores import ScoreTable, Subset, versions
-from samplewise.scoring import Scoring
-from samplewise.static import Static
 
 __all__ = ["EngineCalls"]
 
@@ -167,7 +168,7 @@ class EngineCalls(ABC):
 
     def _agree(self) -> None:
         """Compare with the other processes, once: differences would train wrong samples, or hang."""
-        if self._agreed or dist.world() == 1:
+        if self._agreed or collectives.world() == 1:
             return
         scoring = self.scoring
         settings = {
@@ -263,8 +264,8 @@ class EngineCalls(ABC):
 
     def _rows_of(self, size: int) -> int:
         """Rows that this process trains on, of an epoch of so many samples dealt as the open one."""
-        world, how = dist.world(), (self._sharded, self._engine.covers(self.epoch), self._drop_last)
-        return rows_of(size, self.batch_size or max(1, size // world), dist.rank(), world, *how)
+        world, how = collectives.world(), (self._sharded, self._engine.covers(self.epoch), self._drop_last)
+        return rows_of(size, self.batch_size or max(1, size // world), collectives.rank(), world, *how)
 
     def _ordinary(self, rows: int) -> float:
         """The rows of ordinary training's epoch for so many of the open epoch's; all of them for all."""

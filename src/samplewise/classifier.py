@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from samplewise.checks import nearest
-from samplewise.outputs import Outputs
+from samplewise.data.outputs import Outputs
 
 if TYPE_CHECKING:
     from samplewise.proxy import Slim

@@ -236,7 +236,7 @@ class Recipe:
     """A registered method: a function of its parameters that returns a `Policy`.
 
     A function may instead return any object with `observe / plan / choose / state_dict` (see
-    `samplewise.method.Method`).
+    `samplewise.engine.own_method.Method`).
     """
 
     def __init__(

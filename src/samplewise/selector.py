@@ -9,25 +9,27 @@ import numpy as np
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from samplewise import dist, passes, recipes
-from samplewise.again import Steps
-from samplewise.arguments import check_forward, check_policy, check_types
-from samplewise.arrivals import Arrivals
-from samplewise.assembling import AssemblingLoader, Waiting, refuse_assembled, refuse_several
+from samplewise import recipes
 from samplewise.checks import Range, check_arguments
-from samplewise.dataset import labels_of, length_of
-from samplewise.dealing import deal
-from samplewise.flops import get_ready
-from samplewise.ledger import Ledger
-from samplewise.loader import Loader, PlanSampler, refuse_foreign, refuse_no_batch
-from samplewise.method import adopt
-from samplewise.outputs import Batch
+from samplewise.cost.flops import get_ready
+from samplewise.cost.ledger import Ledger
+from samplewise.data.dataset import labels_of, length_of
+from samplewise.data.outputs import Batch
+from samplewise.distributed import collectives
+from samplewise.distributed.shares import deal
+from samplewise.engine.own_method import adopt
+from samplewise.engine.states import refuse_damaged
+from samplewise.loop import passes
+from samplewise.loop.again import Steps
+from samplewise.loop.arrivals import Arrivals
+from samplewise.loop.loader import Loader, PlanSampler, refuse_foreign, refuse_no_batch
+from samplewise.loop.requirements import check_forward, check_policy, check_types
+from samplewise.loop.scoring import Scoring
+from samplewise.loop.step import Chosen, Step
+from samplewise.loop.waiting import AssemblingLoader, Waiting, refuse_assembled, refuse_several
 from samplewise.pickers import Given
 from samplewise.policy import Policy
 from samplewise.rng import seed_of
-from samplewise.scoring import Scoring
-from samplewise.state import refuse_damaged
-from samplewise.step import Chosen, Step
 from samplewise.trackers import Reducible
 from samplewise.training import StepCalls
 
@@ -136,7 +138,7 @@ class Selector(StepCalls):
 
     def _charge(self, provenance: Mapping[str, Any]) -> None:
         if scoring := provenance.get("scoring"):
-            self._ledger.scored(scoring["cost"] / dist.world(), scoring["seconds"])
+            self._ledger.scored(scoring["cost"] / collectives.world(), scoring["seconds"])
 
     # ------------------------------------------------------------------------------ front door
 
@@ -238,7 +240,7 @@ class Selector(StepCalls):
             if self.waiting is not None:
                 self.waiting.restart()
         refuse_no_batch(self, [self.epoch], self._drop_last)
-        return seed_of(self.seed, self.epoch, "workers", dist.rank())
+        return seed_of(self.seed, self.epoch, "workers", collectives.rank())
 
     def meter(self, batches: Iterator[Any], sharded: bool = True) -> Iterator[Batch]:
         """Pass batches through, timing the wait and the work, and close the epoch after the last.
@@ -293,7 +295,7 @@ class Selector(StepCalls):
         """The open epoch's ids in training order: all of them, or this rank's equal share."""
         self._open(self.open_or_next)
         self._sharded, self._arrivals.drawn = sharded, True
-        rank, world = (dist.rank(), dist.world()) if sharded else (0, 1)
+        rank, world = (collectives.rank(), collectives.world()) if sharded else (0, 1)
         done = self._skip if resumes else 0
         return deal(self._engine.order(), done, rank, world, self._engine.covers(self.epoch))
 
@@ -302,7 +304,7 @@ class Selector(StepCalls):
         if not 0 <= epoch < self.epochs:
             raise ValueError(f"epoch must be in [0, {self.epochs}), got {epoch}.")
         size, exact = self._engine.preview(epoch)
-        world = dist.world() if sharded else 1
+        world = collectives.world() if sharded else 1
         return (-(-size // world) if self._engine.covers(epoch) else size // world), exact
 
     def epoch_steps(self, epoch: int) -> int:
@@ -310,7 +312,7 @@ class Selector(StepCalls):
         if self.batch_size is None:
             raise ValueError("epoch_steps needs Selector(batch_size=...).")
         size, _ = self.samples_of(epoch, self._sharded)
-        step = self.batch_size if self._sharded else self.batch_size * dist.world()
+        step = self.batch_size if self._sharded else self.batch_size * collectives.world()
         steps = size // step if self._drop_last else -(-size // step)
         if steps and self.waiting is not None and self.assembles(epoch):
             opened = self._engine.opened and epoch == self.epoch
@@ -360,7 +362,7 @@ class Selector(StepCalls):
             "policy": repr(self.policy),
             "n": self.n,
             "seed": self.seed,
-            "world": dist.world(),
+            "world": collectives.world(),
             "done": self._done,
             "drop_last": self._drop_last,
             "batches": self._batches,
@@ -380,7 +382,7 @@ class Selector(StepCalls):
         self._batches, self._samples, self._done = state["batches"], state["samples"], state["done"]
         self._first_narrowed = state["first_narrowed"]
         self._arrivals.load_state_dict(state["arrivals"])
-        if (world := dist.world()) != state["world"]:
+        if (world := collectives.world()) != state["world"]:
             self._ledger.rescale(state["world"] / world)
             self._arrivals.rescale(state["world"] / world)
             self._samples = self._done // world

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from samplewise.outputs import Outputs
+from samplewise.data.outputs import Outputs
 
 __all__ = [
     "class_margins",
@@ -184,7 +184,7 @@ def grand_without_bias(
 
 
 def gradient_norm(gradient_norm: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-    """The norm of each sample's gradient over all parameters, as `samplewise.gradients.norms` gives it."""
+    """The norm of each sample's gradient over all parameters, as `loop.gradients.norms` gives it."""
     return gradient_norm
 
 

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from samplewise.byid import by_id
 from samplewise.checks import Range
-from samplewise.declared import Fields, Is, Maybe, Number, OneOf, refuse_misfit
-from samplewise.parquet import naming, read_columns, write_columns
+from samplewise.data.byid import by_id
+from samplewise.data.declared import Fields, Is, Maybe, Number, OneOf, refuse_misfit
+from samplewise.files.columns import naming, read_columns, write_columns
 
 __all__ = ["Subset"]
 

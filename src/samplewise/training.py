@@ -9,15 +9,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from samplewise import dist
-from samplewise.again import Made
-from samplewise.arguments import refuse_proxy
-from samplewise.assembling import Waiting, refuse_assembled
 from samplewise.calls import EngineCalls
-from samplewise.dealing import Share, share_of
-from samplewise.layout import Layout
-from samplewise.outputs import Batch, Outputs, as_batch
-from samplewise.step import Chosen, Step, weighted_mean
+from samplewise.data.layout import Layout
+from samplewise.data.outputs import Batch, Outputs, as_batch
+from samplewise.distributed import collectives
+from samplewise.distributed.shares import Share, share_of
+from samplewise.loop.again import Made
+from samplewise.loop.requirements import refuse_proxy
+from samplewise.loop.step import Chosen, Step, weighted_mean
+from samplewise.loop.waiting import Waiting, refuse_assembled
 
 __all__ = ["StepCalls"]
 
@@ -118,7 +118,7 @@ class StepCalls(EngineCalls):
         self._steps.add(Made.of(ids, None if by_ids else data, self._chosen, rows))
         self._batches += 1
         self._samples += rows
-        self._done += b * dist.world() if engine.together else b
+        self._done += b * collectives.world() if engine.together else b
         return batch
 
     @property
@@ -286,7 +286,7 @@ class StepCalls(EngineCalls):
             return None
         left = len(self._engine.last_plan) - self._done
         size = b if self._sharded or self.batch_size is None else self.batch_size
-        share = share_of(left, size, self._engine.rank, dist.world(), self._sharded)
+        share = share_of(left, size, self._engine.rank, collectives.world(), self._sharded)
         return None if share is None else Share(min(share.mine, b), share.total)
 
     # ---------------------------------------------------------------------------------- copies

@@ -10,7 +10,7 @@ from samplewise.bench.data import ImageData
 from samplewise.bench.folder import RunFolder
 from samplewise.bench.settings import Settings
 from samplewise.bench.train import Run, Task
-from samplewise.scores import ScoreTable
+from samplewise.coresets.table import ScoreTable
 from samplewise.subset import Subset
 
 N, EPOCHS, BATCH = 60, 4, 16

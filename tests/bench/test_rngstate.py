@@ -3,8 +3,8 @@ import random
 import numpy as np
 import torch
 
-from samplewise import saving
 from samplewise.bench import rngstate
+from samplewise.files import checkpoints
 
 
 def draws():
@@ -15,10 +15,10 @@ def test_random_states_survive_a_checkpoint(tmp_path):
     with rngstate.kept():
         rngstate.seed_all(5)
         draws()
-        saving.save(tmp_path / "state.pt", rngstate.capture())
+        checkpoints.save(tmp_path / "state.pt", rngstate.capture())
         wanted = draws()
         draws()
-        rngstate.restore(saving.load(tmp_path / "state.pt"))
+        rngstate.restore(checkpoints.load(tmp_path / "state.pt"))
         assert draws() == wanted
 
 

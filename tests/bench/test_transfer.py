@@ -3,8 +3,8 @@ import torch
 
 from samplewise.bench import models
 from samplewise.bench.protocols import transfer
+from samplewise.coresets.table import Subset
 from samplewise.rng import generator
-from samplewise.scores import Subset
 
 SUBSET = Subset(torch.tensor([1, 4, 6]), torch.tensor([1.0, 2.0, 0.5]), {"model": "resnet18"})
 

@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 import torch
 
-from samplewise import saving
 from samplewise.bench import files
 from samplewise.bench import train as training
 from samplewise.cli import main
+from samplewise.coresets.table import ScoreTable, Subset
+from samplewise.files import checkpoints
 from samplewise.report import pictures
-from samplewise.scores import ScoreTable, Subset
 
 SMALL = ["--limit", "120", "--epochs", "4", "--batch-size", "32", "--threads", "1", "--model", "mlp"]
 SMALL += ["--device", "cpu"]
@@ -167,7 +167,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("calls", [2, 7, 12])
 def test_killed_scoring_resumes_to_the_same_scores(tmp_path, monkeypatch, scores, capsys, calls):
     out = tmp_path / "scores.parquet"
-    write, left = saving.save, iter(range(100))
+    write, left = checkpoints.save, iter(range(100))
 
     def counted(path, state):
         write(path, state)
@@ -177,7 +177,7 @@ def test_killed_scoring_resumes_to_the_same_scores(tmp_path, monkeypatch, scores
     with monkeypatch.context() as patch:
         patch.setattr(training, "EVERY", 0.0)
         patch.setattr(training, "SPARING", 0)
-        patch.setattr(saving, "save", counted)
+        patch.setattr(checkpoints, "save", counted)
         with pytest.raises(Killed):
             main(["score", *SMALL, *METHODS, "--runs", "2", "-o", str(out)])
     assert not out.exists()

@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from samplewise import saving
 from samplewise.bench import files
 from samplewise.bench import train as training
 from samplewise.cli import main
+from samplewise.files import checkpoints
 from samplewise.report import pictures
 
 SMALL = ["--limit", "40", "--epochs", "3", "--batch-size", "16", "--model", "mlp", "--threads", "1"]
@@ -33,7 +33,7 @@ class Killed(BaseException):
 def killed_after(monkeypatch, command, saves):
     """Run a command that checkpoints at every step, and kill it."""
     left = [saves]
-    write = saving.save
+    write = checkpoints.save
 
     def counted(path, state):
         write(path, state)
@@ -44,7 +44,7 @@ def killed_after(monkeypatch, command, saves):
     with monkeypatch.context() as patch:
         patch.setattr(training, "EVERY", 0.0)
         patch.setattr(training, "SPARING", 0)
-        patch.setattr(saving, "save", counted)
+        patch.setattr(checkpoints, "save", counted)
         patch.setattr(pictures, "draw", lambda *_: [])
         with pytest.raises(Killed):
             main(command)
@@ -191,9 +191,9 @@ def test_a_checkpoint_that_no_run_of_these_settings_writes_is_refused(tmp_path, 
     folder = laid(tmp_path / "one", begun)
     path = folder / "checkpoint-full-0.pt"
     edit, said = CHECKPOINTS[way]
-    state = saving.load(path)
+    state = checkpoints.load(path)
     edit(state)
-    saving.save(path, state)
+    checkpoints.save(path, state)
     refused(folder, capsys, said)
 
 
@@ -203,8 +203,8 @@ def test_a_checkpoint_of_a_scoring_run_with_a_curve_is_refused(tmp_path, monkeyp
         monkeypatch, ["train", *SMALL, "--seeds", "1", "--method", "el2n:first=2", "--out", str(folder)], 2
     )
     path = folder / "checkpoint-scoring-0.pt"
-    state = saving.load(path)
-    saving.save(path, {**state, "curve": [{"epoch": 1}]})
+    state = checkpoints.load(path)
+    checkpoints.save(path, {**state, "curve": [{"epoch": 1}]})
     refused(folder, capsys, "a row has no")
 
 
@@ -213,12 +213,12 @@ def test_a_look_of_irreducible_without_its_losses_is_refused(tmp_path, monkeypat
     command = ["score", *SMALL, "--method", "irreducible", "-o", str(out)]
     killed_after(monkeypatch, command, 4)
     path = tmp_path / "il.parquet.work" / "checkpoint-irreducible-a-0.pt"
-    whole = saving.load(path)
+    whole = checkpoints.load(path)
     for changes in ({"losses": None}, {"losses": torch.zeros(2)}, {"loss": None}, {"epoch": 2}):
-        saving.save(path, {**whole, "curve": [{**whole["curve"][0], **changes}]})
+        checkpoints.save(path, {**whole, "curve": [{**whole["curve"][0], **changes}]})
         assert main([*command, "--resume"]) == 2
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert "does not fit this run: " in error
-    saving.save(path, whole)
+    checkpoints.save(path, whole)
     assert main([*command, "--resume"]) == 0

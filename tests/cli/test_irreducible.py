@@ -6,15 +6,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from samplewise import recipes, saving
+from samplewise import recipes
 from samplewise.bench import data as images
 from samplewise.bench import files, irreducible
 from samplewise.bench import train as training
 from samplewise.bench.settings import Settings
 from samplewise.bench.train import Run, Task, train
 from samplewise.cli import main
+from samplewise.coresets.table import ScoreTable
+from samplewise.files import checkpoints
 from samplewise.report import pictures
-from samplewise.scores import ScoreTable
 
 # So few samples at so high a rate are soon learnt by heart: the best epoch is not the last.
 SMALL = ["--limit", "120", "--epochs", "5", "--batch-size", "16", "--threads", "1", "--model", "mlp"]
@@ -147,7 +148,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize(("calls", "every"), [(3, True), (9, True), (21, True), (4, False), (9, False)])
 def test_killed_it_resumes_to_the_same_losses(tmp_path, monkeypatch, losses, capsys, calls, every):
     out = tmp_path / "il.parquet"
-    write, left = saving.save, iter(range(100))
+    write, left = checkpoints.save, iter(range(100))
 
     def counted(path, state):
         write(path, state)
@@ -158,7 +159,7 @@ def test_killed_it_resumes_to_the_same_losses(tmp_path, monkeypatch, losses, cap
         if every:  # after each step, else after each epoch only
             patch.setattr(training, "EVERY", 0.0)
             patch.setattr(training, "SPARING", 0)
-        patch.setattr(saving, "save", counted)
+        patch.setattr(checkpoints, "save", counted)
         with pytest.raises(Killed):
             main(["score", *SMALL, *CROSS, "-o", str(out)])
     assert not out.exists()

@@ -4,7 +4,7 @@ import pandas as pd
 import torch
 
 from samplewise.cli import main
-from samplewise.scores import ScoreTable
+from samplewise.coresets.table import ScoreTable
 
 COMMAND = ["train", "--limit", "120", "--epochs", "4", "--batch-size", "32", "--seeds", "2", "--threads", "1"]
 COMMAND += ["--method", "infobatch", "--method", "evolved_sampling:anneal=0.25", "--method", "full"]

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
-from samplewise import saving
 from samplewise.bench import files
 from samplewise.bench import train as training
 from samplewise.cli import main
+from samplewise.coresets.table import ScoreTable
+from samplewise.files import checkpoints
 from samplewise.report import pictures
-from samplewise.scores import ScoreTable
 
 SMALL = ["train", "--limit", "120", "--epochs", "4", "--batch-size", "32", "--seeds", "1"]
 SMALL += ["--threads", "1"]
@@ -68,14 +68,14 @@ def crash_at(monkeypatch, calls):
     """Checkpoint after every step, and die at the given one."""
     monkeypatch.setattr(training, "EVERY", 0.0)
     monkeypatch.setattr(training, "SPARING", 0)
-    write, count = saving.save, iter(range(10**6))
+    write, count = checkpoints.save, iter(range(10**6))
 
     def counted(path, state):
         write(path, state)
         if next(count) == calls:
             raise Killed
 
-    monkeypatch.setattr(saving, "save", counted)
+    monkeypatch.setattr(checkpoints, "save", counted)
 
 
 WAYS = {
@@ -129,7 +129,7 @@ def test_kill_9_with_workers_and_augmentation_resumes_exactly(tmp_path):
         "from samplewise.bench import train\n"
         "from samplewise.cli import main\n"
         "train.EVERY = train.SPARING = 0\n"
-        "write, left = saving.save, [7]\n"
+        "write, left = checkpoints.save, [7]\n"
         "def killing(path, state):\n"
         "    write(path, state)\n"
         "    left[0] -= 1\n"
@@ -221,7 +221,7 @@ def test_out_counts_on_and_resume_takes_the_newest(tmp_path, monkeypatch, capsys
             "checkpoint-full-0.pt is damaged",
         ),
         (
-            lambda f: saving.save(f / "checkpoint-full-0.pt", {"model": {}}),
+            lambda f: checkpoints.save(f / "checkpoint-full-0.pt", {"model": {}}),
             "does not fit this run",
         ),
     ],

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 import samplewise as sw
-from samplewise import saving
+from samplewise.files import checkpoints
 from tests.seams.toys import Net, Tensors, forward_of, step
 
 
@@ -54,7 +54,7 @@ def run(parts, path, workers):
     """Train to the end from what is at `path`, saving after every step; the ids of the steps made."""
     selector, _, optimizer = parts
     if path.exists():
-        for part, state in zip(parts, saving.load(path), strict=True):
+        for part, state in zip(parts, checkpoints.load(path), strict=True):
             part.load_state_dict(state)
     seen = []
     loader = selector.loader(num_workers=workers)
@@ -62,7 +62,7 @@ def run(parts, path, workers):
         for batch in loader:
             step(selector, optimizer, batch)
             seen.append(batch.ids.tolist())
-            saving.save(path, [part.state_dict() for part in parts])
+            checkpoints.save(path, [part.state_dict() for part in parts])
     return seen
 
 
@@ -77,7 +77,7 @@ def play(folder, in_passes):
         run(build(deadly, in_passes), path, workers)
     except RuntimeError as error:
         told["error"] = str(error)
-    told["saved"] = saving.load(path)[0]["batches"]
+    told["saved"] = checkpoints.load(path)[0]["batches"]
     again = build(deadly, in_passes)  # whose fetches are past the deadly one
     told["rest"] = run(again, path, workers)
     pairs = zip(again[1].parameters(), whole[1].parameters(), strict=True)

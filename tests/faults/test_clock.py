@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import samplewise
-from samplewise import saving
+from samplewise.files import checkpoints
 from tests.seams.toys import make, train
 
 SOURCES = Path(samplewise.__file__).parent
@@ -29,9 +29,9 @@ def test_a_wall_clock_that_runs_backwards_changes_nothing(monkeypatch, tmp_path,
     assert 0 <= ledger.overhead <= 1
     assert next(ticks) == 2_000_000_000  # nothing asked for it
     for done in (1, 2):
-        saving.save(tmp_path / "last.pt", {"selector": selector.state_dict(), "done": done})
+        checkpoints.save(tmp_path / "last.pt", {"selector": selector.state_dict(), "done": done})
         os.utime(tmp_path / "last.pt", (4e9, 4e9))  # written in the future
-    assert saving.load(tmp_path / "last.pt")["done"] == 2
+    assert checkpoints.load(tmp_path / "last.pt")["done"] == 2
 
 
 def wall_clocks(code):

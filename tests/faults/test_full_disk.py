@@ -5,12 +5,12 @@ import itertools
 import pytest
 import torch
 
-from samplewise import saving
 from samplewise.bench import files
 from samplewise.bench import train as training
 from samplewise.cli import main
+from samplewise.coresets.table import ScoreTable, Subset
+from samplewise.files import checkpoints
 from samplewise.report import pictures
-from samplewise.scores import ScoreTable, Subset
 from tests.cli.test_train_command import content
 from tests.faults.disk import FULL, room_for
 
@@ -44,7 +44,7 @@ def test_a_table_or_subset_that_was_there_stays(tmp_path, make, read, size):
 @pytest.mark.parametrize("size", [0, 3000])
 def test_the_command_line_says_so_and_resumes_when_there_is_room(tmp_path, monkeypatch, capsys, size):
     monkeypatch.setattr(pictures, "draw", lambda *_: [])
-    save, calls = saving.save, itertools.count(1)
+    save, calls = checkpoints.save, itertools.count(1)
 
     def filling(path, state):
         if next(calls) == 7:
@@ -56,11 +56,11 @@ def test_the_command_line_says_so_and_resumes_when_there_is_room(tmp_path, monke
     with monkeypatch.context() as patch:
         patch.setattr(training, "EVERY", 0.0)
         patch.setattr(training, "SPARING", 0)
-        patch.setattr(saving, "save", filling)
+        patch.setattr(checkpoints, "save", filling)
         assert main([*OPTIONS, "--out", str(out)]) == 2
     checkpoint = out / "checkpoint-infobatch-0.pt"
     assert capsys.readouterr().err == f"error: {FULL}'{checkpoint}'\n"
-    assert saving.load(checkpoint)["selector"]["done"] > 0
+    assert checkpoints.load(checkpoint)["selector"]["done"] > 0
     assert sorted(path.name for path in out.iterdir()) == [checkpoint.name, "config.json"]
     assert files.read_lines(out / "results.jsonl") == []
     assert main([*OPTIONS, "--out", str(out), "--resume"]) == 0

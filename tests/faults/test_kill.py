@@ -40,12 +40,12 @@ import json, sys, tempfile
 from pathlib import Path
 import torch
 import faults, faults_train
-from samplewise import saving
+from samplewise.files import checkpoints
 from samplewise.selector import Selector
 
 torch.set_num_threads(1)
 faults_train.prepare("plain loop")
-set_state, save, load = torch.set_rng_state, saving.save, Selector.load_state_dict
+set_state, save, load = torch.set_rng_state, checkpoints.save, Selector.load_state_dict
 def found(*shares):
     case = faults.Case("plain loop", 0, "eswp", 3)
     moments = [faults.Moment(case, "write", number, share) for number, share in enumerate(shares)]
@@ -61,8 +61,8 @@ torch.set_rng_state = set_state
 Selector.load_state_dict = lambda self, state: self.set_epoch(state["engine"]["epoch"])
 found(0.6)
 Selector.load_state_dict = load
-saving.save = lambda path, state: torch.save(state, path)
-saving.load = lambda path: torch.load(path, weights_only=True)
+checkpoints.save = lambda path, state: torch.save(state, path)
+checkpoints.load = lambda path: torch.load(path, weights_only=True)
 found(0.5, 0.6, 0.7, 0.9)  # before or after the file was created
 """
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import samplewise as sw
-from samplewise import saving
+from samplewise.files import checkpoints
 from tests.seams.toys import Tensors, make, train
 
 
@@ -16,7 +16,7 @@ def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "last.pt"
     selector, model = make(sw.recipes.ucb(keep=0.5, period=2), epochs=3)
     train(selector, model, until=1)
-    saving.save(path, {"model": model.state_dict(), "selector": selector.state_dict()})
+    checkpoints.save(path, {"model": model.state_dict(), "selector": selector.state_dict()})
     return path
 
 
@@ -44,7 +44,7 @@ def test_the_state_of_another_run_is_refused(checkpoint, what):
         policy = sw.recipes.ucb(keep=change, period=2)
     selector, model = make(policy, epochs=3, **more)
     with pytest.raises(ValueError, match=f"the state is of {said}"):
-        selector.load_state_dict(saving.load(checkpoint)["selector"])
+        selector.load_state_dict(checkpoints.load(checkpoint)["selector"])
     assert (selector.epoch, selector.progress) == (0, 0.0)
     train(selector, model)  # as if nothing had been tried
     assert selector.epoch == 3
@@ -55,9 +55,9 @@ def test_a_torn_checkpoint_is_refused_and_the_one_before_goes_on(checkpoint, tmp
     older.write_bytes(checkpoint.read_bytes())
     newer.write_bytes(checkpoint.read_bytes()[:-1000])
     with pytest.raises(ValueError, match=r"step-2\.pt is damaged.*Go on from an older checkpoint"):
-        saving.load(newer)
+        checkpoints.load(newer)
     selector, model = make(sw.recipes.ucb(keep=0.5, period=2), epochs=3)
-    selector.load_state_dict(saving.load(older)["selector"])
+    selector.load_state_dict(checkpoints.load(older)["selector"])
     assert selector.epoch == 1
     train(selector, model)
 
@@ -65,7 +65,7 @@ def test_a_torn_checkpoint_is_refused_and_the_one_before_goes_on(checkpoint, tmp
 def test_a_selectors_state_needs_no_pickle(checkpoint):
     """Nothing but tensors and plain values: the safe reader takes it with an empty list of exceptions."""
     selector, _ = make(sw.recipes.ucb(keep=0.5, period=2), epochs=3)
-    selector.load_state_dict(saving.load(checkpoint)["selector"])
+    selector.load_state_dict(checkpoints.load(checkpoint)["selector"])
     buffer = io.BytesIO()
     torch.save(selector.state_dict(), buffer)
     buffer.seek(0)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from torch.utils.data import DataLoader
 
+from samplewise.data.outputs import Batch
 from samplewise.integrations import ray as adapter
-from samplewise.outputs import Batch
 from tests.seams.toys import make, train
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ray_train.py"

@@ -13,8 +13,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import samplewise as sw
+from samplewise.data.keyids import KeyIds
 from samplewise.integrations.streams import Kept, Stream
-from samplewise.keyids import KeyIds
 
 N, BATCH, EPOCHS = 60, 8, 4
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import samplewise as sw
-from samplewise.byid import by_id, whole_numbers
-from samplewise.scores import ScoreTable
+from samplewise.coresets.table import ScoreTable
+from samplewise.data.byid import by_id, whole_numbers
 
 N = 12
 SCORES = {i: float((i * 5) % N) for i in range(N)}
@@ -176,7 +176,7 @@ def test_rows_that_ascend_are_not_copied():
 
 
 def test_order_is_seen_where_one_piece_of_a_long_list_ends(monkeypatch):
-    monkeypatch.setattr("samplewise.byid._AT_ONCE", 4)
+    monkeypatch.setattr("samplewise.data.byid._AT_ONCE", 4)
     for wrong in range(1, 11):
         ids = torch.arange(11)
         ids[[wrong - 1, wrong]] = ids[[wrong, wrong - 1]]

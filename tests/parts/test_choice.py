@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samplewise import pickers, recipes, signals, trackers
-from samplewise.choice import choose, ranked_column
+from samplewise.coresets.choose import choose, ranked_column
+from samplewise.coresets.from_repr import from_repr
 from samplewise.pickers import Picked, Picker
 from samplewise.policy import Policy
-from samplewise.written import from_repr
 
 SCORES = [0.3, 0.9, -0.2, 0.9, 0.5, 0.1]
 

@@ -19,8 +19,8 @@ import pytest
 import torch
 from PIL import Image
 
-from samplewise.content import add
-from samplewise.dataset import fingerprint
+from samplewise.data.content import add
+from samplewise.data.dataset import fingerprint
 
 
 def content(value):
@@ -169,7 +169,7 @@ def test_a_sample_that_is_nested_without_end_counts_by_its_class():
 PROGRAM = """
 import torch, sys
 from types import SimpleNamespace
-from samplewise.dataset import fingerprint
+from samplewise.data.dataset import fingerprint
 class Node:
     def __init__(self, x): self.x, self.names, self.up = x, {"ab", "cd", "ef", x}, self
 def made(i):

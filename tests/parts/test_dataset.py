@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import ConcatDataset, IterableDataset, Subset, TensorDataset
 
 import samplewise as sw
-from samplewise.dataset import find_labels, fingerprint, labels_of, length_of
+from samplewise.data.dataset import find_labels, fingerprint, labels_of, length_of
 
 
 @dataclass

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samplewise.dealing import deal, share_of
+from samplewise.distributed.shares import deal, share_of
 
 ORDER = torch.randperm(100, generator=torch.Generator().manual_seed(3))
 

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samplewise import ranking, signals
+from samplewise import signals
+from samplewise.pickers import ranking
 from samplewise.rng import generator
 from samplewise.trackers import DualDepth
 

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from samplewise import Outputs, classifier, gradients, signals
-from samplewise.layout import Layout
+from samplewise import Outputs, classifier, signals
+from samplewise.data.layout import Layout
+from samplewise.loop import gradients
 from samplewise.rng import generator
 
 N = 19

@@ -6,8 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samplewise import greedy, ranking
-from samplewise.pickers import FacilityLocation, Herding, MatchingPursuit, Pool
+from samplewise.pickers import FacilityLocation, Herding, MatchingPursuit, Pool, greedy, ranking
 from samplewise.rng import generator
 
 fast = settings(max_examples=60, deadline=None, derandomize=True)

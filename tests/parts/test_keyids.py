@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from samplewise import keyids
-from samplewise.keyids import KeyIds
+from samplewise.data import keyids
+from samplewise.data.keyids import KeyIds
 from tests.seams.toys import plainly
 
 
@@ -142,7 +142,7 @@ def test_several_processes_must_share_a_numbering(monkeypatch):
 
 
 WRONG = """
-from samplewise.keyids import KeyIds
+from samplewise.data.keyids import KeyIds
 keys = KeyIds(4)
 for call, wrong in [(keys, "abc"), (keys, [3]), (keys, None), (KeyIds.of, {"a"}), (KeyIds.of, "ab")]:
     try:

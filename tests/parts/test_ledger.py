@@ -2,7 +2,7 @@
 
 import pytest
 
-from samplewise.ledger import STAGES, Ledger
+from samplewise.cost.ledger import STAGES, Ledger
 
 
 def account(**given):

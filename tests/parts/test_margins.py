@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samplewise import signals
-from samplewise.outputs import Outputs
+from samplewise.data.outputs import Outputs
 from samplewise.pickers import ClassBalanced, Nested, Pool, TopK
 from samplewise.pickers.margins import nearest, nearest_held, quotas
 from samplewise.signals import class_margins

@@ -16,10 +16,10 @@ from pyarrow import parquet
 import samplewise as sw
 from samplewise.checks import Range
 from samplewise.cli import main
-from samplewise.declared import Anything, Column, Fields, Is, Items, Maybe, Named, Number, OneOf
-from samplewise.parquet import read_columns
-from samplewise.scores import ScoreTable, versions
-from samplewise.written import from_repr
+from samplewise.coresets.from_repr import from_repr
+from samplewise.coresets.table import ScoreTable, versions
+from samplewise.data.declared import Anything, Column, Fields, Is, Items, Maybe, Named, Number, OneOf
+from samplewise.files.columns import read_columns
 
 N = 8
 NOTE = {"n": N, "seed": 3, "methods": {"el2n": "recipes.el2n(keep=0.5)"}, "epochs": 2}

@@ -14,8 +14,8 @@ from torch.utils import _pytree as pytree
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from samplewise import Batch, Outputs
-from samplewise.layout import Layout, rows
-from samplewise.outputs import as_outputs
+from samplewise.data.layout import Layout, rows
+from samplewise.data.outputs import as_outputs
 
 
 def take(data, picked, b):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samplewise import ranking
+from samplewise.pickers import ranking
 from samplewise.schedules import (
     PUBLISHED,
     Periods,

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from samplewise import ranking
+from samplewise.pickers import ranking
 from samplewise.rng import generator
 
 fast = settings(max_examples=80, deadline=None, derandomize=True)

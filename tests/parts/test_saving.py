@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from samplewise import saving
-from samplewise.atomic import is_partial, replacing
 from samplewise.cli import main
+from samplewise.files import checkpoints
+from samplewise.files.atomic import is_partial, replacing
 from tests.faults.disk import FULL, room_for
 
 STATE = {
@@ -43,8 +43,8 @@ def only(folder, *names):
 
 def test_a_state_comes_back_from_our_reader_and_from_plain_torch(tmp_path):
     path = tmp_path / "checkpoint.pt"
-    saving.save(path, STATE)
-    for back in (saving.load(path), torch.load(path, weights_only=True)):
+    checkpoints.save(path, STATE)
+    for back in (checkpoints.load(path), torch.load(path, weights_only=True)):
         assert torch.equal(back["model"]["w"], STATE["model"]["w"])
         assert back["model"]["half"].dtype == torch.bfloat16
         assert back["rows"] == STATE["rows"]
@@ -54,7 +54,7 @@ def test_a_state_comes_back_from_our_reader_and_from_plain_torch(tmp_path):
 
 
 def test_the_digest_is_that_of_what_torch_wrote(tmp_path):
-    saving.save(tmp_path / "ours.pt", STATE)
+    checkpoints.save(tmp_path / "ours.pt", STATE)
     told = zipfile.ZipFile(tmp_path / "ours.pt").comment.decode().split()
     content = (tmp_path / "ours.pt").read_bytes()
     bare = content[: -len(zipfile.ZipFile(tmp_path / "ours.pt").comment) - 2] + b"\0\0"
@@ -65,34 +65,34 @@ def test_a_file_is_replaced_and_a_link_to_it_stays_one(tmp_path):
     (tmp_path / "steps").mkdir()
     (tmp_path / "last.pt").symlink_to("steps/1.pt")
     for value in (1, 2):
-        saving.save(tmp_path / "last.pt", {"value": value})
+        checkpoints.save(tmp_path / "last.pt", {"value": value})
     assert (tmp_path / "last.pt").is_symlink()
-    assert saving.load(tmp_path / "steps" / "1.pt") == {"value": 2}
+    assert checkpoints.load(tmp_path / "steps" / "1.pt") == {"value": 2}
     only(tmp_path / "steps", "1.pt")
 
 
 def test_any_changed_or_missing_byte_is_noticed(tmp_path):
     path = tmp_path / "checkpoint.pt"
-    saving.save(path, {"w": torch.arange(50.0)})
+    checkpoints.save(path, {"w": torch.arange(50.0)})
     whole = path.read_bytes()
     for at in range(0, len(whole), 5):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged, or was not written by samplewise"):
-            saving.load(path)
+            checkpoints.load(path)
     for cut in (0, 1, 10, 90, len(whole) // 2, len(whole) - 64, len(whole) - 1):
         path.write_bytes(whole[:cut])
         with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged"):
-            saving.load(path)
+            checkpoints.load(path)
     path.write_bytes(whole)
-    assert torch.equal(saving.load(path)["w"], torch.arange(50.0))
+    assert torch.equal(checkpoints.load(path)["w"], torch.arange(50.0))
 
 
 def test_a_file_of_plain_torch_or_none_at_all_is_refused(tmp_path):
     torch.save(STATE, tmp_path / "plain.pt")
     with pytest.raises(ValueError, match=r"plain\.pt .*not written by samplewise\.save.*torch\.load\(path"):
-        saving.load(tmp_path / "plain.pt")
+        checkpoints.load(tmp_path / "plain.pt")
     with pytest.raises(FileNotFoundError, match="absent"):
-        saving.load(tmp_path / "absent.pt")
+        checkpoints.load(tmp_path / "absent.pt")
 
 
 def digested(path, content):
@@ -105,7 +105,7 @@ def test_a_malicious_pickle_does_not_run(tmp_path):
     torch.save({"model": Marks(tmp_path / "ran")}, tmp_path / "plain.pt")
     digested(tmp_path / "bad.pt", (tmp_path / "plain.pt").read_bytes())
     with pytest.raises(ValueError, match=r"bad\.pt asks for posix\.mkdir.*It was not run"):
-        saving.load(tmp_path / "bad.pt")
+        checkpoints.load(tmp_path / "bad.pt")
     assert not (tmp_path / "ran").exists()
     # The trap works: without the guard it is sprung.
     torch.load(tmp_path / "bad.pt", weights_only=False)
@@ -122,45 +122,45 @@ def test_a_pickle_that_hides_what_it_calls_does_not_run_either(tmp_path):
             target.writestr(name, hidden if name.endswith("data.pkl") else source.read(name))
     digested(tmp_path / "bad.pt", (tmp_path / "z.pt").read_bytes())
     with pytest.raises(ValueError, match=r"bad\.pt (asks for|cannot be read)"):
-        saving.load(tmp_path / "bad.pt")
+        checkpoints.load(tmp_path / "bad.pt")
     assert not (tmp_path / "ran").exists()
 
 
 def test_what_could_not_be_read_again_is_refused_when_it_is_saved(tmp_path):
     path = tmp_path / "checkpoint.pt"
-    saving.save(path, {"step": 1})
+    checkpoints.save(path, {"step": 1})
     for value, name in (
         (Marks("x"), "posix.mkdir"),
         (np.float64(1), "numpy.*scalar"),
         (np.ones(2), "ndarray"),
     ):
         with pytest.raises(ValueError, match=rf"checkpoint\.pt was not written: the state holds .*{name}"):
-            saving.save(path, {"step": 2, "value": value})
-    assert saving.load(path) == {"step": 1}
+            checkpoints.save(path, {"step": 2, "value": value})
+    assert checkpoints.load(path) == {"step": 1}
     only(tmp_path, "checkpoint.pt")
 
 
 def test_tensors_go_where_they_are_mapped(tmp_path):
-    saving.save(tmp_path / "checkpoint.pt", {"w": torch.ones(2)})
-    assert saving.load(tmp_path / "checkpoint.pt", map_location="meta")["w"].device.type == "meta"
+    checkpoints.save(tmp_path / "checkpoint.pt", {"w": torch.ones(2)})
+    assert checkpoints.load(tmp_path / "checkpoint.pt", map_location="meta")["w"].device.type == "meta"
 
 
 @pytest.mark.parametrize("missing", [12_000, 6_000, 90, 1])
 def test_a_full_disk_leaves_the_file_before_and_nothing_else(tmp_path, missing):
     path = tmp_path / "checkpoint.pt"
-    saving.save(path, STATE)
+    checkpoints.save(path, STATE)
     room = path.stat().st_size - missing
-    saving.save(path, {"step": 1})
+    checkpoints.save(path, {"step": 1})
     with room_for(room), pytest.raises(OSError, match="Errno 27") as error:
-        saving.save(path, STATE)
+        checkpoints.save(path, STATE)
     assert str(error.value) == f"{FULL}'{path}'"
-    assert saving.load(path) == {"step": 1}
+    assert checkpoints.load(path) == {"step": 1}
     only(tmp_path, "checkpoint.pt")
 
 
 def test_an_interrupt_in_the_middle_leaves_the_file_before_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "checkpoint.pt"
-    saving.save(path, {"step": 1})
+    checkpoints.save(path, {"step": 1})
 
     def interrupted(state, file):
         file.write(b"half")
@@ -168,14 +168,14 @@ def test_an_interrupt_in_the_middle_leaves_the_file_before_and_nothing_else(tmp_
 
     monkeypatch.setattr(torch, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        saving.save(path, {"step": 2})
-    assert saving.load(path) == {"step": 1}
+        checkpoints.save(path, {"step": 2})
+    assert checkpoints.load(path) == {"step": 1}
     only(tmp_path, "checkpoint.pt")
 
 
 def test_what_a_signal_handler_raises_while_torch_writes_stays_what_it_is(tmp_path, monkeypatch):
     path = tmp_path / "checkpoint.pt"
-    saving.save(path, {"step": 1})
+    checkpoints.save(path, {"step": 1})
     calls = itertools.count(1)
 
     class Digest:
@@ -185,16 +185,16 @@ def test_what_a_signal_handler_raises_while_torch_writes_stays_what_it_is(tmp_pa
 
     monkeypatch.setattr(hashlib, "sha256", Digest)
     with pytest.raises(KeyboardInterrupt):
-        saving.save(path, {"step": 2})
+        checkpoints.save(path, {"step": 2})
     monkeypatch.undo()
     assert next(calls) == 6  # torch wrote on, into nothing
-    assert saving.load(path) == {"step": 1}
+    assert checkpoints.load(path) == {"step": 1}
     only(tmp_path, "checkpoint.pt")
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"could not be written: No such file.*absent/checkpoint\.pt"):
-        saving.save(tmp_path / "absent" / "checkpoint.pt", {})
+        checkpoints.save(tmp_path / "absent" / "checkpoint.pt", {})
 
 
 def test_content_is_on_disk_before_it_has_the_name_and_the_name_after(tmp_path, monkeypatch):
@@ -205,7 +205,7 @@ def test_content_is_on_disk_before_it_has_the_name_and_the_name_after(tmp_path, 
 
     monkeypatch.setattr(os, "fsync", lambda d: (events.append(kind(d)), sync(d))[1])
     monkeypatch.setattr(Path, "replace", lambda *a: (events.append("name"), replace(*a))[1])
-    saving.save(tmp_path / "checkpoint.pt", {"step": 1})
+    checkpoints.save(tmp_path / "checkpoint.pt", {"step": 1})
     assert events == ["file", "name", "folder"]
 
 
@@ -219,7 +219,7 @@ def test_what_killed_processes_left_behind_goes_when_it_is_old(tmp_path):
         (tmp_path / name).write_bytes(b"half")
         os.utime(tmp_path / name, (time.time() - age,) * 2)
         assert is_partial(tmp_path / name)
-    saving.save(path, {"step": 1})
+    checkpoints.save(path, {"step": 1})
     only(tmp_path, "a.pt", ".a.pt.12.partial", ".ab.pt.13.partial")
 
 

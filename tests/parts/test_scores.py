@@ -9,7 +9,7 @@ import torch
 from pyarrow import parquet
 
 import samplewise as sw
-from samplewise.scores import ScoreTable, Subset
+from samplewise.coresets.table import ScoreTable, Subset
 
 nan = float("nan")
 

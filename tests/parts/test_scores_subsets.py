@@ -6,7 +6,7 @@ import torch
 
 import samplewise as sw
 from samplewise import Recorder, Selector, recipes
-from samplewise.scores import ScoreTable, Subset
+from samplewise.coresets.table import ScoreTable, Subset
 from samplewise.testing import Trace
 
 nan, inf = float("nan"), float("inf")

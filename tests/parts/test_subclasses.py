@@ -7,7 +7,7 @@ import torch
 
 import samplewise as sw
 from samplewise import pickers, recipes, schedules, signals, trackers
-from samplewise.choice import choose
+from samplewise.coresets.choose import choose
 from samplewise.policy import Policy
 from samplewise.recipes.kakurenbo import Relaxed
 from samplewise.recipes.online_batch_selection import Easing

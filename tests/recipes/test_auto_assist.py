@@ -9,7 +9,7 @@ from sklearn.linear_model import SGDClassifier
 from torch.nn import functional as F
 
 import samplewise as sw
-from samplewise.assistant import Assistant, first_tensor
+from samplewise.recipes.assist.network import Assistant, first_tensor
 from samplewise.rng import generator, seed_of
 from tests.seams.toys import CLASSES, Dicts, N, Net, OnlyX, Tensors, make, step
 

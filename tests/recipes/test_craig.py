@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import samplewise as sw
-from samplewise import greedy
+from samplewise.pickers import greedy
 
 N = 23
 

@@ -20,7 +20,7 @@ from greedy_plain import (
 from test_craig import dynamic, same
 
 import samplewise as sw
-from samplewise import greedy
+from samplewise.pickers import greedy
 
 N = 30
 

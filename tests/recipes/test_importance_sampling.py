@@ -11,7 +11,8 @@ from plain import LOSSES, N, close, count
 from torch import nn
 
 import samplewise as sw
-from samplewise import dist, pickers
+from samplewise import pickers
+from samplewise.distributed import collectives
 from samplewise.pickers import Pool, repeated
 from samplewise.policy import Policy, recipe
 from samplewise.rng import generator
@@ -243,7 +244,7 @@ def shared_gradients(rank, world):
     """How far the gradients of steps are from the mean over all draws, and how many steps were padded."""
     samples, policy = Samples(23), sw.recipes.importance_sampling(keep=0.75, k=1.0)
     mine = shared(policy, samples, "global", 2, 4)
-    ranks = dist.everyone(mine)
+    ranks = collectives.everyone(mine)
     far, padded = 0.0, 0
     for place, at_once in enumerate(zip(*(run.steps for run in ranks), strict=True)):
         total, draws = torch.zeros_like(at_once[0].gradient), 0

@@ -12,13 +12,13 @@ from torch import nn
 from torch.nn import functional as F
 
 import samplewise as sw
-from samplewise.dataset import fingerprint
+from samplewise.coresets.from_repr import from_repr
+from samplewise.coresets.table import ScoreTable
+from samplewise.data.dataset import fingerprint
 from samplewise.policy import Policy, recipe
 from samplewise.rng import generator
-from samplewise.scores import ScoreTable
 from samplewise.testing import LAWS, Trace, Training
 from samplewise.trackers import IrreducibleLosses
-from samplewise.written import from_repr
 from tests.seams.toys import plainly
 
 IRREDUCIBLE = [2.0, 0.25, 1.5, 0.5, 3.0, 0.25, 0.0, 1.0]

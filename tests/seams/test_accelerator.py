@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 import samplewise as sw
-from samplewise.engine import Engine
-from samplewise.outputs import Outputs
-from samplewise.scoring import device_of
-from samplewise.step import weighted_mean
+from samplewise.data.outputs import Outputs
+from samplewise.engine.engine import Engine
+from samplewise.loop.scoring import device_of
+from samplewise.loop.step import weighted_mean
 from samplewise.testing import Trace, build
 from tests.seams.toys import Net, make
 

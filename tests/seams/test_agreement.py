@@ -11,7 +11,7 @@ import torch.distributed as c10d
 from torch.utils.data import Dataset, TensorDataset
 
 import samplewise as sw
-from samplewise.agreement import looks_at
+from samplewise.loop.agreement import looks_at
 from samplewise.testing import build
 from tests.ranks import on_ranks
 from tests.seams.toys import N, Net, Random, Tensors

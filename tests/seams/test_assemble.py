@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.data import default_collate
 
 import samplewise as sw
-from samplewise import dist
+from samplewise.distributed import collectives
 from samplewise.integrations.lightning.checks import refuse_settings
 from samplewise.integrations.wrapped import bare
 from samplewise.pickers import TopK
@@ -306,7 +306,7 @@ def test_frameworks_are_refused_when_they_take_the_selector():
 
 def test_several_processes_are_refused_whenever_they_come_together():
     selector, _, loader, _ = assembling()
-    with mock.patch.object(dist, "world", return_value=2):
+    with mock.patch.object(collectives, "world", return_value=2):
         for take in (selector.loader, lambda: next(iter(loader))):
             with pytest.raises(ValueError, match="does not go with 2 processes, which need equal numbers"):
                 take()

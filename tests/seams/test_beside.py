@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import samplewise as sw
-from samplewise import dist
+from samplewise.distributed import collectives
 from tests.ranks import on_ranks
 from tests.seams.toys import Net, make, step
 
@@ -30,7 +30,7 @@ def play(policy, states=None, until=None):
             log.append((batch.ids.tolist(), step(selector, optimizer, batch)))
             if len(log) == until:
                 selector.sync()
-                saved = dist.everyone(through_a_file(selector.state_dict()))[0]
+                saved = collectives.everyone(through_a_file(selector.state_dict()))[0]
                 return log, (saved, model.state_dict(), optimizer.state_dict())
     selector.set_epoch(EPOCHS)
     return log, selector.state_dict()["engine"]["beside"]

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import samplewise as sw
-from samplewise.outputs import Batch
+from samplewise.data.outputs import Batch
 
 WAYS = pytest.mark.parametrize(
     "copied", [copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))], ids=["deepcopy", "pickle"]

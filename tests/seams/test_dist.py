@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 import samplewise as sw
-from samplewise import dist, memory
+from samplewise.distributed import collectives
+from samplewise.engine import memory
 from tests.ranks import on_ranks
 from tests.seams.toys import Net, Tensors, forward_of, make, step
 
@@ -96,14 +97,18 @@ def gathered(rank):
         "place": ids + 2**50,
         "wide": torch.stack([ids, -ids, ids % 3], 1).T.contiguous().T.float(),
     }
-    found, values = dist.gather(ids, list(columns.values()))
-    none, empty = dist.gather(ids[:0] if rank else ids[:1], [columns["single"][: 1 - rank]])
+    found, values = collectives.gather(ids, list(columns.values()))
+    none, empty = collectives.gather(ids[:0] if rank else ids[:1], [columns["single"][: 1 - rank]])
     return {
         "ids": found.tolist(),
         "columns": dict(zip(columns, values, strict=True)),
         "lone": [none.tolist(), empty[0].tolist()],
-        "nobody": [len(dist.gather(ids[:0], [columns["wide"][:0]])[1][0]), dist.everyone(rank)],
-        "counts": [dist.largest(rank), dist.total(rank + 1), dist.add_up(torch.arange(3) + rank).tolist()],
+        "nobody": [len(collectives.gather(ids[:0], [columns["wide"][:0]])[1][0]), collectives.everyone(rank)],
+        "counts": [
+            collectives.largest(rank),
+            collectives.total(rank + 1),
+            collectives.add_up(torch.arange(3) + rank).tolist(),
+        ],
     }
 
 
@@ -117,7 +122,7 @@ def refusals(rank):
         [column.expand(rank + 1, 3).T],
     ):
         try:
-            dist.gather(ids, columns)
+            collectives.gather(ids, columns)
         except RuntimeError as error:
             said.append(str(error))
     selector = sw.Selector("infobatch", N, epochs=2)
@@ -216,4 +221,4 @@ def check_recording(one, two):
 
 
 def test_alone_there_is_one_rank():
-    assert (dist.world(), dist.rank()) == (1, 0)
+    assert (collectives.world(), collectives.rank()) == (1, 0)

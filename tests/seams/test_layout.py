@@ -13,8 +13,8 @@ from torch.nn.utils.rnn import pack_sequence
 from torch.utils.data import default_collate
 
 import samplewise as sw
-from samplewise import layout as layouts
-from samplewise.layout import Layout
+from samplewise.data import layout as layouts
+from samplewise.data.layout import Layout
 from tests.seams.toys import Tensors
 
 Pair = namedtuple("Pair", ["x", "y"])

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 import samplewise as sw
-from samplewise import step as steps
+from samplewise.loop import step as steps
 from tests.seams.toys import CLASSES, N, Net, Tensors, make
 
 WEIGHT = torch.tensor([0.2, 1.0, 5.0])

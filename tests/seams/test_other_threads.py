@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import samplewise as sw
-from samplewise.randomness import Drawing, HostLent, Lent
+from samplewise.data.randomness import Drawing, HostLent, Lent
 from tests.seams.toys import Net, Random, make
 
 

@@ -6,8 +6,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 import samplewise as sw
-from samplewise import dist
-from samplewise.scoring import without_trace
+from samplewise.distributed import collectives
+from samplewise.loop.scoring import without_trace
 from tests.ranks import on_ranks
 from tests.seams.toys import Tensors
 
@@ -92,7 +92,7 @@ def trained(policy, sharding, world):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            trained_on.append(sorted(i for ids in dist.everyone(narrowed.ids.tolist()) for i in ids))
+            trained_on.append(sorted(i for ids in collectives.everyone(narrowed.ids.tolist()) for i in ids))
     return plans, trained_on, whole(net.parameters()), net.calls
 
 

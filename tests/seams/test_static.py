@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional as F
 
 import samplewise as sw
-from samplewise.outputs import Outputs
-from samplewise.recording import CHUNK, Buffer
+from samplewise.data.outputs import Outputs
+from samplewise.engine.buffer import CHUNK, Buffer
 from samplewise.testing import Trace, recipes, run
 from tests.seams.toys import CLASSES, N, Net, Random, Tensors, forward_of, make, plainly, step, train
 

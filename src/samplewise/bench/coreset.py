@@ -11,10 +11,10 @@ from samplewise.bench.data import ImageData
 from samplewise.bench.folder import SCORING, RunFolder
 from samplewise.bench.settings import Settings
 from samplewise.bench.train import Run, Task, train
-from samplewise.choice import choose, inner_of, refuse_weights
+from samplewise.coresets.choose import choose, inner_of, refuse_weights
+from samplewise.coresets.recorder import Recorder
 from samplewise.pickers import Given, PerClass
 from samplewise.policy import Policy
-from samplewise.recorder import Recorder
 from samplewise.subset import Subset
 
 _ANY_KEEP = 0.5

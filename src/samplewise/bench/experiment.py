@@ -15,8 +15,8 @@ from samplewise.bench.folder import SCORING, RunFolder, plain
 from samplewise.bench.settings import Settings
 from samplewise.bench.train import Run, Task, train
 from samplewise.checks import require
+from samplewise.coresets.table import ScoreTable
 from samplewise.policy import Policy
-from samplewise.scores import ScoreTable
 from samplewise.subset import Subset
 from samplewise.trackers import Reducible
 

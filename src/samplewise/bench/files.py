@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from samplewise.atomic import replacing
+from samplewise.files.atomic import replacing
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from samplewise.atomic import is_partial
 from samplewise.bench import files
 from samplewise.bench.lock import LOCK
 from samplewise.bench.rows import ConfigData, EpochRow, ResultRow, ScoringRow, check_rows
 from samplewise.bench.settings import NAMES, Settings
+from samplewise.files.atomic import is_partial
 
 SCORING = "scoring"
 _FORMAT = "samplewise run 2"

@@ -10,17 +10,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from samplewise import ranking, recipes
+from samplewise import recipes
 from samplewise.bench import experiment, rngstate
 from samplewise.bench.data import ImageData
 from samplewise.bench.folder import RunFolder
 from samplewise.bench.rows import Look
 from samplewise.bench.settings import IRREDUCIBLE, Settings
 from samplewise.bench.train import Images, Run, Task
-from samplewise.dataset import fingerprint
-from samplewise.ledger import FORWARD
+from samplewise.coresets.table import ScoreTable, versions
+from samplewise.cost.ledger import FORWARD
+from samplewise.data.dataset import fingerprint
+from samplewise.pickers import ranking
 from samplewise.rng import generator
-from samplewise.scores import ScoreTable, versions
 from samplewise.signals import correct, measure
 
 _AT_ONCE = 500

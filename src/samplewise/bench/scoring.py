@@ -8,10 +8,10 @@ from samplewise.bench import coreset, experiment, rngstate
 from samplewise.bench.folder import SCORING, RunFolder
 from samplewise.bench.settings import Settings
 from samplewise.bench.train import Task
-from samplewise.choice import ranked_column
+from samplewise.coresets.choose import ranked_column
+from samplewise.coresets.recorder import Recorder
+from samplewise.coresets.table import ScoreTable
 from samplewise.policy import Policy
-from samplewise.recorder import Recorder
-from samplewise.scores import ScoreTable
 
 
 def columns(settings: Settings) -> dict[str, Policy]:

@@ -14,13 +14,14 @@ from jaxtyping import Num
 from torch import Tensor
 
 import samplewise as sw
-from samplewise import saving
-from samplewise.bench import augment, checkpoints, models, optim, rngstate
+from samplewise.bench import augment, models, optim, rngstate
+from samplewise.bench.checkpoints import refuse_foreign, refuse_misplaced
 from samplewise.bench.data import ImageData
 from samplewise.bench.forward import Forward
 from samplewise.bench.rows import EpochRow, Look, check_curve
 from samplewise.bench.settings import Settings
-from samplewise.loader import Loader
+from samplewise.files import checkpoints
+from samplewise.loop.loader import Loader
 from samplewise.policy import Policy
 
 # Seconds between two checkpoints inside an epoch, so that a kill costs a few seconds of work; for
@@ -195,7 +196,7 @@ class Run:
             "cpu": self.cpu,
             "curve": self.curve,
         }
-        saving.save(path, state)
+        checkpoints.save(path, state)
         ended = time.monotonic()
         self.next_save = ended + max(EVERY, SPARING * (ended - begun))
 
@@ -205,20 +206,20 @@ class Run:
         `kind` is what a row of its curve holds, `tested` are the epochs that have one once they are done.
         """
         try:
-            state = saving.load(path)
+            state = checkpoints.load(path)
         except ValueError as error:
             raise ValueError(
                 f"{error} Delete it to start this one run again from its first epoch."
             ) from error
         try:
             epochs = self.task.settings.epochs
-            checkpoints.refuse_foreign(state, self.model, self.optimizer, epochs)
+            refuse_foreign(state, self.model, self.optimizer, epochs)
             due = list(takewhile(lambda epoch: epoch <= state["done"], tested))
             check_curve(state["curve"], kind, due, epochs)
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.selector.load_state_dict(state["selector"])
-            checkpoints.refuse_misplaced(state, self.selector.position())
+            refuse_misplaced(state, self.selector.position())
             rngstate.restore(state["random"])
             self.step, self.done, self.cpu = state["step"], state["done"], state["cpu"]
             self.curve = state["curve"]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import typer
 
-from samplewise.atomic import refuse_special
 from samplewise.bench.folder import RunFolder
+from samplewise.files.atomic import refuse_special
 
 
 def refuse_existing(path: Path, force: bool) -> None:

@@ -11,10 +11,10 @@ from samplewise.bench.lock import file_alone
 from samplewise.checks import Range, checked
 from samplewise.cli.console import terminal
 from samplewise.cli.files import refuse_existing
-from samplewise.parquet import naming
+from samplewise.coresets.table import ScoreTable
+from samplewise.files.columns import naming
 from samplewise.policy import Policy, Weighting
 from samplewise.recipes.tdds import published
-from samplewise.scores import ScoreTable
 from samplewise.subset import Subset
 
 _SHOWN = 100

@@ -11,11 +11,11 @@ import typer
 from rich import box
 from rich.table import Table
 
-from samplewise.atomic import replacing
 from samplewise.bench.folder import next_folder
 from samplewise.bench.lock import folder_alone, free_folder_alone
 from samplewise.checks import Range, checked, require
 from samplewise.cli.console import terminal
+from samplewise.files.atomic import replacing
 from samplewise.report import perceptron as picture
 
 if TYPE_CHECKING:

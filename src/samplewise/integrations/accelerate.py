@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from samplewise import dist, saving
+from samplewise.distributed import collectives
+from samplewise.files import checkpoints
 from samplewise.integrations.wrapped import Wrapped, bare
 from samplewise.selector import Selector
 
@@ -48,10 +49,10 @@ def prepare(
         )
     _refuse(accelerator, bool(arguments.get("drop_last", False)))
     sharded = accelerator.prepare_data_loader(bare(selector, False, arguments))
-    if (world := getattr(sharded.batch_sampler, "num_processes", 1)) != dist.world():
+    if (world := getattr(sharded.batch_sampler, "num_processes", 1)) != collectives.world():
         raise ValueError(
-            f"Accelerate deals batches to {world} of {dist.world()} processes, as under tensor or context "
-            "parallelism. Selection needs data parallelism: other batches on every process."
+            f"Accelerate deals batches to {world} of {collectives.world()} processes, as under tensor or "
+            "context parallelism. Selection needs data parallelism: other batches on every process."
         )
     _save_with(accelerator, selector, name)
     return AcceleratedLoader(selector, sharded, sharded=False)
@@ -121,7 +122,7 @@ def _save_with(accelerator: Accelerator, selector: Selector, wanted: str | None)
         selector.sync()
         each_node = accelerator.project_configuration.save_on_each_node
         if accelerator.is_local_main_process if each_node else accelerator.is_main_process:
-            saving.save(Path(folder) / f"{name}.pt", selector.state_dict())
+            checkpoints.save(Path(folder) / f"{name}.pt", selector.state_dict())
 
     def load(models: list[Any], folder: str | Path) -> None:
         path = Path(folder) / f"{name}.pt"
@@ -130,7 +131,7 @@ def _save_with(accelerator: Accelerator, selector: Selector, wanted: str | None)
                 f"{folder} has no {name}.pt: it was saved without prepare(selector, accelerator). If "
                 "selection is to start anew on it, call load_state before prepare."
             )
-        selector.load_state_dict(saving.load(path))
+        selector.load_state_dict(checkpoints.load(path))
 
     accelerator.register_save_state_pre_hook(save)
     accelerator.register_load_state_pre_hook(load)

@@ -12,11 +12,11 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from samplewise import dist
-from samplewise.ids import few
-from samplewise.keyids import KeyIds
-from samplewise.layout import Layout
-from samplewise.outputs import Batch, walk
+from samplewise.data.ids import few
+from samplewise.data.keyids import KeyIds
+from samplewise.data.layout import Layout
+from samplewise.data.outputs import Batch, walk
+from samplewise.distributed import collectives
 from samplewise.selector import Selector
 
 __all__ = ["Kept", "Stream"]
@@ -188,7 +188,7 @@ class Stream:
                 "Kept(selector.mask(), ...) before decoding.",
                 stacklevel=4,
             )
-        elif dist.world() == 1 and missing > workers * ((self._selector.batch_size or 1) - 1):
+        elif collectives.world() == 1 and missing > workers * ((self._selector.batch_size or 1) - 1):
             self._warned = True
             warnings.warn(
                 f"{missing} samples planned for epoch {epoch} never came. n={self._selector.n} must be the "

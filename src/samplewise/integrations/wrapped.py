@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from samplewise.outputs import Batch
+from samplewise.data.outputs import Batch
 from samplewise.selector import Selector
 
 __all__ = ["Wrapped", "bare"]

@@ -6,8 +6,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from samplewise import ranking
 from samplewise.checks import Range, checked
+from samplewise.pickers import ranking
 from samplewise.pickers.base import Picked, Picker, Pool, Rows
 from samplewise.schedules import Schedule, number
 

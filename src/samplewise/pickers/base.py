@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from samplewise import ranking
 from samplewise.checks import Range
+from samplewise.pickers import ranking
 from samplewise.schedules import Schedule, number
 
 __all__ = ["Budgeted", "PerClass", "Picked", "Picker", "Pool", "Rows", "inside"]

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from samplewise import ranking
 from samplewise.checks import Range, checked
+from samplewise.pickers import ranking
 from samplewise.pickers.base import Budgeted, Pool, Rows
 from samplewise.pickers.drawn import gumbel_top
 

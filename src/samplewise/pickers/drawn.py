@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from samplewise import ranking
 from samplewise.checks import Range, checked
+from samplewise.pickers import ranking
 from samplewise.pickers.base import Budgeted, Keep, Pool, Rows
 from samplewise.schedules import Schedule, number
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samplewise import ranking
 from samplewise.checks import Range, checked
+from samplewise.pickers import ranking
 from samplewise.pickers.base import Budgeted, Keep, Picked, Picker, Pool, Rows
 from samplewise.schedules import Schedule, number
 

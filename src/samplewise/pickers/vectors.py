@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from samplewise import greedy, rng
+from samplewise import rng
 from samplewise.checks import Range, checked
-from samplewise.greedy import Groups
+from samplewise.pickers import greedy
 from samplewise.pickers.base import Budgeted, Keep, Picked, Pool, Rows
+from samplewise.pickers.greedy import Groups
 
 __all__ = ["FacilityLocation", "Greedy", "Herding", "MatchingPursuit"]
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from samplewise.flops import counted
-from samplewise.outputs import Batch, walk
+from samplewise.cost.flops import counted
+from samplewise.data.outputs import Batch, walk
+from samplewise.data.randomness import Drawing, Lent
 from samplewise.proxy.alignment import MisalignedError, check_alignment
 from samplewise.proxy.attention import SlimMultiheadAttention
 from samplewise.proxy.blocks import attention_roles, block_roles
@@ -20,7 +21,6 @@ from samplewise.proxy.layers import SlimHeads, Slimmed, wide_in, wide_out
 from samplewise.proxy.norms import SlimNorm, narrow_norm
 from samplewise.proxy.roles import BATCH_NORMS, Role, dress, named, refuse_tied, roles_of
 from samplewise.proxy.widths import Switch, fast_path
-from samplewise.randomness import Drawing, Lent
 
 __all__ = ["Plan", "plan"]
 

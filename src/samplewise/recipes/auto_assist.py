@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 from torch import Tensor
 
-from samplewise.assisted import AutoAssist
 from samplewise.checks import Range
 from samplewise.policy import recipe
+from samplewise.recipes.assist.method import AutoAssist
 
 __all__ = ["auto_assist"]
 

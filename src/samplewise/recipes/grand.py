@@ -22,7 +22,7 @@ def grand(
     `layer="last"`: the closed form for cross-entropy in the last layer, ||p - e_y|| sqrt(||h||^2 + 1),
     or ||p - e_y|| ||h|| with `bias=False`; forward must return logits, targets and features.
     `layer="full"`: the norm over all parameters, of whatever loss forward returns, by per-sample
-    gradients (`samplewise.gradients`); `bias` is then of no account. Published as the mean over 10
+    gradients (`samplewise.loop.gradients`); `bias` is then of no account. Published as the mean over 10
     models: combine the tables of several runs. The gradient is of each sample's own loss, never of a
     batch's mean, which would make the last, smaller batch look larger.
 

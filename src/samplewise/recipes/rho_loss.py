@@ -8,11 +8,11 @@ import torch
 
 from samplewise import pickers, signals, trackers
 from samplewise.checks import Range
-from samplewise.parquet import naming
+from samplewise.coresets.table import ScoreTable
+from samplewise.files.columns import naming
 from samplewise.pickers import Keep
 from samplewise.policy import Policy, recipe
 from samplewise.schedules import Schedule
-from samplewise.scores import ScoreTable
 from samplewise.subset import Subset
 from samplewise.trackers import IrreducibleLosses
 

@@ -54,7 +54,7 @@ def selective_backprop(
     losses count among the last ones. Every process remembers the losses of its own batches.
 
     `assemble=True` is the paper's form: accepted samples wait until they fill a batch of `batch_size`. It
-    needs our own loader, `selector.loss` and one process; see `samplewise.assembling` for what it costs.
+    needs our own loader, `selector.loss` and one process; see `samplewise.loop.waiting` for what it costs.
     With `Selector(scoring=Scoring(every=k))` losses are reused for k epochs (the paper's StaleSB): remembered
     losses choose, and what the chosen rows show in training is not taken among the last ones.
 

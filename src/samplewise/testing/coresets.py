@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from samplewise.coresets.recorder import Recorder
+from samplewise.coresets.table import ScoreTable, Subset
 from samplewise.policy import Policy, Recipe
-from samplewise.recorder import Recorder
-from samplewise.scores import ScoreTable, Subset
 from samplewise.selector import Selector
 from samplewise.testing.law import differs, ensure, law
 from samplewise.testing.runs import run

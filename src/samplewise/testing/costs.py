@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from samplewise import recipes as registry
+from samplewise.loop.scoring import Scoring
 from samplewise.policy import Policy, Recipe
-from samplewise.scoring import Scoring
 from samplewise.testing.budgets import long_enough
 from samplewise.testing.counting import Training
 from samplewise.testing.law import differs, ensure, law

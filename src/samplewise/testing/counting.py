@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from samplewise.outputs import Batch, Outputs
-from samplewise.scoring import Scoring
+from samplewise.data.outputs import Batch, Outputs
+from samplewise.loop.scoring import Scoring
 from samplewise.selector import Selector
 from samplewise.testing.trace import Trace
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samplewise import dist
+from samplewise.distributed import collectives
 from samplewise.policy import Policy, Recipe
 from samplewise.selector import Selector
 from samplewise.testing.budgets import counts_are_met
@@ -56,7 +56,7 @@ def observed(policy: Any, trace: Trace, padding: int = 0) -> tuple[Selector, Tol
         trace: what is observed.
         padding: rows of the next rank's share that are observed here too, as samplers pad.
     """
-    rank, world = dist.rank(), dist.world()
+    rank, world = collectives.rank(), collectives.world()
     selector = Selector(policy, trace.n, epochs=trace.epochs)
     told = Told([], [], ())
     for epoch in range(trace.epochs):
@@ -83,7 +83,7 @@ def observed(policy: Any, trace: Trace, padding: int = 0) -> tuple[Selector, Tol
 def _pass(selector: Selector, trace: Trace, epoch: int) -> None:
     """Each rank looks at its share of what a pass wants seen, and takes over the others'."""
     if selector.pass_due(epoch):
-        ids = selector.pass_ids(epoch)[dist.rank() :: dist.world()]
+        ids = selector.pass_ids(epoch)[collectives.rank() :: collectives.world()]
         selector.observe(ids, trace.outputs(ids, epoch), source="pass")
         selector.sync()
 
@@ -104,7 +104,7 @@ def ranks_plan_what_one_plans(recipe: Recipe) -> None:
         _, one = observed(policy, trace)
     for padding in (0, 1):
         _, mine = observed(policy, trace, padding)
-        ranks: list[Told] = dist.everyone(mine)
+        ranks: list[Told] = collectives.everyone(mine)
         where = ", with an id that two ranks see" * padding
         for rank, told in enumerate(ranks):
             same = not differs(told.of("plan"), one.of("plan"))
@@ -129,7 +129,7 @@ def ranks_choose_as_many_rows_as_asked(recipe: Recipe) -> None:
     if isinstance(policy, Policy):
         counts_are_met(policy, History(selector, mine.events), trace)
     steps = [event for event in mine.events if event.kind == "step"]
-    for at_once in zip(*dist.everyone(steps), strict=True):
+    for at_once in zip(*collectives.everyone(steps), strict=True):
         chosen = torch.cat([event.chosen for event in at_once]).tolist()
         ensure(len(set(chosen)) == len(chosen), f"two ranks trained on one sample in one step: {chosen}")
 
@@ -151,7 +151,7 @@ def gradients_add_up(recipe: Recipe) -> None:
             mine = shared(policy, samples, mode, EPOCHS, BATCH, wrapped, sync_every)
             runs.append(mine)
             where = f"{mode} mode{', wrapped, synchronised each step' * wrapped}"
-            ranks: list[Run] = dist.everyone(mine)
+            ranks: list[Run] = collectives.everyone(mine)
             _compare(policy, samples, ranks, mode, wrapped, where)
         often = not differs([runs[0].orders, runs[0].weights], [runs[1].orders, runs[1].weights])
         ensure(often, f"synchronising each step changed a plan in {mode} mode")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from samplewise.checks import Range
-from samplewise.outputs import Batch, Outputs
+from samplewise.data.outputs import Batch, Outputs
 from samplewise.policy import Recipe
 from samplewise.schedules import Constant, Schedule
 from samplewise.selector import Selector

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from samplewise import pickers, schedules, signals, trackers
+from samplewise.loop.scoring import Scoring
 from samplewise.policy import REGISTRY, Policy, Recipe, _parts
-from samplewise.scoring import Scoring
 from samplewise.testing.counting import ToyData, Training, state_of
 from samplewise.testing.law import differs, ensure, law
 from samplewise.testing.runs import run

@@ -8,9 +8,9 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from samplewise import dist
-from samplewise.outputs import Outputs
-from samplewise.scores import Subset
+from samplewise.coresets.table import Subset
+from samplewise.data.outputs import Outputs
+from samplewise.distributed import collectives
 from samplewise.selector import Selector
 from samplewise.testing.trace import Trace
 
@@ -118,5 +118,5 @@ def run(
 ) -> History:
     """Train on a trace from the first epoch to the last."""
     selector = Selector(policy, trace.n, epochs=trace.epochs, seed=seed, labels=labels)
-    with mock.patch.object(dist, "rank", return_value=rank):
+    with mock.patch.object(collectives, "rank", return_value=rank):
         return History(selector, list(walk(selector, trace, batch, order, padding=padding)))

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from samplewise import dist
-from samplewise.outputs import Batch, Outputs
+from samplewise.data.outputs import Batch, Outputs
+from samplewise.distributed import collectives
 from samplewise.rng import generator
 from samplewise.selector import Selector
 
@@ -23,7 +23,10 @@ Mode = Literal["sharded", "global"]
 @contextmanager
 def alone() -> Iterator[None]:
     """Inside, this process takes itself for the only one, whatever group it is in."""
-    with mock.patch.object(dist, "world", return_value=1), mock.patch.object(dist, "rank", return_value=0):
+    with (
+        mock.patch.object(collectives, "world", return_value=1),
+        mock.patch.object(collectives, "rank", return_value=0),
+    ):
         yield
 
 
@@ -132,7 +135,7 @@ def shared(
         wrapped: put the model into DistributedDataParallel, which averages the gradients.
         sync_every: for the Selector.
     """
-    rank, world = dist.rank(), dist.world()
+    rank, world = collectives.rank(), collectives.world()
     model = nn.parallel.DistributedDataParallel(samples.net) if wrapped else samples.net
     forward = _Forward(samples, model)
     selector = Selector(
@@ -173,7 +176,7 @@ def shared(
 
 def _dealt(samples: Samples, selector: Selector, order: list[int], batch: int) -> Iterator[Batch]:
     """Every world-th batch of the global order, filled up from its start."""
-    rank, world = dist.rank(), dist.world()
+    rank, world = collectives.rank(), collectives.world()
     whole = -(-len(order) // (batch * world)) * batch * world if world > 1 else len(order)
     padded = torch.tensor([order[place % len(order)] for place in range(whole)])
     for ids in torch.split(padded, batch)[rank::world]:

@@ -7,7 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from samplewise import recipes as registry
-from samplewise.outputs import Outputs
+from samplewise.data.outputs import Outputs
 from samplewise.policy import Recipe
 from samplewise.rng import generator
 

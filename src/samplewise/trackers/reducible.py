@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from samplewise.byid import by_id
+from samplewise.data.byid import by_id
 from samplewise.trackers.base import Ids, State, Tracker, Values, at, column, only, write
 
 __all__ = ["IrreducibleLosses", "Reducible"]

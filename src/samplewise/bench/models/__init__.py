@@ -17,7 +17,7 @@ from samplewise.bench.models.shufflenet import ShuffleNetV2
 from samplewise.bench.models.small import Cnn, Mlp
 from samplewise.bench.models.vgg import Vgg16
 from samplewise.checks import nearest
-from samplewise.flops import counted
+from samplewise.cost.flops import counted
 
 Builder = Callable[[int, int, int], nn.Module]
 

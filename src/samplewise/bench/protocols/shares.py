@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from samplewise.checks import Range, check_arguments
-from samplewise.ranking import budget, uniform
+from samplewise.pickers.ranking import budget, uniform
 
 _SHARE = Range(0, 1, open_low=True)
 

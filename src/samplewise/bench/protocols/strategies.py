@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 from samplewise.checks import Range, check_arguments, nearest
-from samplewise.ranking import budget
+from samplewise.pickers.ranking import budget
 
 STRATEGIES = ("E", "P")
 # A share such as 0.1 + 0.1 or 0.3 - 0.1 may come out a hair above the limit it stands for.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from samplewise.bench.models import ARCHITECTURES, builder
-from samplewise.scores import Subset
+from samplewise.coresets.table import Subset
 
 
 def transfer(

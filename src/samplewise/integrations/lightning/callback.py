@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
+from samplewise.data.outputs import Batch, Outputs, as_outputs
 from samplewise.integrations.lightning.checks import (
     refuse_other_loader,
     refuse_passes_without_hooks,
@@ -17,11 +18,10 @@ from samplewise.integrations.lightning.checks import (
 )
 from samplewise.integrations.lightning.hooks import unwrap_batches
 from samplewise.integrations.lightning.packages import as_callback
-from samplewise.outputs import Batch, Outputs, as_outputs
-from samplewise.scoring import without_trace
+from samplewise.loop.scoring import without_trace
+from samplewise.loop.step import normalized
+from samplewise.loop.step import weighted_mean as plain_mean
 from samplewise.selector import Selector
-from samplewise.step import normalized
-from samplewise.step import weighted_mean as plain_mean
 
 __all__ = ["SelectionCallback", "weighted_mean"]
 

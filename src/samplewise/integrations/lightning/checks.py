@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from samplewise.arguments import refuse_proxy
-from samplewise.assembling import refuse_assembled
 from samplewise.integrations.lightning.hooks import HOOKS, overrides
-from samplewise.loader import Loader, PlanSampler
+from samplewise.loop.loader import Loader, PlanSampler
+from samplewise.loop.requirements import refuse_proxy
+from samplewise.loop.waiting import refuse_assembled
 from samplewise.selector import Selector
 
 __all__ = ["refuse_other_loader", "refuse_passes_without_hooks", "refuse_settings"]

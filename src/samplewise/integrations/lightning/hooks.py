@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from samplewise.outputs import Batch
+from samplewise.data.outputs import Batch
 
 __all__ = ["HOOKS", "overrides", "unwrap_batches"]
 

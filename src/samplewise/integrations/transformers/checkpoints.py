@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from samplewise.atomic import is_partial, replacing
+from samplewise.files.atomic import is_partial, replacing
 
 __all__ = ["FILE", "checkpoints_in", "latest_complete_checkpoint", "read", "write"]
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss, ForSequenceClassificationLoss
 
-from samplewise.outputs import Outputs
+from samplewise.data.outputs import Outputs
 
 __all__ = [
     "CausalLM",

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler
 
-from samplewise import dist
-from samplewise.dataset import length_of
+from samplewise.data.dataset import length_of
+from samplewise.data.layout import Layout
+from samplewise.distributed import collectives
 from samplewise.integrations.transformers.heads import IGNORED
-from samplewise.layout import Layout
-from samplewise.loader import IdDataset
+from samplewise.loop.loader import IdDataset
 from samplewise.rng import seed_of
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class TrainerSampler(Sampler[int]):
         """Close the epoch before and open this one, as the Trainer numbers them; again changes nothing."""
         selector = self.selector
         selector.set_epoch(epoch + self.first())
-        self.generator.manual_seed(seed_of(selector.seed, selector.epoch, "workers", dist.rank()))
+        self.generator.manual_seed(seed_of(selector.seed, selector.epoch, "workers", collectives.rank()))
 
     def __len__(self) -> int:
         return self.selector.samples_of(self.selector.open_or_next, sharded=False)[0]

@@ -25,7 +25,7 @@ from samplewise.integrations.transformers.loading import IDS, WITHOUT_IDS
 from samplewise.integrations.transformers.refusals import refuse
 from samplewise.integrations.transformers.selection import PART, Selection, Settings
 from samplewise.integrations.transformers.sft import FusedLM, Heard
-from samplewise.scoring import Scoring
+from samplewise.loop.scoring import Scoring
 from samplewise.selector import Selector
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from transformers import Trainer
 from samplewise.integrations.transformers.heads import CausalLM, Head, base_of, head_of
 from samplewise.integrations.transformers.heads import Own as OwnLosses
 from samplewise.integrations.transformers.sft import FusedLM, is_sft, refuse_sft
-from samplewise.scoring import Scoring, without_trace
+from samplewise.loop.scoring import Scoring, without_trace
 
 __all__ = ["Held", "head_for", "refuse", "refuse_other_loss", "refuse_uneven"]
 

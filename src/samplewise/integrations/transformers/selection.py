@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from samplewise import dist
-from samplewise.arguments import refuse_proxy
-from samplewise.assembling import refuse_assembled
-from samplewise.dataset import length_of
-from samplewise.dealing import share_of
+from samplewise.data.dataset import length_of
+from samplewise.data.outputs import Batch, Outputs
+from samplewise.distributed import collectives
+from samplewise.distributed.shares import share_of
 from samplewise.integrations.transformers.calendar import Calendar
 from samplewise.integrations.transformers.heads import IGNORED, CausalLM, Classes, Head, PerSampleLoss, Seen
 from samplewise.integrations.transformers.loading import (
@@ -33,8 +32,9 @@ from samplewise.integrations.transformers.refusals import (
     refuse_other_loss,
     refuse_uneven,
 )
-from samplewise.outputs import Batch, Outputs
-from samplewise.scoring import Scoring
+from samplewise.loop.requirements import refuse_proxy
+from samplewise.loop.scoring import Scoring
+from samplewise.loop.waiting import refuse_assembled
 from samplewise.selector import Selector
 
 __all__ = ["PART", "Part", "Selection", "Settings"]
@@ -199,7 +199,7 @@ class Selection:
 
     def _marking(self, batches: Iterator[Any], marks: list[Marked]) -> Iterator[Any]:
         """Pass batches on, noting their rows on all processes; padding is taken out of what is counted."""
-        position, world = self.selector.position(), dist.world()
+        position, world = self.selector.position(), collectives.world()
         left = self.selector.samples_of(position["epoch"], sharded=False)[0] - position["done"]
         while True:
             try:
@@ -210,7 +210,9 @@ class Selection:
                 raise RuntimeError(WITHOUT_IDS)
             b = len(batch[IDS])
             share = (
-                share_of(left, self.calendar.rows // world, dist.rank(), world, False) if world > 1 else None
+                share_of(left, self.calendar.rows // world, collectives.rank(), world, False)
+                if world > 1
+                else None
             )
             left -= b * world
             ignored = batch.pop(IGNORED_ROWS, None)
@@ -265,7 +267,7 @@ class Selection:
         outputs = seen.outputs
         counts = None
         # With several processes in every step, since the divisor may be that of all of them.
-        ignores = part.counted is not None and (part.counted < b or dist.world() > 1)
+        ignores = part.counted is not None and (part.counted < b or collectives.world() > 1)
         if ignores and outputs.targets is not None:
             counts = outputs.targets.ne(IGNORED).to(outputs.loss.dtype)
             outputs = replace(outputs, normalizer=counts)
@@ -278,7 +280,7 @@ class Selection:
 
     def _share(self, trainer: Any, part: Part, items: Any, device: torch.device) -> Tensor | float:
         """What the mean of a micro-batch counts in its optimizer step."""
-        world = dist.world()
+        world = collectives.world()
         if (
             part.counted is None
             or world == 1
@@ -287,7 +289,7 @@ class Selection:
         ):
             return part.share
         counted = torch.tensor(part.counted, device=device)
-        counted = dist.add_up(counted) if self.selector.means_over_all else counted * world
+        counted = collectives.add_up(counted) if self.selector.means_over_all else counted * world
         share: Tensor = counted / torch.as_tensor(items, device=device).clamp(min=1)
         return share
 
@@ -298,7 +300,7 @@ class Selection:
         if part.real is not None:
             # The processes' gradients are averaged over rows; here tokens count, and `items` has all of them.
             real = min(part.real, len(losses))
-            weights = weights * (dist.total(real) / (len(losses) * dist.world()))
+            weights = weights * (collectives.total(real) / (len(losses) * collectives.world()))
         of = seen.tokens
         if of is None:
             raise RuntimeError("a head by tokens gave no tokens.")

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from samplewise.data.outputs import Outputs
 from samplewise.integrations.transformers.heads import Seen
-from samplewise.outputs import Outputs
 
 __all__ = ["FusedLM", "Heard", "is_sft", "refuse_sft"]
 

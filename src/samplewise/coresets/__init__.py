@@ -1,0 +1,1 @@
+"""What is kept of scores: tables, subsets, the choice of a coreset."""

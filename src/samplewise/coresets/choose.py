@@ -1,0 +1,191 @@
+"""A coreset out of final scores: one pure function, for the engine and for tables of scores."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from samplewise.checks import Range, check_arguments
+from samplewise.pickers import PerClass, Picker, Pool, ranking
+from samplewise.policy import Policy, Weighting
+from samplewise.rng import generator
+from samplewise.subset import Subset
+
+__all__ = ["choose", "inner_of", "ranked_column", "refuse_early", "refuse_weights"]
+
+
+def choose(
+    policy: Policy,
+    name: str,
+    columns: Mapping[str, Tensor],
+    n: int,
+    labels: Int[Tensor, " n"] | None,
+    seed: int,
+    keep: Annotated[float | None, Range(0, 1, open_low=True)] = None,
+    balance: bool | None = None,
+    weights: Weighting | None = None,
+    normalize: Literal["mean1"] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Subset:
+    """The coreset that a static policy makes of its final columns.
+
+    Args:
+        policy: a policy of level `static`.
+        name: what it goes by in errors: its name, or its column in a table.
+        columns: n rows each, vectors too, under the names that its tracker and picker give them.
+        n: how many samples there are.
+        labels: class numbers, needed for `balance`.
+        seed: of the draws, where the choice is random.
+        keep: the share kept; None: the policy's own.
+        balance: choose inside each class; None: as the policy says.
+        weights: importance weights: the ranked score, min-max over all n (`per_sample`, `batch_mean`),
+            or all 1 (`none`); None: the policy's own.
+        normalize: "mean1" divides the weights by their mean over the subset.
+        provenance: what is known of the scores; what the choice adds is added to a copy.
+
+    Raises:
+        ValueError: for samples that were never observed, a class left without a sample under
+            `balance`, or weights that these scores cannot give.
+    """
+    given = {"keep": keep, "balance": balance, "weights": weights, "normalize": normalize}
+    check_arguments("subset", choose, given)
+    picker, by_class = _adjusted(policy, name, keep, balance)
+    share = float(getattr(inner_of(picker), "keep", 1.0))
+    wanted = weights or policy.weighting
+    ids, chosen = torch.arange(n), None
+    if share == 1:
+        wanted = "none"
+    else:
+        ranks = ranked_column(policy)
+        _refuse_unobserved(columns, ranks, name)
+        if wanted != "none":
+            refuse_weights(policy, name)
+        if by_class:
+            _refuse_empty_classes(labels, n, share, name)
+        pool = Pool(n, generator(seed, "subset"), columns, ranks, labels=labels)
+        unweighted = getattr(picker, "rows", None) if weights == "none" else None
+        picked = picker.pick(pool) if unweighted is None else unweighted(pool)
+        rows, own = picked if isinstance(picked, tuple) else (picked, None)
+        ids = ids if rows is None else rows
+        if wanted != "none":
+            if own is not None:
+                raise ValueError(
+                    f"{name} comes with weights of its own: leave weights out, or use weights='none'."
+                )
+            chosen = _importance(columns[str(ranks)].double(), name)[ids]
+        elif weights is None:
+            chosen = own
+    if chosen is not None and normalize is not None:
+        chosen = (chosen.double() / chosen.double().mean()).float()
+    said = {
+        "recipe": policy.name,
+        "policy": repr(policy),
+        "keep": share,
+        "k": len(ids),
+        "n": n,
+        "balance": by_class,
+        "weights": "own" if chosen is not None and wanted == "none" else wanted,
+        "normalize": None if chosen is None else normalize,
+    }
+    weighting: Literal["per_sample", "batch_mean"] = "batch_mean" if wanted == "batch_mean" else "per_sample"
+    return Subset(ids, chosen, {**(provenance or {}), **said}, weighting)
+
+
+def refuse_early(policy: Policy, name: str, n: int, labels: Int[Tensor, " n"] | None) -> None:
+    """Raise for what no score could mend: a cut-off that leaves too few, a class left without a sample."""
+    picker = policy.picker
+    share = 1.0 if picker is None else float(getattr(inner_of(picker), "keep", 1.0))
+    if picker is None or share == 1:
+        return
+    inner_of(picker).refuse(n)
+    if isinstance(picker, PerClass) and labels is not None:
+        _refuse_empty_classes(labels, n, share, name)
+
+
+def ranked_column(policy: Policy) -> str | None:
+    """The column that a static policy's coreset is ranked by; None where it needs no score."""
+    picker = None if policy.picker is None else inner_of(policy.picker)
+    own: str | None = getattr(picker, "ranks", None) or getattr(picker, "by", None)
+    return own or policy.ranks
+
+
+def refuse_weights(policy: Policy, name: str) -> None:
+    """Raise unless the column that a policy ranks by can be made into importance weights."""
+    if ranked_column(policy) in (None, "order", "rank"):
+        raise ValueError(
+            f"{name} has no score whose size means anything, so it gives no importance weights. "
+            "Leave weights out, or use weights='none'."
+        )
+
+
+def inner_of(picker: Picker) -> Picker:
+    """The picker that chooses inside each class, or the one itself."""
+    return picker.inner if isinstance(picker, PerClass) else picker
+
+
+def _adjusted(policy: Policy, name: str, keep: float | None, balance: bool | None) -> tuple[Picker, bool]:
+    """The policy's picker with another share, with or without classes; and whether every class counts."""
+    if policy.picker is None:
+        raise ValueError(f"{name} has no picker, so it makes no subset.")
+    inner = inner_of(policy.picker)
+    if keep is not None:
+        if not hasattr(inner, "keep"):
+            raise ValueError(f"{name} has no keep: its choice is not a share.")
+        inner = replace(inner, keep=keep)  # type: ignore[type-var]  # every picker is a dataclass
+    by_class = isinstance(policy.picker, PerClass) if balance is None else balance
+    if by_class and isinstance(policy.picker, PerClass):
+        return replace(policy.picker, inner=inner), True  # type: ignore[arg-type]
+    if by_class and not hasattr(inner, "rows"):  # greedy pickers divide by class themselves
+        return PerClass(inner), True  # type: ignore[arg-type]  # every other one is Budgeted
+    return inner, by_class
+
+
+def _refuse_unobserved(columns: Mapping[str, Tensor], ranks: str | None, name: str) -> None:
+    if ranks is None or ranks not in columns:
+        return
+    missing = int(columns[ranks].isnan().sum())
+    if missing:
+        raise ValueError(
+            f"{missing} of {len(columns[ranks])} samples were never observed, so {name} cannot rank them. "
+            "Record every sample: drop_last=False, and no other selection while scores are recorded."
+        )
+
+
+def _refuse_empty_classes(labels: Tensor | None, n: int, keep: float, name: str) -> None:
+    """Every class must get at least one place under `balance`."""
+    if labels is None:
+        raise ValueError(f"balance needs labels, but {name} was recorded without: Selector(..., labels=...).")
+    sizes = labels.bincount()
+
+    def empty(share: float) -> Tensor:
+        return (ranking.largest_remainder(ranking.budget(n, share), sizes) == 0) & (sizes > 0)
+
+    left = empty(keep).nonzero().flatten().tolist()
+    if not left:
+        return
+    low, high = 0, 10_000
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if bool(empty(middle / 10_000).any()) else (low, middle)
+    listed = ", ".join(f"{c} ({int(sizes[c])} samples)" for c in left[:8]) + ", ..." * (len(left) > 8)
+    raise ValueError(
+        f"keep={keep:g} under balance leaves no sample of class {listed}: {ranking.budget(n, keep)} of {n} "
+        f"are kept. keep={high / 10_000:g} is enough for every class."
+    )
+
+
+def _importance(scores: Float[Tensor, " n"], name: str) -> Float[Tensor, " n"]:
+    """The ranked score, min-max over all n; a 0 becomes the smallest positive weight."""
+    if odd := int((~scores.isfinite()).sum()):
+        raise ValueError(
+            f"importance weights need finite scores, but {odd} of {len(scores)} of {name} are not. "
+            "Use weights='none'."
+        )
+    low, high = scores.min(), scores.max()
+    if low == high:
+        return torch.ones(len(scores))
+    weights = ((scores - low) / (high - low)).float()
+    return torch.where(weights > 0, weights, weights[weights > 0].min())

@@ -1,0 +1,277 @@
+"""`ScoreTable`: what was measured of every sample, in memory and as Parquet, and the subsets made of it."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor
+
+import samplewise
+from samplewise.checks import Range, nearest
+from samplewise.coresets.choose import choose, ranked_column
+from samplewise.coresets.from_repr import from_repr
+from samplewise.data.byid import by_id, class_numbers, whole_numbers
+from samplewise.data.declared import Anything, Fields, Is, Items, Maybe, Named, Number, refuse_misfit
+from samplewise.files.columns import naming, read_columns, write_columns
+from samplewise.pickers import Pool
+from samplewise.policy import Policy, Weighting
+from samplewise.rng import generator
+from samplewise.subset import Subset
+
+__all__ = ["ScoreTable", "Subset", "versions"]
+
+
+_PROVENANCE = Fields(
+    {
+        "n": Number(Range(0), whole=True),
+        "seed": Maybe(Number(Range(0), whole=True)),
+        "recipe": Is(str),
+        "policy": Is(str),
+        "fingerprint": Maybe(Is(str)),
+        "methods": Named(Is(str)),
+        "scoring": Named(Fields({"cost": Number(Range(0)), "seconds": Number(Range(0))})),
+        "unfinished": Items(Is(str)),
+        "runs": Items(Named(Anything())),
+    },
+    optional=True,
+)
+"""What is read of a table's origin when a subset is made of it, or tables are combined."""
+
+
+@dataclass(frozen=True, init=False)
+class ScoreTable:
+    """One row a sample: its id, every score column (NaN: never observed), how often it was selected.
+
+    `times_selected` counts selections: epochs planned, or batches it was back-propagated in. A
+    choice that is kept for a period counts once.
+
+    Rows may be given in any order: they are sorted by id.
+
+    Raises:
+        ValueError: for ids that are negative or come twice, labels that are no class numbers, columns of
+            another length, and a `provenance` that says what cannot be meant.
+    """
+
+    ids: Int[Tensor, " n"]
+    columns: Mapping[str, Shaped[Tensor, " n"]]
+    times_selected: Int[Tensor, " n"]
+    labels: Int[Tensor, " n"] | None
+    provenance: Mapping[str, Any]
+
+    def __init__(
+        self,
+        ids: Any,
+        columns: Mapping[str, Shaped[Tensor, " n"]],
+        times_selected: Any,
+        labels: Any = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        provenance = {} if provenance is None else provenance
+        refuse_misfit("ScoreTable.provenance", provenance, _PROVENANCE)
+        counted = isinstance(times_selected, Tensor) and times_selected.dtype == torch.int32
+        if (times := times_selected if counted else whole_numbers(times_selected)) is None:
+            raise ValueError("ScoreTable.times_selected must be whole numbers, one for each id.")
+        rows = {f"columns[{name!r}]": column for name, column in columns.items()}
+        rows["times_selected"] = times
+        if labels is not None:
+            rows["labels"] = class_numbers("ScoreTable.labels", labels, len(times))
+        ids, rows = by_id("ScoreTable", ids, rows)
+        own = {
+            "ids": ids,
+            "times_selected": rows.pop("times_selected"),
+            "labels": rows.pop("labels", None),
+            "columns": dict(zip(columns, rows.values(), strict=True)),
+            "provenance": provenance,
+        }
+        for name, value in own.items():
+            object.__setattr__(self, name, value)
+
+    def __getitem__(self, name: str) -> Shaped[Tensor, " n"]:
+        """A score column by name."""
+        if name not in self.columns:
+            has = ", ".join(self.columns) or "none"
+            raise ValueError(f"no score column {name!r}.{nearest(name, self.columns)} Columns: {has}.")
+        return self.columns[name]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write `id`, `label` if known, the score columns and `times_selected`; provenance in the schema."""
+        columns = {"id": self.ids}
+        if self.labels is not None:
+            columns["label"] = self.labels
+        write_columns(
+            path,
+            columns | dict(self.columns) | {"times_selected": self.times_selected},
+            self.provenance,
+        )
+
+    @classmethod
+    def read(cls, path: str | Path) -> "ScoreTable":
+        """Read what `to_parquet` wrote."""
+        columns, provenance = read_columns(path, ("id", "times_selected"))
+        ids, times, labels = (
+            columns.pop("id"),
+            columns.pop("times_selected"),
+            columns.pop("label", None),
+        )
+        with naming(path):
+            return cls(ids, columns, times, labels, provenance)
+
+    def policy(self, name: str) -> Policy:
+        """The static policy whose scores are in the column `name`."""
+        methods = self.provenance.get("methods", {})
+        written = methods.get(name)
+        if written is None and self.provenance.get("recipe") == name:
+            written = self.provenance.get("policy")
+        if written is None and name not in methods and name in self.columns:
+            written = f"recipes.{name}()"
+        if written is None:
+            known = [*methods, *self.columns]
+            raise ValueError(f"no method {name!r} was recorded here.{nearest(name, known)}")
+        policy = from_repr(written)
+        if policy.final is None:
+            raise ValueError(f"{name} is a method of level {policy.level}: only static ones make a subset.")
+        return policy
+
+    def subset(
+        self,
+        name: str,
+        *,
+        keep: float | None = None,
+        balance: bool | None = None,
+        weights: Weighting | None = None,
+        normalize: Literal["mean1"] | None = None,
+        seed: int | None = None,
+    ) -> Subset:
+        """The coreset of a static method whose scores are here: see `Selector.subset`.
+
+        Args:
+            name: of the method, as it was recorded.
+            keep: the share kept; None: what the method was recorded with.
+            balance: choose inside each class.
+            weights: importance weights; None: the method's own.
+            normalize: "mean1" divides them by their mean over the subset.
+            seed: of the draws; None: the recording's.
+        """
+        policy = self.policy(name)
+        if name in (unfinished := self.provenance.get("unfinished", ())):
+            raise ValueError(
+                f"the score of {name} was not final when this table was made (unfinished: "
+                f"{', '.join(unfinished)}): record to the end, and make the table again."
+            )
+        self._refuse_partial()
+        ranks = ranked_column(policy)
+        inside = {
+            key.removeprefix(f"{name}_"): column
+            for key, column in self.columns.items()
+            if key.startswith(f"{name}_")
+        }
+        if ranks is not None:
+            inside[ranks] = self[name]
+        provenance = {
+            key: value for key, value in self.provenance.items() if key not in ("methods", "columns")
+        }
+        provenance["scoring"] = self.provenance.get("scoring", {}).get(name)
+        if seed is None:
+            seed = int(provenance.get("seed") or 0)
+        return choose(
+            policy,
+            name,
+            inside,
+            len(self),
+            self.labels,
+            seed,
+            keep,
+            balance,
+            weights,
+            normalize,
+            provenance | {"method": name, "draw_seed": seed},
+        )
+
+    def _ranked_anew(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of several runs' columns: places in an order, which have no mean, made from what has one."""
+        made = {}
+        for name in self.provenance.get("methods", {}):
+            policy = self.policy(name)
+            ranks = ranked_column(policy)
+            if ranks == "order":
+                raise ValueError(
+                    f"{name} picks one sample after the other: orders of several runs do not combine."
+                )
+            if ranks == "rank" and policy.picker is not None:
+                values = {"distance": columns[f"{name}_distance"]}
+                pool = Pool(len(self), generator(0, "subset"), values, ranks, labels=self.labels)
+                made[name] = policy.picker.columns(pool)["rank"]
+        return made
+
+    def _refuse_partial(self) -> None:
+        """Raise unless there is a row for every sample of the data set: ids ascend and none comes twice."""
+        n = self.provenance.get("n", len(self))
+        if len(self) != n or (n and int(self.ids[-1]) != n - 1):
+            raise ValueError(
+                f"a coreset is chosen from all of a data set, so a table needs every id from 0 to {n - 1} "
+                f"once; this one has {len(self)} rows."
+            )
+
+    @classmethod
+    def combine(cls, tables: Sequence["ScoreTable"], how: Literal["mean", "sum"] = "mean") -> "ScoreTable":
+        """Several runs over the same data set: score columns are averaged or summed, selections summed."""
+        if not tables:
+            raise ValueError("combine needs at least one table.")
+        if how not in ("mean", "sum"):
+            raise ValueError(f"how must be one of 'mean', 'sum', got {how!r}.")
+        first = tables[0]
+        for table in tables[1:]:
+            told = [[t.provenance.get(said) for said in ("fingerprint", "n")] for t in (first, table)]
+            same = torch.equal(table.ids, first.ids) and told[0] == told[1]
+            same = same and table.columns.keys() == first.columns.keys()
+            if not same or not _equal(first.labels, table.labels):
+                raise ValueError("combine needs tables of the same data set with the same columns.")
+            for said in ("methods", "epochs"):
+                found = [t.provenance.get(said) for t in (first, table)]
+                if found[0] != found[1]:
+                    raise ValueError(
+                        f"combine needs tables of the same {said}, got {found[0]} and {found[1]}."
+                    )
+        columns = {}
+        for name in first.columns:
+            stacked = torch.stack([table.columns[name].double() for table in tables])
+            columns[name] = stacked.mean(0) if how == "mean" else stacked.sum(0)
+        columns |= first._ranked_anew(columns) if len(tables) > 1 else {}
+        times = torch.stack([table.times_selected for table in tables]).sum(0)
+        provenance: dict[str, Any] = {"combined": how, "runs": [dict(table.provenance) for table in tables]}
+        unfinished = {name for table in tables for name in table.provenance.get("unfinished", ())}
+        provenance["unfinished"] = sorted(unfinished)
+        kept = ("fingerprint", "methods", "columns", "recipe", "policy", "n", "model", "epochs")
+        provenance["scoring"] = _summed([table.provenance.get("scoring", {}) for table in tables])
+        provenance |= {key: first.provenance[key] for key in kept if key in first.provenance}
+        labels = next((table.labels for table in tables if table.labels is not None), None)
+        return cls(first.ids, columns, times, labels, provenance)
+
+
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether two tables' labels go together: equal, or known to one of them only."""
+    return one is None or other is None or torch.equal(one, other)
+
+
+def _summed(scorings: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    """What several scoring runs cost together, method by method."""
+    return {
+        name: {key: sum(scoring.get(name, {}).get(key, 0.0) for scoring in scorings) for key in spent}
+        for name, spent in scorings[0].items()
+    }
+
+
+def versions() -> dict[str, str]:
+    """What made a table, a subset or a run."""
+    return {
+        "samplewise": samplewise.__version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,1 @@
+"""What a training costs: the ledger and the count of FLOPs."""

@@ -1,0 +1,175 @@
+"""What can be learned of a data set without training on it: its length, labels and fingerprint."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from samplewise.data.byid import class_numbers, is_class_numbers, whole_numbers
+from samplewise.data.content import add
+
+__all__ = ["find_labels", "fingerprint", "labels_of", "length_of"]
+
+_LOOKS = 8
+"""So many evenly spaced samples, and one of so many classes, show whether labels are those trained on."""
+
+
+def length_of(dataset: Any) -> int:
+    """The number of samples, also where it is given as a number; 0 for None, a stream."""
+    if dataset is None:
+        return 0
+    kind = type(dataset).__name__
+    try:
+        n = int(dataset) if isinstance(dataset, int | np.integer) else len(dataset)
+    except TypeError:
+        raise TypeError(
+            f"the data set must have a length, but {kind} has none. For a stream use "
+            "the engine: Selector(policy, n) with ids from the stream."
+        ) from None
+    if isinstance(dataset, IterableDataset):
+        raise TypeError(
+            f"the data set must give samples by position, dataset[i], but {kind} is an IterableDataset. "
+            "For a stream use the engine, Selector(policy, n) with ids from the stream, or "
+            "samplewise.integrations.streams.Stream. If it fits in memory: Selector(policy, list(dataset))."
+        )
+    if hasattr(dataset, "iloc") or hasattr(dataset, "__dataframe__"):
+        raise TypeError(
+            f"the data set must give samples by position, dataset[i], but {kind} gives columns or rows by "
+            "name. Make a TensorDataset(x, y) of its columns, or a Dataset whose __getitem__ reads row i."
+        )
+    if isinstance(dataset, str | bytes):
+        raise TypeError(f"the data set must be a Dataset, got the {kind} {dataset!r:.80}: load it first.")
+    by_position = hasattr(dataset, "__getitem__") and not isinstance(dataset, Mapping)
+    if not (by_position or isinstance(dataset, int | np.integer)):
+        raise TypeError(
+            f"the data set must give samples by position, dataset[i], but {kind} does "
+            'not. Pass the Dataset itself, as in data["train"]; the loader comes from selector.loader().'
+        )
+    if n < 1:
+        raise ValueError(f"the data set must have at least 1 sample, got {n}.")
+    return n
+
+
+def labels_of(labels: Any, dataset: Any, n: int) -> Int[Tensor, " n"] | None:
+    """The labels given, checked, or those the data set carries, compared with what some samples give."""
+    if labels is not None:
+        return class_numbers("labels", labels, n)
+    found = None if dataset is None else find_labels(dataset)
+    if found is not None:
+        _refuse_others(found, dataset)
+    return found
+
+
+def find_labels(dataset: Any) -> Int[Tensor, " n"] | None:
+    """Class numbers that a data set carries with it, without loading a sample; None if it has none.
+
+    Of a TensorDataset with one tensor of whole numbers besides its first; with two it could be either.
+    """
+    if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):
+        inside, rows = find_labels(dataset.dataset), whole_numbers(dataset.indices)
+        return None if inside is None or rows is None else inside[rows]
+    if hasattr(dataset, "datasets") and hasattr(dataset, "cumulative_sizes"):
+        parts = [find_labels(part) for part in dataset.datasets]
+        known = [part for part in parts if part is not None]
+        return torch.cat(known) if len(known) == len(parts) else None
+    found = [getattr(dataset, "targets", None)]
+    if found[0] is None:
+        found = list(getattr(dataset, "tensors", ())[1:])
+    if not found and len(named := _label_columns(dataset)) == 1:
+        found = [dataset.with_format("numpy")[named[0]][:]]
+    usable = [labels for labels in map(whole_numbers, found) if is_class_numbers(labels, len(dataset))]
+    return usable[0] if len(usable) == 1 else None
+
+
+def _label_columns(dataset: Any) -> list[str]:
+    """The columns of a Hugging Face data set that are declared as class labels."""
+    features = getattr(dataset, "features", None)
+    if not isinstance(features, Mapping):
+        return []
+    return [name for name, kind in features.items() if type(kind).__name__ == "ClassLabel"]
+
+
+def _refuse_others(labels: Int[Tensor, " n"], dataset: Any) -> None:
+    """Raise if samples give class numbers, but nowhere those found, as after a `target_transform`."""
+    n = len(labels)
+    spread = np.linspace(0, n - 1, min(n, _LOOKS)).astype(int)
+    classes = np.unique(labels.numpy(), return_index=True)[1]
+    first = classes[np.linspace(0, len(classes) - 1, min(len(classes), _LOOKS)).astype(int)]
+    ids = np.unique(np.concatenate([spread, first])).tolist()
+    many = getattr(dataset, "__getitems__", None)
+    samples = many(ids) if callable(many) else [dataset[i] for i in ids]
+    given = [dict(_numbers_in(sample, "sample")) for sample in samples]
+    wanted = labels[ids].tolist()
+    misses = {
+        place: [i for i, here in enumerate(given) if here[place] != wanted[i]]
+        for place in given[0]
+        if all(place in here for here in given)
+    }
+    if not misses or not all(misses.values()):
+        return
+    place = min(misses, key=lambda place: len(misses[place]))
+    row = misses[place][0]
+    raise ValueError(
+        f"labels were found in the data set, but its samples give others: sample {ids[row]} has "
+        f"{wanted[row]} among those found, and {given[row][place]} as {place}. Give the {n} class numbers "
+        "that are trained on, Selector(..., labels=...), or those found, if they are the right ones."
+    )
+
+
+def _numbers_in(value: Any, path: str) -> Iterator[tuple[str, int]]:
+    """Every place in a sample that holds one whole number, or a one-hot vector: where its 1 is."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _numbers_in(item, f"{path}[{key!r}]")
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            yield from _numbers_in(getattr(value, field.name), f"{path}.{field.name}")
+    elif isinstance(value, tuple) or (
+        isinstance(value, list) and not all(isinstance(v, Real) for v in value)
+    ):
+        for number, item in enumerate(value):
+            yield from _numbers_in(item, f"{path}[{number}]")
+    elif isinstance(value, Real | Tensor | np.ndarray | list) and (found := _number(value)) is not None:
+        yield path, found
+
+
+def _number(value: Any) -> int | None:
+    """One whole number, also as a tensor; the place of the 1 in a one-hot vector; None for anything else."""
+    if isinstance(value, Tensor):
+        if value.layout != torch.strided or value.is_complex() or value.ndim > 1:
+            return None
+        here = value.detach().cpu()
+        value = here.float() if here.is_floating_point() else here
+    array = np.asarray(value)
+    if array.ndim > 1 or array.dtype.kind not in "biuf":
+        return None
+    if array.size == 1:
+        return int(array.item()) if float(array.item()).is_integer() else None
+    ones = np.flatnonzero(array)
+    return int(ones[0]) if len(ones) == 1 and array[ones[0]] == 1 else None
+
+
+def fingerprint(dataset: Any, labels: Tensor | None, samples: int = 256) -> str:
+    """SHA-256 over n, the labels and the content of up to 256 evenly spaced samples, equal in every process.
+
+    Give a data set without random augmentation: the same data must give the same bytes.
+    """
+    n = len(dataset)
+    digest = hashlib.sha256(str(n).encode())
+    if labels is not None:
+        digest.update(labels.cpu().long().numpy().tobytes())
+    for i in np.linspace(0, n - 1, min(n, samples)).astype(int).tolist():
+        sample, before = dataset[i], digest.copy()
+        try:
+            add(digest, sample)
+        except RecursionError:  # how deep a stack may grow is not the same everywhere
+            digest = before
+            digest.update(type(sample).__qualname__.encode())
+    return digest.hexdigest()

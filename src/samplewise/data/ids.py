@@ -1,0 +1,72 @@
+"""Ids and class numbers as they arrive: their types, their range, and how errors name them."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from samplewise.data.outputs import Outputs
+
+__all__ = ["few", "refuse_outside", "refuse_targets", "whole"]
+
+
+def few(ids: Tensor, most: int = 5) -> str:
+    """The first ids, for an error."""
+    shown = ", ".join(map(str, ids[:most].tolist()))
+    return f"[{shown}, ... {len(ids) - most} more]" if len(ids) > most else f"[{shown}]"
+
+
+def whole(ids: Any, call: str) -> Int[Tensor, " b"]:
+    """Ids of any type of whole numbers, as int64; `call` names the call that was given them."""
+    if type(ids) is Tensor and ids.dtype is torch.int64 and ids.ndim == 1:
+        return ids
+    if not isinstance(ids, Tensor):
+        raise TypeError(
+            f"{call} needs ids as a torch tensor of int64, got {type(ids).__name__}. The batches of "
+            "selector.loader() carry them; a list becomes one by torch.tensor(ids)."
+        )
+    if ids.ndim != 1 or ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise ValueError(
+            f"{call} needs int64 ids, one row of them, got ids {ids.dtype} of shape {tuple(ids.shape)}. "
+            "Ids are positions in the full data set."
+        )
+    return ids.long()
+
+
+def refuse_outside(ids: Int[Tensor, " b"], n: int) -> None:
+    """Raise for ids that are no positions in n samples; without n any id is one."""
+    if not (n and len(ids)):
+        return
+    if ids.is_cpu:
+        # Seen as unsigned a negative id is a huge one, so one look at the largest finds both.
+        if np.maximum.reduce(ids.numpy().view(np.uint64)) < n:
+            return
+    else:
+        first, last = ids.aminmax()
+        if first.item() >= 0 and last.item() < n:
+            return
+    outside = ids[(ids < 0) | (ids >= n)]
+    raise ValueError(
+        f"ids {few(outside)} are outside the data set of {n} samples. "
+        "Ids are positions in the full data set, never positions in a batch."
+    )
+
+
+def refuse_targets(ids: Int[Tensor, " b"], outputs: Outputs, epoch: int) -> None:
+    """Targets that no logit is for would end in an error without a name, or read past the end."""
+    if outputs.targets is None or not len(ids):
+        return
+    targets = outputs.targets.long()
+    classes = outputs.logits.shape[1] if outputs.logits is not None else None
+    if classes is None and outputs.head is not None:
+        classes = len(outputs.head[0])
+    low, high = (int(bound) for bound in targets.aminmax())
+    if low < 0 or (classes is not None and high >= classes):
+        outside = targets < 0 if classes is None else (targets < 0) | (targets >= classes)
+        wanted = ">= 0" if classes is None else f"in [0, {classes}), as there are {classes} logits,"
+        raise ValueError(
+            f"targets must be {wanted} but are {few(targets[outside])} for ids {few(ids[outside])} in epoch "
+            f"{epoch}. Leave samples without a class out of the data set."
+        )

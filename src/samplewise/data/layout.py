@@ -1,0 +1,351 @@
+"""Which parts of a batch hold one item a row (learned from the collate, or declared), and picking rows."""
+
+import copy
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import BuiltinFunctionType, MethodType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils.data import default_collate
+
+from samplewise.data import randomness
+from samplewise.data.outputs import walk
+
+__all__ = ["Layout", "Rows", "Shared", "rows", "shared"]
+
+_FEW, _MANY = 2, 4
+"""How many samples are collated to see what follows their number. Even, for collates that make pairs."""
+_ROOM = 1 << 16
+_SCALARS = (int, float, complex, str, bytes, np.generic)
+_ARRAYS = (Tensor, np.ndarray)
+
+
+class Rows(list[Any]):
+    """A list that holds one item a row; `rows` makes it."""
+
+
+class Shared(NamedTuple):
+    """A part of a batch that every row needs whole; `shared` makes it, forward reads its `value`."""
+
+    value: Any
+
+
+_LISTS = (list, tuple)
+_WHOLE = (Rows, Shared, PackedSequence)
+"""What is never walked."""
+
+
+def rows(items: Iterable[Any]) -> Rows:
+    """Declare that a list in a batch holds one item a row, where a batch could also be read otherwise.
+
+    Put it around the list in the collate, or in the data of a batch of your own. What forward gets is a list.
+
+    >>> rows(["a cat", "a dog"])
+    ['a cat', 'a dog']
+    """
+    if isinstance(items, (str, bytes, Mapping, *_ARRAYS)):
+        raise TypeError(
+            f"rows takes a list or tuple with one item a row, got {type(items).__name__}. A tensor whose "
+            "first axis is the batch's needs no declaration."
+        )
+    return Rows(items)
+
+
+def shared(value: Any) -> Shared:
+    """Declare that a part of a batch belongs to the whole batch: no rows are picked out of it.
+
+    Put it around the part in the collate, or in the data of a batch of your own; forward takes `.value`.
+
+    >>> shared(("cat", "dog")).value
+    ('cat', 'dog')
+    """
+    return Shared(value)
+
+
+class Layout:
+    """What is known of the parts of one collate's batches, by path.
+
+    A collate is called on 2 and on 4 copies of two samples: an axis or a list whose length follows holds
+    the rows, and what stays as it is belongs to the whole batch. torch's own collate is known. Without a
+    collate (streams, batches of one's own) a list as long as the batch is read in the one way that is
+    possible, and refused if there are two.
+
+    Workers learn; what they find lies in shared memory, where the training process reads it.
+
+    Args:
+        default: the batches come from torch's `default_collate`.
+        learns: samples will be shown to `learn`.
+    """
+
+    def __init__(self, default: bool = False, learns: bool = False) -> None:
+        self.default, self.kinds, self.failed = default, dict[str, int | str](), ""
+        self._board = _shared_board() if learns else None
+        self._read = not learns
+
+    # ------------------------------------------------------------------------------ learning
+
+    @classmethod
+    def of(cls, collate: Callable[[list[Any]], Any] | None) -> "Layout":
+        """The layout of a loader's batches before the first."""
+        default = collate is None or collate is default_collate
+        return cls(default=default, learns=not default)
+
+    @property
+    def learns(self) -> bool:
+        """Whether it is to be shown samples."""
+        return self._board is not None
+
+    def learn(self, samples: list[Any], collate: Callable[[list[Any]], Any]) -> None:
+        """Compare what the collate makes of two samples, and of each of them twice. Only the first call does.
+
+        Samples and the collate's own state are left as found, and so are the global random states.
+        """
+        if self._board is None or _written(self._board) or not samples:
+            return
+        one, two = samples[0], samples[min(1, len(samples) - 1)]
+        kinds: dict[str, int | str] = {}
+        failed = ""
+        try:
+            with _undisturbed(collate):
+                few, many = (
+                    collate([copy.deepcopy(sample) for sample in (one, two) * times])
+                    for times in (_FEW // 2, _MANY // 2)
+                )
+            _compare(few, many, "batch", kinds)
+        except Exception as error:  # the collate may want more of its samples: then declarations decide
+            kinds, failed = {}, f"{type(error).__name__}: {error}"[:200]
+        _write(self._board, {"kinds": kinds, "failed": failed})
+
+    def _catch_up(self) -> None:
+        """Read what a worker has learned."""
+        if self._board is not None and (found := _seen(self._board)) is not None:
+            self.kinds, self.failed, self._read = found["kinds"], found["failed"], True
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self._board is not None:
+            self._board.share_memory_()  # type: ignore[no-untyped-call]  # torch does not annotate it
+
+    # ------------------------------------------------------------------------------- picking
+
+    def take(self, data: Any, rows: Int[Tensor, " k"], b: int) -> Any:
+        """The given rows of a batch of `b` samples, with the batch's own types.
+
+        Of a tensor or array the axis is indexed that holds the rows, by default the first; a list with one
+        item a row is picked by item; other lists and tuples, mappings, named tuples and dataclasses are
+        walked; numbers, strings, 0-d tensors and None pass. What cannot be picked is an error.
+
+        >>> batch = {"x": torch.arange(4), "names": rows(list("abcd")), "scale": 2.0}
+        >>> Layout().take(batch, torch.tensor([1, 3]), 4)
+        {'x': tensor([1, 3]), 'names': ['b', 'd'], 'scale': 2.0}
+        """
+        if not self._read:
+            self._catch_up()
+        kept: list[int] = []
+
+        def is_part(value: Any, path: str) -> bool:
+            if not isinstance(value, _LISTS):
+                return False
+            return isinstance(value, _WHOLE) or (
+                not hasattr(value, "_fields") and self._items(value, path, b)
+            )
+
+        def pick(leaf: Any, path: str) -> Any:
+            if isinstance(leaf, _ARRAYS):
+                axis = self._axis(leaf, path, b)
+                if axis is None:
+                    return leaf
+                if isinstance(leaf, Tensor):
+                    try:
+                        return leaf.index_select(axis, rows.to(leaf.device))
+                    except NotImplementedError:  # jagged tensors and some sparse ones
+                        raise TypeError(_unpickable(path, f"tensor of layout {leaf.layout}")) from None
+                return np.take(leaf, rows.cpu().numpy(), axis)
+            if leaf is None or isinstance(leaf, (*_SCALARS, Shared)):
+                return leaf
+            if isinstance(leaf, _LISTS) and not isinstance(leaf, PackedSequence):
+                if len(leaf) != b:
+                    raise ValueError(
+                        f"{path} must hold one item for each of the batch's {b} samples, got {len(leaf)}."
+                    )
+                kept.extend(() if kept else rows.tolist())
+                return type(leaf)([leaf[row] for row in kept])
+            raise TypeError(_unpickable(path, type(leaf).__name__))
+
+        return walk(data, pick, stop=is_part)
+
+    def check(self, data: Any, b: int) -> None:
+        """Raise if rows could not be picked out of this batch."""
+        self.take(data, torch.arange(min(1, b)), b)
+
+    def _axis(self, leaf: Any, path: str, b: int) -> int | None:
+        """The axis that holds the rows; None where the whole belongs to the batch."""
+        kind = self.kinds.get(path, 0)
+        if not leaf.ndim or kind == "shared":
+            return None
+        axis = kind if isinstance(kind, int) else 0
+        if kind != "mixed" and axis < leaf.ndim and leaf.shape[axis] == b:
+            return axis
+        must = f"its {f'axis {axis}' if axis else 'first axis'} must be the batch's {b} samples"
+        if kind == "mixed":
+            must = f"one axis, and no other, must hold a row for each of the batch's {b} samples"
+        raise ValueError(
+            f"{path} has shape {tuple(leaf.shape)}: {must}. If every row needs the whole of it, put "
+            f"sw.shared(...) around it and take .value in forward.{_LISTED}"
+        )
+
+    def _items(self, value: list[Any] | tuple[Any, ...], path: str, b: int) -> bool:
+        """Whether a list or tuple holds one item a row; else it holds fields."""
+        n, kind = len(value), self.kinds.get(path)
+        if kind == "items" or kind == f"fields {n}":
+            return kind == "items"
+        if kind == "mixed":
+            raise ValueError(
+                f"{path} must hold one item for each of the batch's {b} samples, or always as many fields, "
+                f"got {n} items.{_LISTED}"
+            )
+        if n != b:
+            self.kinds[path] = f"fields {n}"
+            return False
+        fields = all(_may_be_field(item, b) for item in value)
+        if self.default:
+            return not fields or all(isinstance(item, str | bytes) for item in value)
+        items = _alike(value)
+        if fields and items and b > 1:
+            tried = f" The collate could not be tried on two samples: {self.failed}." if self.failed else ""
+            raise ValueError(
+                f"{path} must say whether it holds one item a sample: it is a {type(value).__name__} of {n} "
+                f"{type(value[0]).__name__}s in a batch of {b} samples, so these could be {n} samples or {n} "
+                f"fields.{tried} Put sw.rows(...) around one item a sample and sw.shared(...) around what "
+                "belongs to the whole batch; make fields a dict or a named tuple."
+            )
+        if fields or items:
+            self.kinds[path] = f"fields {n}" if fields else "items"
+        return not fields
+
+
+_LISTED = (
+    " Or use collate_fn=list: a batch is then the list of its samples, and forward puts together those that "
+    "were chosen."
+)
+
+
+def _unpickable(path: str, kind: str) -> str:
+    return (
+        f"{path} is a {kind}, from which rows cannot be picked. A batch may hold tensors, arrays, lists, "
+        f"mappings, tuples, dataclasses, numbers and None.{_LISTED}"
+    )
+
+
+def _may_be_field(item: Any, b: int) -> bool:
+    """Whether rows could be picked inside `item`, or it belongs to the whole batch."""
+    if isinstance(item, _ARRAYS):
+        return not item.ndim or item.shape[0] == b
+    if item is None or isinstance(item, (*_SCALARS, Shared)):
+        return True
+    if isinstance(item, Mapping):
+        return all(_may_be_field(value, b) for value in item.values())
+    if isinstance(item, _LISTS):
+        named = hasattr(item, "_fields")
+        return (len(item) == b and not named) or all(_may_be_field(value, b) for value in item)
+    if dataclasses.is_dataclass(item) and not isinstance(item, type):
+        return all(_may_be_field(getattr(item, field.name), b) for field in dataclasses.fields(item))
+    return False
+
+
+def _alike(items: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether these could be samples of one kind."""
+    kinds = {_kind(item) for item in items}
+    columns = any(isinstance(item, _ARRAYS) for item in items)
+    return len(kinds if columns else kinds - {_kind(None)}) <= 1
+
+
+def _kind(item: Any) -> Any:
+    if isinstance(item, _ARRAYS):
+        return type(item), item.dtype, item.ndim
+    return (type(item), *map(repr, item)) if isinstance(item, Mapping) else (type(item),)
+
+
+def _compare(few: Any, many: Any, path: str, kinds: dict[str, int | str]) -> None:
+    """Note what follows the number of samples from `few` to `many`, and what stays."""
+    if type(few) is not type(many) or isinstance(few, _WHOLE) or getattr(few, "is_nested", False):
+        return
+    if isinstance(few, _ARRAYS):
+        if few.ndim or many.ndim:
+            kinds[path] = _axis_between(tuple(few.shape), tuple(many.shape))
+    elif isinstance(few, Mapping):
+        for key in few.keys() & many.keys():
+            _compare(few[key], many[key], f"{path}[{key!r}]", kinds)
+    elif isinstance(few, _LISTS):
+        n, m = len(few), len(many)
+        if not hasattr(few, "_fields"):
+            kinds[path] = "items" if (n, m) == (_FEW, _MANY) else f"fields {n}" if n == m else "mixed"
+        if n == m:
+            for i in range(n):
+                _compare(few[i], many[i], f"{path}[{i}]", kinds)
+    elif dataclasses.is_dataclass(few) and not isinstance(few, type):
+        for name in (field.name for field in dataclasses.fields(few)):
+            _compare(getattr(few, name), getattr(many, name), f"{path}.{name}", kinds)
+
+
+def _axis_between(few: tuple[int, ...], many: tuple[int, ...]) -> int | str:
+    if few == many:
+        return "shared"
+    changed = [i for i in range(len(few)) if len(few) == len(many) and few[i] != many[i]]
+    if len(changed) == 1 and (few[changed[0]], many[changed[0]]) == (_FEW, _MANY):
+        return changed[0]
+    return "mixed"
+
+
+@contextmanager
+def _undisturbed(collate: Any) -> Iterator[None]:
+    """Put back the global random states, and the attributes and generators of a collate that is an object."""
+    owner = collate.__self__ if isinstance(collate, MethodType) else collate
+    own = {} if isinstance(owner, type | BuiltinFunctionType) else getattr(owner, "__dict__", {})
+    before = dict(own)
+    torch_ones = [(g, g.get_state()) for g in before.values() if isinstance(g, torch.Generator)]
+    numpy_ones = [(g, g.bit_generator.state) for g in before.values() if isinstance(g, np.random.Generator)]
+    try:
+        with randomness.kept():
+            yield
+    finally:
+        own.clear()
+        own.update(before)
+        for torch_one, kept in torch_ones:
+            torch_one.set_state(kept)
+        for numpy_one, found in numpy_ones:
+            numpy_one.bit_generator.state = found
+
+
+def _shared_board() -> Tensor:
+    """Room in shared memory for a text: its length in the first 8 bytes."""
+    board = torch.zeros(_ROOM, dtype=torch.uint8, device="cpu")
+    return board.share_memory_()  # type: ignore[no-any-return,no-untyped-call]  # torch does not annotate it
+
+
+def _written(board: Tensor) -> int:
+    return int(board[:8].view(torch.int64))
+
+
+def _write(board: Tensor, found: dict[str, Any]) -> None:
+    """Write what was found; the length last, since another process reads when it is there."""
+    text = json.dumps(found).encode()
+    if len(text) > _ROOM - 8:
+        text = json.dumps({"kinds": {}, "failed": "it has too many parts"}).encode()
+    board[8 : 8 + len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    board[:8].view(torch.int64)[0] = len(text)
+
+
+def _seen(board: Tensor) -> dict[str, Any] | None:
+    """What was written, if something was."""
+    if not (size := _written(board)):
+        return None
+    found: dict[str, Any] = json.loads(board[8 : 8 + size].numpy().tobytes())
+    return found

@@ -1,0 +1,1 @@
+"""Several processes: what they exchange and which part each one trains on."""

@@ -1,0 +1,1 @@
+"""One policy at work over n samples: no model and no loader."""

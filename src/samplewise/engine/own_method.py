@@ -1,0 +1,182 @@
+"""The escape hatch: any object that observes, plans, chooses and saves its state runs as a method."""
+
+import copy
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from samplewise.coresets.table import Subset
+from samplewise.data.outputs import Outputs, walk
+from samplewise.engine.engine import Engine
+from samplewise.engine.static import Static
+from samplewise.policy import Policy
+
+__all__ = ["Adopted", "Method", "adopt"]
+
+_LEVELS = ("epoch", "batch", "epoch+batch")
+
+
+@runtime_checkable
+class Method(Protocol):
+    """What an own method must have. A Selector works on its own copy.
+
+    At level "epoch" `selector.loss` asks for the plan only; at "batch" and "epoch+batch" it calls
+    `choose` for every batch, after a scoring forward was observed if `source` (by default
+    "training") contains "training" and `scores` is not False. It may also have `start(n, epochs, seed,
+    labels)`, `pass_ids(epoch)`, `columns()`, `narrows` = False while batches are to be left whole, `look(ids,
+    data)`, called with the data of a batch before `choose`, `flops`, a count of its own work that is charged
+    and set to 0, and `name` and `params`, by which states are told apart. With `per_process` = True each
+    process keeps its own state, and all of them are saved.
+    """
+
+    level: str
+
+    def observe(self, ids: Tensor, outputs: Outputs, source: str) -> Any: ...
+    def plan(self, epoch: int) -> Any: ...
+    def choose(self, ids: Tensor) -> tuple[Tensor, Tensor | None]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def adopt(policy: Any, n: int, epochs: int, seed: int, labels: Tensor | None) -> Engine:
+    """The engine for a policy, or around a method of one's own."""
+    if isinstance(policy, Policy) and policy.level == "static":
+        return Static(policy, n, epochs, seed, labels)
+    if isinstance(policy, Policy):
+        return Engine(policy, n, epochs, seed, labels)
+    if isinstance(policy, Method):
+        return Adopted(policy, n, epochs, seed, labels)
+    raise TypeError(
+        "policy must be a recipe's name, a Policy, or an object with level, observe, plan, choose, "
+        f"state_dict and load_state_dict; got {policy!r}."
+    )
+
+
+class Adopted(Engine):
+    """An engine whose choices are another object's; epochs, checks and counts stay the engine's."""
+
+    def __init__(self, method: Method, n: int, epochs: int, seed: int, labels: Tensor | None) -> None:
+        name = getattr(method, "name", type(method).__name__)
+        super().__init__(Policy(name=name, params=getattr(method, "params", {})), n, epochs, seed, labels)
+        self.method: Any = copy.deepcopy(method)
+        if hasattr(self.method, "start"):
+            self.method.start(n=n, epochs=epochs, seed=seed, labels=labels)
+        self._sources = getattr(method, "source", "training").split("+")
+        if method.level not in _LEVELS:
+            raise ValueError(f"level must be one of {_LEVELS}, got {method.level!r} from {method!r}.")
+
+    def remember(self, ids: Int[Tensor, " b"], outputs: Outputs, source: str, good: Tensor | None) -> None:
+        self.method.observe(ids, outputs, source)
+
+    def pass_ids(self, epoch: int) -> Int[Tensor, " k"]:
+        found = self.method.pass_ids(epoch) if hasattr(self.method, "pass_ids") else []
+        return torch.as_tensor(found, dtype=torch.int64)
+
+    def preview(self, epoch: int) -> tuple[int, bool]:
+        return (len(self.last_plan), True) if self.opened and epoch == self.epoch else (self.n, False)
+
+    def _select(self, epoch: int) -> None:
+        planned = self.method.plan(epoch)
+        ids, weights = (planned.ids, planned.weights) if hasattr(planned, "ids") else (planned, None)
+        if not self.n:  # an endless stream is not planned
+            self._plan = Subset(torch.arange(0))
+            return
+        self._plan = Subset(_rising(ids, self.n, "plan"), _positive(weights, len(ids), "plan"))
+        if not self.chooses_in_batches:
+            self._count(self._plan.ids)
+
+    @property
+    def narrows(self) -> bool:
+        return "batch" in self.method.level and bool(getattr(self.method, "narrows", True))
+
+    def picks_rows(self) -> bool:
+        return self.chooses_in_batches
+
+    @property
+    def scores_batches(self) -> bool:
+        return "training" in self._sources and bool(getattr(self.method, "scores", True))
+
+    @property
+    def chooses_in_batches(self) -> bool:
+        return "batch" in self.method.level
+
+    @property
+    def uneven(self) -> bool:
+        return self.chooses_in_batches
+
+    @property
+    def computes(self) -> bool:
+        return hasattr(self.method, "flops")
+
+    def spent(self) -> int:
+        if not self.computes:
+            return 0
+        flops, self.method.flops = int(self.method.flops), 0
+        return flops
+
+    def look(self, ids: Int[Tensor, " b"], data: Any) -> None:
+        ids = self.known(ids, "look")
+        if hasattr(self.method, "look") and len(ids):
+            self.method.look(ids, data)
+
+    def choose(self, ids: Int[Tensor, " b"]) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
+        ids = self.known(ids, "choose")
+        if not len(ids):
+            return ids, None
+        self.step += 1
+        chosen = self.method.choose(ids)
+        if not (isinstance(chosen, tuple) and len(chosen) == 2):
+            raise TypeError(f"choose must return (rows, weights), got {chosen!r:.80}.")
+        rows = _rising(chosen[0], len(ids), "choose")
+        if self.narrows:
+            self._count(ids[rows.to(ids.device)])
+        return rows, _positive(chosen[1], len(rows), "choose")
+
+    def columns(self) -> dict[str, Tensor]:
+        return self.method.columns() if hasattr(self.method, "columns") else {}
+
+    def beside(self) -> dict[str, Any] | None:
+        return _on_cpu(self.method.state_dict()) if getattr(self.method, "per_process", False) else None
+
+    def take_beside(self, own: dict[str, Any]) -> None:
+        self.method.load_state_dict(own)
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"method": self.method.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.method.load_state_dict(state["method"])
+        super().load_state_dict(state)
+
+
+def _on_cpu(state: Any) -> Any:
+    """A state whose tensors another process can take over."""
+
+    def move(leaf: Any, path: str) -> Any:
+        return leaf.cpu() if isinstance(leaf, Tensor) else leaf
+
+    return walk(state, move)
+
+
+def _rising(found: Any, below: int, who: str) -> Int[Tensor, " k"]:
+    """Positions as a tensor: int64, ascending without repeats, inside the range, at least one."""
+    rows = torch.as_tensor(found)
+    whole = rows.ndim == 1 and rows.dtype == torch.int64 and len(rows) > 0
+    if not whole or rows[0] < 0 or rows[-1] >= below or (rows.diff() <= 0).any():
+        raise ValueError(
+            f"{who} must return int64 positions in [0, {below}), ascending, none twice, at least one; "
+            f"got {rows.dtype} of shape {tuple(rows.shape)}."
+        )
+    return rows
+
+
+def _positive(weights: Any, k: int, who: str) -> Float[Tensor, " k"] | None:
+    """Weights as a tensor: one for each position, finite and above 0."""
+    if weights is None:
+        return None
+    found = torch.as_tensor(weights, dtype=torch.float32)
+    if found.shape != (k,) or not torch.isfinite(found).all() or (found <= 0).any():
+        raise ValueError(f"{who} must return {k} weights, finite and > 0, or None.")
+    return found

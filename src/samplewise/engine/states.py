@@ -1,0 +1,201 @@
+"""Whether a saved state is whole and belongs here, asked before any of it is taken over.
+
+What each part may be is declared as a `Form`. What a tracker keeps is declared by the tracker itself: by the
+columns that it starts with, and by what it leaves of them when a picker has chosen or a score is final.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samplewise.checks import Range
+from samplewise.coresets.recorder import Recorder
+from samplewise.data.declared import (
+    Column,
+    Fields,
+    Form,
+    Is,
+    Items,
+    Maybe,
+    Named,
+    Number,
+    OneOf,
+    refuse_misfit,
+)
+from samplewise.data.outputs import Outputs
+from samplewise.policy import Policy
+from samplewise.signals import measure
+from samplewise.subset import Subset
+
+__all__ = ["refuse_damaged"]
+
+_OWNER = ("policy", "n", "seed")
+_WHAT = "the state is damaged: state"
+_COUNT = Number(Range(0), whole=True)
+_ANY = 7
+"""Classes and features of the outputs that are made up; a column that wide may have any width."""
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_WHOLES = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
+
+
+def refuse_damaged(state: Any, mine: Mapping[str, Any], policy: Policy, epochs: int) -> None:
+    """Raise unless `state` is one that a selector whose own state is `mine` can continue from."""
+    for name in _OWNER:
+        if not isinstance(state, Mapping) or name not in state:
+            raise ValueError(f"this is not a Selector's state: it has no {name!r}.")
+        if state[name] != mine[name]:
+            raise ValueError(
+                f"the state is of {name}={state[name]}, but this Selector has {name}={mine[name]}."
+            )
+    for name in _missing(state, mine):
+        raise ValueError(f"the state is damaged: it has no {name!r}.")
+    n = int(mine["n"])
+    refuse_misfit(_WHAT, state, _selector(mine, n, epochs))
+    engine = state["engine"]
+    if engine["opened"] and (engine["ids"] is None or engine["planned_in"] != engine["epoch"]):
+        raise ValueError(f"{_WHAT}['engine'] must hold the plan of the epoch {engine['epoch']} that is open.")
+    if engine["ids"] is not None:
+        try:
+            Subset(engine["ids"], engine["weights"], {}, engine["weighting"])
+        except ValueError as error:
+            raise ValueError(f"the state is damaged: of the plan {error}") from error
+    _refuse_memory(engine, policy, n, epochs)
+
+
+def _missing(state: Any, mine: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in mine.items():
+        if not isinstance(state, Mapping) or name not in state:
+            yield name
+        elif isinstance(value, Mapping) and name not in ("memory", "method"):
+            yield from _missing(state[name], value)
+
+
+def _selector(mine: Mapping[str, Any], n: int, epochs: int) -> Form:
+    """All that a Selector saves but the tracker's memory."""
+    waits = Items(Number(Range(0, n - 1), whole=True))
+    engine = {
+        "epoch": Number(Range(0, epochs), whole=True),
+        "step": _COUNT,
+        "opened": Is(bool),
+        "planned_in": Number(Range(-1, epochs - 1), whole=True),
+        "selected_in": Number(Range(-1, epochs), whole=True),
+        "ids": Maybe(Column((torch.int64,), (None,), 0, n - 1)),
+        "weights": Maybe(Column((torch.float32,), (None,), 0)),
+        "weighting": Maybe(OneOf(("per_sample", "batch_mean"))),
+        "passed": Maybe(Column((torch.bool,), (n,))),
+        "times_selected": Column((torch.int32,), (n,), 0),
+        "finished": Items(Is(str)),
+        "labels": Maybe(Column((torch.int64,), (n,), 0)),
+    }
+    forms = {
+        "world": Number(Range(1), whole=True),
+        "done": _COUNT,
+        "drop_last": Is(bool),
+        "batches": _COUNT,
+        "samples": _COUNT,
+        "counted": _COUNT,
+        "first_narrowed": Maybe(_COUNT),
+        "scored": Named(Fields({"cost": Number(Range(0)), "seconds": Number(Range(0))})),
+        "engine": Fields({name: form for name, form in engine.items() if name in mine["engine"]}),
+        "ledger": Fields({name: _account(value) for name, value in mine["ledger"].items()}),
+        "waiting": Fields({"ids": waits, "carried": waits}),
+    }
+    return Fields({name: form for name, form in forms.items() if name in mine})
+
+
+def _account(value: Any) -> Form:
+    """What an entry of the ledger may be, by what it is here."""
+    if isinstance(value, Mapping):
+        return Named(Number(Range()))
+    if isinstance(value, bool):
+        return Is(bool)
+    # Seconds are differences of clocks, and may be below 0 by a rounding error.
+    number = Number(Range() if isinstance(value, float) else Range(0))
+    return Maybe(number) if value is None else number
+
+
+# ------------------------------------------------------------------------------------------ memory
+
+
+def _refuse_memory(engine: Mapping[str, Any], policy: Policy, n: int, epochs: int) -> None:
+    """Raise unless the columns are those that the policy's trackers keep, for n samples each."""
+    what, memory = f"{_WHAT}['engine']['memory']", engine["memory"]
+    refuse_misfit(what, memory, Named(_Entry(n, epochs)))
+    static = policy.level == "static"
+    records = policy.records if isinstance(policy, Recorder) else {policy.name: policy}
+    for name, own in records.items():
+        prefix = f"{name}/" if static else ""
+        columns = {key: column for key, column in memory.items() if key.startswith(prefix)}
+        forms = _forms(own, n, epochs, prefix, static)
+        if not columns or not forms:
+            continue
+        strange = sorted(columns.keys() - {key for form in forms for key in form})
+        if strange and not static:
+            raise ValueError(f"{what} holds {strange[0]!r}, which {name} does not keep.")
+        nearest = min(forms, key=lambda form: (len(form.keys() - columns.keys()), -len(form)))
+        # What else a static method keeps its picker has made, one number a sample.
+        made = dict.fromkeys(strange, Column((*_FLOATS, *_WHOLES, torch.bool), (n,)))
+        refuse_misfit(what, columns, Fields(nearest | made))
+    for number, kept in enumerate(engine.get("beside", ())):
+        forms = _forms(policy, n, epochs, "", static)
+        beside = {} if policy.tracker is None else dict.fromkeys(policy.tracker.beside)
+        if forms and kept:
+            form = Fields({name: forms[0][name] for name in beside})
+            refuse_misfit(f"{_WHAT}['engine']['beside'][{number}]", kept, form)
+
+
+class _Entry(Form):
+    """A column of n rows, or one number of them all, of some kind of numbers."""
+
+    def __init__(self, n: int, epochs: int) -> None:
+        self.n, self.epochs = n, epochs
+
+    def misfits(self, value: Any, path: str) -> Iterator[tuple[str, str, str]]:
+        wide = (None,) * max(0, value.ndim - 1) if isinstance(value, Tensor) else ()
+        shape = (self.n, *wide) if not isinstance(value, Tensor) or value.ndim else ()
+        whole = isinstance(value, Tensor) and value.dtype in _WHOLES
+        high = self.epochs if whole and not shape else None
+        kinds = (*_FLOATS, *_WHOLES, torch.bool)
+        return Column(kinds, shape, -1 if whole else None, high).misfits(value, path)
+
+
+def _forms(policy: Policy, n: int, epochs: int, prefix: str, static: bool) -> list[dict[str, Form]]:
+    """The columns that a tracker has while it observes, after a choice, and when its score is final.
+
+    Empty where that cannot be known: a tracker or signal of somebody's own need not take made-up values.
+    """
+    now = policy if static else policy.sized(n).at(0, epochs)
+    if now.tracker is None or not n:
+        return []
+    b = min(n, _ANY - 1)
+    ids = torch.arange(b)
+    try:
+        tracker = now.tracker.within(epochs) if static else now.tracker
+        values = measure(now.signals, _made_up(b), policy.name)
+        started = tracker.start(n, values)
+        tracker.observe(started, ids, values)
+        chosen, final = dict(started), dict(started)
+        tracker.chosen(chosen)
+        if static:
+            tracker.finish(final)
+    except Exception:  # whatever somebody's class may raise
+        return []
+    beside = () if static else tracker.beside
+    shapes = [started, {name: c for name, c in chosen.items() if name not in beside}, final]
+    return [{f"{prefix}{name}": _like(column) for name, column in shape.items()} for shape in shapes]
+
+
+def _made_up(b: int) -> Outputs:
+    """Outputs with every field, for the names and types of what signals make of them."""
+    table, one = torch.zeros(b, _ANY), torch.zeros(b)
+    head = torch.zeros(_ANY, _ANY), torch.zeros(_ANY)
+    return Outputs(one, table, torch.arange(b), table.clone(), head, one.clone())
+
+
+def _like(column: Tensor) -> Form:
+    """A column like this one; where it is as wide as the made-up outputs, of any width."""
+    wide = tuple(None if length == _ANY else length for length in column.shape[1:])
+    first = column.shape[:1]
+    return Column((column.dtype,), (*first, *wide))

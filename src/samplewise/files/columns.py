@@ -1,0 +1,94 @@
+"""Columns of numbers to a Parquet file and back, with a note in the schema; damaged files are refused."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samplewise.checks import require
+from samplewise.data.byid import whole_numbers
+from samplewise.files.atomic import replacing
+
+__all__ = ["naming", "read_columns", "write_columns"]
+
+
+def write_columns(path: str | Path, columns: Mapping[str, Tensor], provenance: Mapping[str, Any]) -> None:
+    """Write columns of equal length; `provenance` goes into the schema as JSON under `samplewise`.
+
+    The file is replaced whole: where it cannot be written, the one that was there is as it was.
+    """
+    pa, parquet = require("pyarrow", "scores"), require("pyarrow.parquet", "scores")
+    table = pa.table({name: column.cpu().numpy() for name, column in columns.items()})
+    note = json.dumps(dict(provenance), default=str)
+    table = table.replace_schema_metadata({"samplewise": note})
+    with replacing(path) as file:
+        parquet.write_table(table, file, write_page_checksum=True)
+
+
+def read_columns(path: str | Path, required: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The columns and the note of a file; whole numbers come as int64 where torch cannot count in their type.
+
+    Raises:
+        ValueError: for a file that is damaged, has no rows, lacks a `required` column, or holds what is no
+            number; the file is named.
+    """
+    pa, parquet = require("pyarrow", "scores"), require("pyarrow.parquet", "scores")
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"{path} is not a file.")
+    try:
+        table = parquet.read_table(path, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no such file: {path}") from None
+    except (pa.ArrowException, OSError) as error:  # a damaged page or footer is pyarrow's OSError
+        raise ValueError(f"{path} is not a readable Parquet file: {error}") from error
+    names = table.column_names
+    if missing := [name for name in required if name not in names]:
+        raise ValueError(f"{path} has no column {missing[0]!r}: it has {names}.")
+    if not table.num_rows:
+        raise ValueError(f"{path} has no rows.")
+    for name, column in zip(names, table.columns, strict=True):
+        kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
+        if not any(is_kind(column.type) for is_kind in kinds):
+            raise ValueError(f"{path}: column {name!r} must hold numbers, got {column.type}.")
+        if column.null_count:
+            raise ValueError(f"{path}: column {name!r} has empty cells.")
+    columns = {name: _tensor(f"{path}: column {name!r}", table[name].to_numpy()) for name in names}
+    return columns, _note(path, (table.schema.metadata or {}).get(b"samplewise", b"{}"))
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Put the file's name before the error of what is made of its content."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _tensor(what: str, array: Any) -> Tensor:
+    """A column, in a type that all of torch works on."""
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        if (whole := whole_numbers(array)) is None:
+            raise ValueError(f"{what} must hold numbers below 2^63, got {array.max()}.")
+        return whole
+    wide = np.float32 if array.dtype == np.float16 else array.dtype
+    return torch.from_numpy(np.array(array, dtype=wide))
+
+
+def _note(path: str | Path, written: bytes) -> dict[str, Any]:
+    """What the schema says of where the numbers come from."""
+    try:
+        note = json.loads(written)
+    except (ValueError, RecursionError):
+        note = None
+    if not isinstance(note, dict):
+        raise ValueError(
+            f"{path}: its note, 'samplewise' in the schema, is damaged: it must be a JSON object, got "
+            f"{written!r:.60}. Write the file again, or remove the note."
+        )
+    return note

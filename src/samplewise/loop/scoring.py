@@ -1,0 +1,93 @@
+"""Scoring forwards: a look at the losses that leaves no trace in the model or the random state."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import chain
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import nn
+
+from samplewise.checks import Range, checked
+from samplewise.data.randomness import Lent, drawing_of
+
+__all__ = ["Scoring", "device_of", "without_trace"]
+
+
+@checked
+@dataclass(frozen=True)
+class Scoring:
+    """How scores are computed.
+
+    Args:
+        mode: `eval` or `train` for the model while it scores; in `train` buffers are put back after.
+        dtype: autocast to it while scoring, as `torch.bfloat16`; None: as training does.
+        every: at batch level, the scoring forward runs in every k-th active epoch; between them
+            remembered scores choose and only the chosen rows are observed.
+        dataset: the same samples in the same order without augmentation, for passes.
+        batch_size: of passes; None: the training batch size.
+        num_workers: of passes.
+    """
+
+    mode: Literal["eval", "train"] = "eval"
+    dtype: torch.dtype | None = None
+    every: Annotated[int, Range(1)] = 1
+    dataset: Any = None
+    batch_size: Annotated[int | None, Range(1)] = None
+    num_workers: Annotated[int, Range(0)] = 0
+
+    def __post_init__(self) -> None:
+        if self.dtype is not None and self.dtype not in (torch.bfloat16, torch.float16):
+            raise ValueError(f"Scoring.dtype must be torch.bfloat16 or torch.float16, got {self.dtype}.")
+
+
+def device_of(model: nn.Module | None) -> torch.device:
+    """Where the model's first parameter or buffer is; the CPU if it has none."""
+    if model is None:
+        return torch.device("cpu")
+    first = next(chain(model.parameters(), model.buffers()), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+@contextmanager
+def without_trace(model: nn.Module, scoring: Scoring, lent: bool = True) -> Iterator[None]:
+    """No gradient, the scoring mode and dtype; flags, buffers and torch's random state as found after.
+
+    Without `lent` the random state is the caller's to lend.
+
+    `no_grad`, not inference mode: sharded modules and reused weights refuse inference tensors.
+    """
+    device = device_of(model)
+    flags = [(module, module.training) for module in model.modules()]
+    sharded: list[Any] = [module for module, _ in flags if callable(getattr(module, "reshard", None))]
+    whole = _whole(model) if sharded else []
+    training = scoring.mode == "train"
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if training else []
+    window: Any = Lent(device).window(drawing_of(model, scoring.mode)) if lent else nullcontext()
+    cast: Any = nullcontext()
+    if scoring.dtype is not None:
+        cast = torch.autocast(device.type, dtype=scoring.dtype)
+    try:
+        if model.training != training or scoring.mode == "eval":
+            model.train(training)
+        with torch.no_grad(), cast, window:
+            yield
+    finally:
+        if model.training != flags[0][1]:
+            model.train(flags[0][1])
+        for module, flag in flags:
+            # Frozen batch norms and the like: put back what `train()` of the whole set otherwise.
+            if module.training != flag:
+                module.training = flag
+        with torch.no_grad():
+            for buffer, kept in buffers:
+                buffer.copy_(kept)
+        if sharded and _whole(model) != whole:
+            for module in sharded:  # fully_shard leaves its root gathered where no backward follows
+                module.reshard()
+
+
+def _whole(model: nn.Module) -> list[bool]:
+    """Which parameters are not split between processes now."""
+    return [not hasattr(parameter, "full_tensor") for parameter in model.parameters()]

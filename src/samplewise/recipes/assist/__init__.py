@@ -1,0 +1,1 @@
+"""The assistant network of the recipe `auto_assist`."""
