@@ -1,0 +1,68 @@
+"""How far one `selector.loss(batch)` walks: calls, files and moves between files of the package.
+
+    python benchmarks/moves.py
+
+A move is a step from a frame of one file into a frame of another, by a call or by a return; frames outside the
+package are left out, and so are the way in and the way out. The numbers are counts, the same on every machine.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+import samplewise as sw
+
+PACKAGE = str(Path(sw.__file__).parent)
+METHODS = ("full", "infobatch", "evolved_sampling")
+N, BATCH = 64, 16
+
+
+def walked(method: str) -> tuple[int, int, int]:
+    """Calls, files and moves of one step in the middle of an epoch that selects."""
+    data = torch.utils.data.TensorDataset(torch.randn(N, 4), torch.randint(3, (N,)))
+    model = torch.nn.Linear(4, 3)
+
+    def forward(batch):
+        return torch.nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="none")
+
+    selector = sw.Selector(method, data, forward, model=model, epochs=4, batch_size=BATCH)
+    loader = selector.loader()
+    for epoch in range(2):
+        for step, batch in enumerate(loader):
+            if (epoch, step) == (1, 2):
+                return counted(lambda batch=batch: selector.loss(batch))
+            selector.loss(batch)
+    raise RuntimeError(f"{method} planned fewer than 3 batches")
+
+
+def counted(call) -> tuple[int, int, int]:
+    """Calls into the package, the files they lie in, and moves between files."""
+    stack, files, calls, moves = [], set(), 0, 0
+
+    def watch(frame, event, _):
+        nonlocal calls, moves
+        path = frame.f_code.co_filename
+        if event not in ("call", "return") or not path.startswith(PACKAGE):
+            return
+        if event == "call":
+            calls += 1
+            files.add(path)
+            moves += bool(stack) and stack[-1] != path
+            stack.append(path)
+        else:
+            stack.pop()
+            moves += bool(stack) and stack[-1] != path
+
+    sys.setprofile(watch)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return calls, len(files), moves
+
+
+if __name__ == "__main__":
+    print(f"{'method':<20}{'calls':>8}{'files':>8}{'moves':>8}")
+    for method in METHODS:
+        print(f"{method:<20}" + "".join(f"{number:>8}" for number in walked(method)))
