@@ -2,14 +2,19 @@
 
     python benchmarks/moves.py
 
-A move is a step from a frame of one file into a frame of another, by a call or by a return; frames outside the
-package are left out, and so are the way in and the way out. The numbers are counts, the same on every machine.
+A move is a step from a frame of one file into a frame of another, by a call or by a return. Frames outside
+the package are left out, and so are the way in and the way out. The numbers are counts: the same on every
+machine.
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import torch
+from torch import Tensor
 
 import samplewise as sw
 
@@ -23,7 +28,7 @@ def walked(method: str) -> tuple[int, int, int]:
     data = torch.utils.data.TensorDataset(torch.randn(N, 4), torch.randint(3, (N,)))
     model = torch.nn.Linear(4, 3)
 
-    def forward(batch):
+    def forward(batch: list[Tensor]) -> Tensor:
         return torch.nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="none")
 
     selector = sw.Selector(method, data, forward, model=model, epochs=4, batch_size=BATCH)
@@ -36,11 +41,11 @@ def walked(method: str) -> tuple[int, int, int]:
     raise RuntimeError(f"{method} planned fewer than 3 batches")
 
 
-def counted(call) -> tuple[int, int, int]:
+def counted(call: Callable[[], Any]) -> tuple[int, int, int]:
     """Calls into the package, the files they lie in, and moves between files."""
     stack, files, calls, moves = [], set(), 0, 0
 
-    def watch(frame, event, _):
+    def watch(frame: FrameType, event: str, _: Any) -> None:
         nonlocal calls, moves
         path = frame.f_code.co_filename
         if event not in ("call", "return") or not path.startswith(PACKAGE):

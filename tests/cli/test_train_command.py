@@ -125,7 +125,7 @@ def test_kill_9_with_workers_and_augmentation_resumes_exactly(tmp_path):
     options = [*SMALL, *METHODS, "--augment", "--workers", "2", *DROPOUT]
     script = (
         "import os, signal, sys\n"
-        "from samplewise import saving\n"
+        "from samplewise.files import checkpoints\n"
         "from samplewise.bench import train\n"
         "from samplewise.cli import main\n"
         "train.EVERY = train.SPARING = 0\n"
@@ -134,7 +134,7 @@ def test_kill_9_with_workers_and_augmentation_resumes_exactly(tmp_path):
         "    write(path, state)\n"
         "    left[0] -= 1\n"
         "    if not left[0]: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "saving.save = killing\n"
+        "checkpoints.save = killing\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])

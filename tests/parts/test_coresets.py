@@ -311,7 +311,7 @@ def test_strata_inside_each_class_keep_the_classes_shares():
 def test_wrong_numbers_are_refused_by_name():
     for build, said in (
         (lambda: Strata(0.5, 1.0), r"Strata.beta must be in \[0, 1\)"),
-        (lambda: Strata(0.5, strata=0), "Strata.strata must be >= 1"),
+        (lambda: Strata(0.5, strata=0), r"Strata.strata must be in \[1, 65536\]"),
         (lambda: Strata(50), r"Strata.keep must be in \(0, 1\], got 50. Did you mean 0.5\?"),
         (lambda: MedianBlock(0.0), r"MedianBlock.keep must be in \(0, 1\]"),
     ):

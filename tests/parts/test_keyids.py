@@ -134,7 +134,7 @@ def test_of_refuses_a_key_twice():
 def test_several_processes_must_share_a_numbering(monkeypatch):
     shared, own = KeyIds.of(["a", "b"]), KeyIds(2)
     own(["a"])
-    monkeypatch.setattr(keyids.dist, "world", lambda: 2)
+    monkeypatch.setattr(keyids.collectives, "world", lambda: 2)
     assert shared(["b"]).tolist() == [1]
     assert own(["a"]).tolist() == [0]
     with pytest.raises(RuntimeError, match=r"key 'b' is new.*KeyIds.of\(all_keys\)"):

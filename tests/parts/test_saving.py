@@ -235,11 +235,11 @@ def test_the_old_content_is_there_until_the_block_ends(tmp_path):
 def test_saving_takes_no_copy_of_the_tensors(tmp_path):
     code = (
         "import resource, sys, torch\n"
-        "from samplewise import saving\n"
+        "from samplewise.files import checkpoints\n"
         "w = torch.ones(25_000_000)\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = peak()\n"
-        "saving.save(sys.argv[1], {'w': w})\n"
+        "checkpoints.save(sys.argv[1], {'w': w})\n"
         "print(peak() - before)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "checkpoint.pt")]

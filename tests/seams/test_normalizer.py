@@ -110,7 +110,7 @@ def test_uneven_processes_divide_by_the_normalizers_of_all_rows(monkeypatch):
     losses, given = torch.rand(7), torch.tensor([2.0, 0, 1, 3, 1, 1, 4])
     held = {0: ([0, 1, 2, 3], 4), 1: ([4, 5, 6, 0], 3)}  # the last row of the second is padding
     sums = torch.tensor([given.sum(), 7.0])
-    monkeypatch.setattr(steps.dist, "add_up", lambda counts: sums)
+    monkeypatch.setattr(steps.collectives, "add_up", lambda counts: sums)
     means = []
     for rows, real in held.values():
         shares = torch.ones(4)
