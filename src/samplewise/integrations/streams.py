@@ -101,7 +101,9 @@ class Stream:
         self._field = field or _field(keys)
         self._layout = selector.layout = Layout(getattr(loader, "collate_fn", None) is default_collate)
         self._seen = torch.zeros(selector.n, dtype=torch.bool)
+        """What was trained on in the epoch `_of`."""
         self._last: tuple[Tensor, int] | None = None
+        self._of: int | None = None
         self._resumed = self._warned = False
         self._passed = 0
 
@@ -111,9 +113,9 @@ class Stream:
             selector.set_epoch(selector.epoch)
             return selector.meter(self._numbered())
         selector.start_iteration()
-        if not self._resumed:
+        if not self._resumed or self._of != selector.epoch:
             self._seen.zero_()
-        self._resumed, self._last = False, None
+        self._resumed, self._last, self._of = False, None, selector.epoch
         planned = torch.zeros(selector.n, dtype=torch.bool)
         planned[selector.plan(selector.epoch).ids] = True
         planned &= ~self._seen
@@ -199,7 +201,9 @@ class Stream:
     def state_dict(self) -> dict[str, Any]:
         """What the open epoch trained on, 1 byte a sample. Save the selector and the keys beside it."""
         seen = self._seen.clone()
-        if self._last is not None and self._selector.position()["done"] > self._last[1]:
+        if self._of != self._selector.epoch:  # that epoch is closed
+            seen.zero_()
+        elif self._last is not None and self._selector.position()["done"] > self._last[1]:
             seen[self._last[0]] = True
         return {"epoch": self._selector.epoch, "seen": seen}
 
@@ -212,7 +216,13 @@ class Stream:
                 f"epoch {mine[0]} of {mine[1]}: load the selector's own state first."
             )
         self._seen.copy_(state["seen"])
-        self._resumed = True
+        self._resumed, self._of, self._last = True, mine[0], None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy goes on in the open epoch, as after `load_state_dict`.
+        state = self.state_dict()
+        resumed = self._resumed or self._of == state["epoch"]
+        return {**vars(self), "_seen": state["seen"], "_last": None, "_resumed": resumed}
 
 
 def _field(keys: KeyIds | None) -> str:
