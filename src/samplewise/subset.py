@@ -14,6 +14,7 @@ from torch import Tensor
 from samplewise.checks import Range
 from samplewise.data.byid import by_id
 from samplewise.data.declared import Fields, Is, Maybe, Number, OneOf, refuse_misfit
+from samplewise.data.html import html_table
 from samplewise.files.columns import naming, read_columns, write_columns
 
 __all__ = ["Subset"]
@@ -102,6 +103,12 @@ class Subset:
             drawn.update(self.weights.cpu().numpy().tobytes())
         weighted = "" if self.weights is None else f", weighted {self.weighting}"
         return f"Subset({len(self.ids)} ids{weighted}, sha256 {drawn.hexdigest()[:12]})"
+
+    def _repr_html_(self) -> str:
+        named = {"id": self.ids} | ({} if self.weights is None else {"weight": self.weights})
+        rows = zip(*(column[:10].tolist() for column in named.values()), strict=True)
+        cells = [[f"{cell:.6g}" for cell in row] for row in rows]
+        return html_table(cells, list(named), f"{self!r}, the first {len(cells)}")
 
     def to_parquet(self, path: str | Path, table: Scored | None = None) -> None:
         """Write the columns `id`, `selected` and `weight`; the provenance goes into the schema.

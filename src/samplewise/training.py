@@ -2,8 +2,9 @@
 
 import copy
 from collections.abc import Callable
+from html import escape
 from types import FunctionType
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -34,7 +35,14 @@ class StepCalls(EngineCalls):
     _unchecked = True
     """Whether no batch was seen yet of the loader that is in use."""
 
-    def loss(self, batch: Batch, return_outputs: bool = False) -> Any:
+    @overload
+    def loss(self, batch: Batch, return_outputs: Literal[False] = False) -> Tensor: ...
+    @overload
+    def loss(self, batch: Batch, return_outputs: Literal[True]) -> tuple[Tensor, Outputs]: ...
+    @overload
+    def loss(self, batch: Batch, return_outputs: bool) -> Tensor | tuple[Tensor, Outputs]: ...
+
+    def loss(self, batch: Batch, return_outputs: bool = False) -> Tensor | tuple[Tensor, Outputs]:
         """The loss to back-propagate: scores, narrows, observes and weights as the method says.
 
         It is `(weights * losses).mean()` over the rows that are trained, in float32; with a proxy plus
@@ -288,6 +296,16 @@ class StepCalls(EngineCalls):
         size = b if self._sharded or self.batch_size is None else self.batch_size
         share = share_of(left, size, self._engine.rank, collectives.world(), self._sharded)
         return None if share is None else Share(min(share.mine, b), share.total)
+
+    # ----------------------------------------------------------------------------------- shown
+
+    def __repr__(self) -> str:
+        where = "done" if self.epoch == self.epochs else f"epoch {self.epoch}"
+        return f"Selector({self.policy!r}, n={self.n}, {where} of {self.epochs})"
+
+    def _repr_html_(self) -> str:
+        self._settle()
+        return f"{escape(repr(self))}{self._ledger._repr_html_()}"
 
     # ---------------------------------------------------------------------------------- copies
 

@@ -107,7 +107,7 @@ class Run:
             group["lr"] = lr * self.selector.lr_factor(epoch)
         loss = self.selector.loss(batch)
         self.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         self.optimizer.step()
         self.step += 1
 

@@ -11,12 +11,13 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 
 import samplewise
-from samplewise.checks import Range, nearest
+from samplewise.checks import Range, nearest, require
 from samplewise.coresets.choose import choose, ranked_column
 from samplewise.coresets.from_repr import from_repr
 from samplewise.data.byid import by_id, class_numbers, whole_numbers
 from samplewise.data.declared import Anything, Fields, Is, Items, Maybe, Named, Number, refuse_misfit
-from samplewise.files.columns import naming, read_columns, write_columns
+from samplewise.data.html import html_table
+from samplewise.files.columns import arrow_table, naming, read_columns, write_columns
 from samplewise.pickers import Pool
 from samplewise.policy import Policy, Weighting
 from samplewise.rng import generator
@@ -42,7 +43,7 @@ _PROVENANCE = Fields(
 """What is read of a table's origin when a subset is made of it, or tables are combined."""
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class ScoreTable:
     """One row a sample: its id, every score column (NaN: never observed), how often it was selected.
 
@@ -102,14 +103,29 @@ class ScoreTable:
 
     def to_parquet(self, path: str | Path) -> None:
         """Write `id`, `label` if known, the score columns and `times_selected`; provenance in the schema."""
-        columns = {"id": self.ids}
-        if self.labels is not None:
-            columns["label"] = self.labels
-        write_columns(
-            path,
-            columns | dict(self.columns) | {"times_selected": self.times_selected},
-            self.provenance,
-        )
+        write_columns(path, self._named(), self.provenance)
+
+    def to_arrow(self) -> Any:
+        """The columns of `to_parquet` as a `pyarrow.Table`."""
+        return arrow_table(self._named(), self.provenance)
+
+    def to_pandas(self) -> Any:
+        """The columns of `to_parquet` as a `pandas.DataFrame`, which needs pandas."""
+        return require("pandas", "scores").DataFrame({name: c.numpy() for name, c in self._named().items()})
+
+    def _named(self) -> dict[str, Tensor]:
+        """Every column under the name that it has in a file."""
+        labels = {} if self.labels is None else {"label": self.labels}
+        return {"id": self.ids} | labels | dict(self.columns) | {"times_selected": self.times_selected}
+
+    def __repr__(self) -> str:
+        return f"ScoreTable({len(self):,} samples: {', '.join(self.columns) or 'no scores'})"
+
+    def _repr_html_(self) -> str:
+        named = self._named()
+        rows = zip(*(column[:10].tolist() for column in named.values()), strict=True)
+        cells = [[f"{cell:.6g}" for cell in row] for row in rows]
+        return html_table(cells, list(named), f"{self!r}, the first {len(cells)}")
 
     @classmethod
     def read(cls, path: str | Path) -> "ScoreTable":

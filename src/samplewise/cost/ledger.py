@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from samplewise.data.html import html_table
+
 __all__ = ["BACKWARD", "FORWARD", "STAGES", "Ledger"]
 
 STAGES = ("data", "scoring", "selecting", "training")
@@ -144,7 +146,40 @@ class Ledger:
         """Continue an account."""
         vars(self).update(state, seconds=dict(state["seconds"]))
 
+    def as_dict(self) -> dict[str, float | str | None]:
+        """Counts, seconds by stage, costs and shares as plain numbers, as for a logger.
+
+        Shares are of ordinary training; `realised` is None where ordinary training's time is not known, and
+        `baseline` says where that comes from.
+        """
+        counted = ("samples_backpropagated", "training_forwards", "scoring_forwards", "scoring_backwards")
+        derived = (
+            "cost",
+            "ordinary_cost",
+            "cost_share",
+            "promised",
+            "wall",
+            "overhead",
+            "realised",
+            "baseline",
+        )
+        named = {name: getattr(self, name) for name in (*counted, *derived)}
+        return named | {f"seconds_{stage}": seconds for stage, seconds in self.seconds.items()}
+
+    def __repr__(self) -> str:
+        clock = "not measured" if self.realised is None else f"{self.realised:.1%} ({self.baseline})"
+        return f"Ledger(saved by cost {self.promised:.1%}, by wall clock {clock})"
+
     def __str__(self) -> str:
+        rows = self._rows()
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:<{width}}  {value:>14}" for name, value in rows)
+
+    def _repr_html_(self) -> str:
+        return html_table(self._rows(), caption=repr(self))
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """What the table of an account says, line by line."""
         realised = "not measured"
         if self.realised is not None:
             realised = f"{self.realised:.1%} ({self.baseline})"
@@ -166,7 +201,7 @@ class Ledger:
         if self.assistant_flops:
             known = f"{self.assistant_cost:,.1f}" if self.forward_flops else "not measured"
             assistant = [("assistant, in forwards", known)]
-        rows = [
+        return [
             ("samples back-propagated", f"{self.samples_backpropagated:,}"),
             ("training forwards", f"{self.training_forwards:,}"),
             ("scoring forwards", f"{self.scoring_forwards:,}"),
@@ -178,5 +213,3 @@ class Ledger:
             ("saved by cost", f"{self.promised:.1%}"),
             ("saved by wall clock", realised),
         ]
-        width = max(len(name) for name, _ in rows)
-        return "\n".join(f"{name:<{width}}  {value:>14}" for name, value in rows)

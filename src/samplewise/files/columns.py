@@ -14,18 +14,23 @@ from samplewise.checks import require
 from samplewise.data.byid import whole_numbers
 from samplewise.files.atomic import replacing
 
-__all__ = ["naming", "read_columns", "write_columns"]
+__all__ = ["arrow_table", "naming", "read_columns", "write_columns"]
+
+
+def arrow_table(columns: Mapping[str, Tensor], provenance: Mapping[str, Any]) -> Any:
+    """Columns of equal length as a `pyarrow.Table`; `provenance` is JSON under `samplewise` in its schema."""
+    table = require("pyarrow", "scores").table(
+        {name: column.cpu().numpy() for name, column in columns.items()}
+    )
+    return table.replace_schema_metadata({"samplewise": json.dumps(dict(provenance), default=str)})
 
 
 def write_columns(path: str | Path, columns: Mapping[str, Tensor], provenance: Mapping[str, Any]) -> None:
-    """Write columns of equal length; `provenance` goes into the schema as JSON under `samplewise`.
+    """Write what `arrow_table` makes.
 
     The file is replaced whole: where it cannot be written, the one that was there is as it was.
     """
-    pa, parquet = require("pyarrow", "scores"), require("pyarrow.parquet", "scores")
-    table = pa.table({name: column.cpu().numpy() for name, column in columns.items()})
-    note = json.dumps(dict(provenance), default=str)
-    table = table.replace_schema_metadata({"samplewise": note})
+    table, parquet = arrow_table(columns, provenance), require("pyarrow.parquet", "scores")
     with replacing(path) as file:
         parquet.write_table(table, file, write_page_checksum=True)
 

@@ -172,7 +172,7 @@ class Training:
                 loss = self.selector.loss(batch)
                 self.losses.append(loss.detach().clone())
                 self.optimizer.zero_grad()
-                loss.backward()
+                torch.autograd.backward(loss)
                 self.optimizer.step()
                 yield epoch
 

@@ -199,4 +199,4 @@ def _batches(front: Training) -> Iterator[Batch]:
     for _ in range(front.trace.epochs):
         for batch in front.loader:
             yield batch
-            front.selector.loss(batch).backward()
+            torch.autograd.backward(front.selector.loss(batch))

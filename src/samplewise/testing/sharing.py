@@ -164,7 +164,7 @@ def shared(
             else:
                 narrowed = selector.narrow(given)
                 loss = selector.reduce(samples.outputs(model, narrowed.data, epoch))
-            loss.backward()
+            torch.autograd.backward(loss)
             gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
             # A plan of fewer samples than a batch is padded with itself.
             trained = list(dict.fromkeys(i for i in narrowed.ids.tolist() if i in real))

@@ -1,0 +1,21 @@
+"""Small HTML tables, as notebooks show them."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+__all__ = ["html_table"]
+
+
+def html_table(rows: Iterable[Sequence[object]], heads: Sequence[str] = (), caption: str = "") -> str:
+    """Rows of cells as a table; every text is escaped.
+
+    >>> html_table([("<a>", 1)], caption="names")
+    '<table><caption>names</caption><tr><td>&lt;a&gt;</td><td>1</td></tr></table>'
+    """
+    said = f"<caption>{escape(caption)}</caption>" if caption else ""
+    top = _row("th", heads) if heads else ""
+    return f"<table>{said}{top}{''.join(_row('td', row) for row in rows)}</table>"
+
+
+def _row(kind: str, cells: Iterable[object]) -> str:
+    return f"<tr>{''.join(f'<{kind}>{escape(str(cell))}</{kind}>' for cell in cells)}</tr>"
