@@ -9,7 +9,8 @@ datasets = pytest.importorskip("datasets")
 
 INT, TEXT, FLOAT = (datasets.Value(kind) for kind in ("int64", "string", "float32"))
 CLASS, IMAGE = datasets.ClassLabel(names=["a", "b"]), datasets.Image()
-STRUCT = {"bytes": datasets.Value("binary"), "path": TEXT}
+BYTES = datasets.Value("binary")
+STRUCT = {"bytes": BYTES, "path": TEXT}
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,7 @@ STRUCT = {"bytes": datasets.Value("binary"), "path": TEXT}
             {"image": IMAGE, "thumbnail": datasets.Value("binary"), "label": datasets.Value("bool")},
             ("image", "label"),
         ),
+        ({"photo": TEXT, "image": IMAGE, "label": INT}, ("image", "label")),
         ({"scan": datasets.Value("binary"), "class": datasets.Value("uint8")}, ("scan", "class")),
         ({"image": IMAGE, "label": CLASS, "class": TEXT}, ("image", "label")),
     ],
@@ -53,6 +55,9 @@ def test_columns_are_found_by_type_and_then_by_name(features, chosen):
             r"could be the image: left, right\. Name one with --image-",
         ),
         ({"image": IMAGE, "img": IMAGE, "label": INT}, r"could be the image: image, img"),
+        ({"image": TEXT, "mask": IMAGE, "label": INT}, r"could be the image: image, mask"),
+        ({"image": BYTES, "mask": STRUCT, "label": INT}, r"could be the image: image, mask"),
+        ({"photo": TEXT, "thumbnail": BYTES, "label": INT}, r"could be the image: photo, thumbnail"),
         ({"text": TEXT, "label": INT}, r"no image column.*text, label.*--image-column"),
     ],
 )

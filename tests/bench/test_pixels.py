@@ -228,14 +228,14 @@ def test_vectors_have_a_mean_for_each_number():
         found.alike(pixels.of_array(x[:, :2], "x", None), "set")
 
 
-def tiff(data, bits, sample_format=1):
+def tiff(data, bits, sample_format=1, photometric=1):
     """A TIFF file of one strip of 2 x 1 grey pixels, as no library here writes it."""
     tags = {
         256: 2,
         257: 1,
         258: bits,
         259: 1,
-        262: 1,
+        262: photometric,
         273: 8 + 2 + 12 * 10 + 4,
         277: 1,
         278: 1,
@@ -254,6 +254,20 @@ def test_12_bits_are_scaled_by_12_bits():
 def test_16_bits_with_a_sign_are_refused():
     with pytest.raises(ValueError, match="32 bits or a sign"):
         pixels.of_file(opened(tiff(struct.pack("<hh", -5, 300), 16, sample_format=2)))
+
+
+def test_8_bits_with_a_sign_are_refused():
+    with pytest.raises(ValueError, match="a sign"):
+        pixels.of_file(opened(tiff(struct.pack("<bb", -5, 100), 8, sample_format=2)))
+
+
+def test_numbers_of_which_0_is_white_are_turned_round():
+    eight, _ = pixels.of_file(opened(tiff(bytes([0, 55]), 8, photometric=0)))
+    sixteen, _ = pixels.of_file(opened(tiff(struct.pack("<HH", 0, 55 * 257), 16, photometric=0)))
+    assert eight[0].tolist() == [255, 200]
+    assert sixteen[0].tolist() == pytest.approx([255, 200])
+    with pytest.raises(ValueError, match="0 as white has no known black"):
+        pixels.of_file(opened(tiff(struct.pack("<ff", 0.0, 1.0), 32, sample_format=3, photometric=0)))
 
 
 def test_16_bit_colour_keeps_its_upper_8_bits():

@@ -52,6 +52,33 @@ def test_class_labels_in_the_metadata_of_parquet_files_are_followed(tmp_path):
         assert data.load(source, label_column="image_id").classes == 6
 
 
+def numbered(path, names):
+    """A Parquet file whose metadata number the classes in the order of `names`."""
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
+    rows = {"image": [{"bytes": encoded(grey()), "path": None}] * 4, "label": [0, 1, 0, 1]}
+    path.parent.mkdir(exist_ok=True)
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(path)
+
+
+def test_files_of_one_split_that_number_their_classes_differently_are_refused(tmp_path):
+    folder = tmp_path / "set"
+    numbered(folder / "train-0.parquet", ["cat", "dog"])
+    numbered(folder / "train-1.parquet", ["dog", "cat"])
+    numbered(folder / "test.parquet", ["cat", "dog"])
+    for source in (str(folder), f"hf:{folder}"):
+        with pytest.raises(ValueError, match=r"train-1\.parquet numbers the classes of column 'label' other"):
+            data.load(source)
+
+
+def test_splits_that_number_their_classes_differently_are_joined_by_name_or_refused(tmp_path):
+    folder = tmp_path / "set"
+    numbered(folder / "train.parquet", ["cat", "dog"])
+    numbered(folder / "test.parquet", ["dog", "cat"])
+    assert data.load(str(folder)).test_y.tolist() == [1, 0, 1, 0]
+    with pytest.raises(ValueError, match="numbers the classes of column 'label' otherwise"):
+        data.load(f"hf:{folder}")  # the reader of the hub has one numbering for all splits
+
+
 def test_nothing_is_left_in_the_cache_and_settings_are_put_back(tmp_path):
     before = datasets.config.HF_UPDATE_DOWNLOAD_COUNTS, datasets.logging.get_verbosity()
     data.load(both(tmp_path / "set"))
@@ -232,6 +259,11 @@ def empty(folder):
     (folder / "train" / "cat").mkdir()
 
 
+def described(folder):
+    nested(folder)
+    (folder / "train" / "metadata.json").write_text("{}")  # says nothing of images
+
+
 def junk(folder):
     (folder / "train" / "ant" / "z.png").write_bytes(b"junk")
 
@@ -253,6 +285,7 @@ def no_classes(folder):
         (linked, "cat is a link to a folder"),
         (stray, r"images must lie in .*train/CLASS/, but one is .*z\.png"),
         (nested, r"images must lie in .*train/CLASS/, but one is .*z\.png"),
+        (described, r"images must lie in .*train/CLASS/, but one is .*z\.png"),
         (empty, "cat holds no image"),
         (junk, "image 3 is not readable"),
         (no_test, r"has no test split \(.*test/CLASS/.*: train"),

@@ -23,7 +23,7 @@ class Columns:
 
 
 def _image(asked: str | None, features: Mapping[str, Any], where: str) -> str:
-    """The only column of images, else the only one of them with a usual name."""
+    """The only column of images or with a usual name, else the only one of images with a usual name."""
     kinds = {name: image_kind(feature) for name, feature in features.items()}
     if asked is not None:
         _must_exist("--image-column", asked, features, where)
@@ -37,7 +37,9 @@ def _image(asked: str | None, features: Mapping[str, Any], where: str) -> str:
             f"{where} has no image column (a struct of bytes and path); its columns are "
             f"{', '.join(features)}. Name a column of bytes or paths with --image-column."
         )
-    return _only(images, _usual(images, IMAGES), "image", where)
+    usual = [name for name in _usual(list(features), IMAGES) if kinds[name]]
+    found = [name for name in features if name in images or name in usual]
+    return _only(found, _usual(images, IMAGES), "image", where)
 
 
 def _label(asked: str | None, features: Mapping[str, Any], where: str) -> str:

@@ -147,14 +147,16 @@ def of_file(image: Any) -> tuple[np.ndarray, bool]:
     turned = file_format != "TIFF" and image.getexif().get(0x0112, 1) != 1
     if turned:
         image = ImageOps.exif_transpose(image)
+    inverted = file_format == "TIFF" and _inverted(image)
     if image.mode.startswith("I;16") or (image.mode == "I" and file_format in ("PNG", "PPM")):
         array, clear = np.asarray(image), image.info.get("transparency")
         if clear is not None and (array == clear).any():
             raise ValueError(_TRANSPARENT)
         bits = image.tag_v2.get(258, (16,))[0] if file_format == "TIFF" else 16
-        return np.divide(array, (2**bits - 1) / 255, dtype=np.float32), False
+        scaled = np.divide(array, (2**bits - 1) / 255, dtype=np.float32)
+        return (255 - scaled if inverted else scaled), False
     if image.mode == "I":
-        raise ValueError(f"{file_format} with 32 bits or a sign has no known white: store 8 or 16 bits")
+        raise ValueError(_SIGNED.format(file_format))
     if image.mode == "F":
         return _floats(np.asarray(image), "its pixels"), True
     if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
@@ -162,6 +164,18 @@ def of_file(image: Any) -> tuple[np.ndarray, bool]:
     return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB")), False
 
 
+def _inverted(image: Any) -> bool:
+    """Whether 0 is white in a TIFF; Pillow turns the numbers round itself where they have 8 bits."""
+    samples = image.tag_v2.get(339, (1,))
+    if any(sample == 2 for sample in (samples if isinstance(samples, tuple) else (samples,))):
+        raise ValueError(_SIGNED.format("TIFF"))
+    white = bool(image.tag_v2.get(262) == 0)
+    if white and image.mode == "F":
+        raise ValueError("floating point with 0 as white has no known black: store it with 0 as black")
+    return white
+
+
+_SIGNED = "{} with 32 bits or a sign has no known white: store 8 or 16 bits"
 _TRANSPARENT = "it has transparent pixels, whose colour is not defined: paint it on a background first"
 
 

@@ -56,6 +56,11 @@ def read_hub(name: str, columns: Columns) -> Found:
     except Exception as error:  # the library raises its own, the network's and the reader's errors
         raise ValueError(f"hf:{name} cannot be loaded: {_reason(error)}") from error
 
+    if (folder := Path(name)).is_dir():
+        files = sorted(path for path in folder.rglob("*.parquet") if _seen(path, folder))
+        for rows in loaded.values():
+            _one_numbering(files, rows.features, f"hf:{name}")
+
     def table(word: str) -> Table | None:
         if word not in loaded:
             return None
@@ -130,7 +135,26 @@ def _parquet(folder: Path, files: list[Path], word: str) -> Table | None:
     where = f"{folder}: the {word} split"
     patterns = [glob.escape(str(path.resolve())) for path in mine]
     read = partial(_load, "parquet", where, data_files={word: patterns}, batch_size=_AT_ONCE)
-    return Table(word, where, folder, read()[0], lambda names: read(columns=names)[1]())
+    features = read()[0]
+    _one_numbering(mine, features, where)
+    return Table(word, where, folder, features, lambda names: read(columns=names)[1]())
+
+
+def _one_numbering(files: list[Path], features: Mapping[str, Any], where: str) -> None:
+    """Refuse files that number the classes of a column differently: the reader takes one for all."""
+    import pyarrow.parquet as pq
+    from datasets import ClassLabel, Features
+
+    classes = {name: f.names for name, f in features.items() if isinstance(f, ClassLabel)}
+    for path in files if classes else ():
+        own = Features.from_arrow_schema(pq.read_schema(path))
+        for name, names in classes.items():
+            if isinstance(own.get(name), ClassLabel) and own[name].names != names:
+                raise ValueError(
+                    f"{where}: {path.name} numbers the classes of column {name!r} otherwise than the first "
+                    f"file: {', '.join(own[name].names[:6])}, not {', '.join(names[:6])}. Write all files "
+                    "with one order of classes."
+                )
 
 
 def _image_folder(folder: Path, word: str) -> Table | None:
@@ -156,7 +180,7 @@ def _check_folder(under: Path) -> None:
     classes: dict[str, int] = {}
     for where, folders, files in os.walk(under):
         folders[:] = [name for name in folders if not name.startswith(_HIDDEN)]
-        if "metadata" in {name.rpartition(".")[0] for name in files}:
+        if {"metadata.csv", "metadata.jsonl"} & set(files):
             return  # it names images and labels itself
         here = Path(where)
         depth = len(here.relative_to(under).parts)
