@@ -30,6 +30,14 @@ def noise(seed, n=N):
     return TensorDataset(torch.randn(n, 4, generator=torch.Generator().manual_seed(seed)))
 
 
+def decoded(rank):
+    """Pictures of which another machine decodes a tenth of the pixels as the next number."""
+    draws = torch.Generator().manual_seed(0)
+    pixels = torch.randint(50, 200, (N, 3, 32, 32), generator=draws)
+    off = torch.rand(pixels.shape, generator=draws) < 0.1
+    return TensorDataset(((pixels + rank * off) / 255 - 0.48) / 0.22)
+
+
 class Own(Tensors):
     """Augmented, with the probability p, by a generator of the data set's own."""
 
@@ -51,6 +59,17 @@ class Opens(Tensors):
         if self.file is None:
             self.file = object()
         return super().__getitem__(i)
+
+
+class Files(Tensors):
+    """Samples that tell where their files lie, on each machine elsewhere."""
+
+    def __init__(self, rank):
+        super().__init__()
+        self.folder = f"/scratch{rank}"
+
+    def __getitem__(self, i):
+        return *super().__getitem__(i), f"{self.folder}/{i:03}.png"
 
 
 class Named:
@@ -105,6 +124,7 @@ DIFFERENT = {
     "labels": lambda rank: train(selector(labels=torch.arange(N) % (2 + rank))),
     "data": lambda rank: train(selector(data=noise(rank))),
     "order": lambda rank: train(selector(data=[(row,) for row in noise(0).tensors[0].roll(rank, 0)])),
+    "rows of one mean": lambda rank: train(selector(data=TensorDataset(torch.eye(N).roll(3 * rank, 0)))),
     "subset": lambda rank: train(selector(sw.recipes.fixed(sw.Subset(torch.arange(9) + rank)))),
     "state": lambda rank: train(resumed(rank)),
     "engine": lambda rank: sw.Selector("infobatch", N, epochs=3, seed=rank).plan(0),
@@ -118,6 +138,8 @@ SAME = {
     "plain samples given": lambda rank: train(
         selector(data=noise(rank), scoring=sw.Scoring(dataset=noise(7)))
     ),
+    "decoded elsewhere": lambda rank: sw.Selector("infobatch", decoded(rank), epochs=3).plan(0),
+    "copies of files": lambda rank: sw.Selector("infobatch", Files(rank), epochs=3).plan(0),
     "no text": lambda rank: train(selector(Named())),
     "toys": lambda rank: [
         train(selector(build(sw.recipes.get(name), N, period=2))) for name in ("fixed", "infobatch")
@@ -179,6 +201,7 @@ def ranks(tmp_path_factory):
         "labels": "labels (",
         "data": "samples (other data on rank 1 than on rank 0 under ids [0, ",
         "order": "samples (other data on rank 1 than on rank 0",
+        "rows of one mean": "samples (other data on rank 1 than on rank 0",
         "subset": "what the policy holds (",
         "state": "position ({'epoch': 1, 'done': 0} on rank 0, {'epoch': 0, 'done': 0} on rank 1",
         "engine": "seed (0 on rank 0, 1 on rank 1",
@@ -244,8 +267,11 @@ def test_a_sample_that_cannot_be_read_is_left_to_the_loader():
     [
         (torch.ones(3, 2), torch.ones(3, 2) * 1.1),
         (torch.ones(3), torch.ones(4)),
+        (torch.arange(99.0), torch.arange(99.0).flip(0)),
+        (torch.eye(9, dtype=torch.bool)[0], torch.eye(9, dtype=torch.bool)[5]),
         (torch.ones(3), torch.ones(3).double()),
         ({"text": "a"}, {"text": "b"}),
+        ("/here/1.png", "/here/2.png"),
         ({"a": [1, 2]}, {"a": [1, 3]}),
         (0.5, 0.7),
         (np.array(["a"]), np.array(["b"])),
