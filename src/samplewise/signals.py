@@ -45,6 +45,10 @@ MAY_BE_INFINITE = frozenset({"margins", "signed_margins", "nearness"})
 """Signals of which infinity is a legal value: two classes with equal weights have no boundary."""
 
 
+_POWER = 126
+"""2 to this and to minus this are ordinary float32 numbers."""
+
+
 def loss(loss: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
     """The per-sample training loss itself, before any weight."""
     return loss
@@ -171,7 +175,7 @@ def grand(
     """
     h = _flat(features)
     errors: Tensor = torch.linalg.vector_norm(residual(logits, targets), dim=1)
-    return errors * h.square().sum(1).add(1).sqrt()
+    return errors * _lengths(h, beside=1)
 
 
 def grand_without_bias(
@@ -180,7 +184,7 @@ def grand_without_bias(
     """As `grand` for a last layer that has no bias: ||p - e_y|| ||h||."""
     h = _flat(features)
     errors: Tensor = torch.linalg.vector_norm(residual(logits, targets), dim=1)
-    return errors * h.square().sum(1).sqrt()
+    return errors * _lengths(h)
 
 
 def gradient_norm(gradient_norm: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
@@ -233,13 +237,15 @@ def class_margins(
         logits = torch.nn.functional.linear(h, weight, bias)
     index = targets[:, None]
     ahead = logits.gather(1, index) - logits
+    scale = _scale_of(weight.abs().amax())
+    weight = weight * scale
     # Without the shortcut by inner products, which would lose the difference of rows that are close.
     exact = "donot_use_mm_for_euclid_dist"
     if len(targets) < classes:
         apart = torch.cdist(weight[targets], weight, compute_mode=exact)
     else:
         apart = torch.cdist(weight, weight, compute_mode=exact)[targets]
-    found = (ahead if signed else ahead.abs()) / apart
+    found = (ahead if signed else ahead.abs()) / (apart / scale)
     found = found.masked_fill(apart == 0, float("inf"))
     own = found.scatter(1, index, float("inf")).amin(1, keepdim=True)
     return found.scatter(1, index, own)
@@ -281,6 +287,21 @@ def nearness(
 def _flat(features: Float[Tensor, "b ..."]) -> Float[Tensor, "b d"]:
     """One flat vector a sample, also where there is no sample."""
     return features.flatten(1) if features.ndim > 1 else features[:, None]
+
+
+def _lengths(vectors: Float[Tensor, "b d"], beside: int = 0) -> Float[Tensor, " b"]:
+    """sqrt(||h||^2 + beside) of each row, also where the squares are too large or too small for floats."""
+    scale = _scale_of(vectors.abs().amax(1), 0 if beside else -_POWER)
+    squares = (vectors * scale[:, None]).square().sum(1)
+    if beside:
+        squares = squares + beside * scale.square()
+    return squares.sqrt() / scale
+
+
+def _scale_of(largest: Tensor, least: int = -_POWER) -> Tensor:
+    """What brings the largest number near 1: a power of two, as multiplying by it changes no digit."""
+    power = torch.frexp(largest).exponent.clamp(least, _POWER)
+    return torch.ldexp(torch.ones_like(largest), -power)
 
 
 @cache

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from samplewise.checks import Range
-from samplewise.data.byid import by_id
+from samplewise.data.byid import by_id, numbers
 from samplewise.data.declared import Fields, Is, Maybe, Number, OneOf, refuse_misfit
 from samplewise.data.html import html_table
 from samplewise.files.columns import naming, read_columns, write_columns
@@ -149,11 +148,7 @@ class Subset:
 
 def _as_weights(given: Any) -> Float[Tensor, " k"]:
     """Weights of any kind of numbers as float32 on the CPU."""
-    try:
-        weights = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given, dtype=np.float64))
-        weights = weights.detach().to("cpu", torch.float32)
-    except (TypeError, ValueError):
-        raise ValueError(f"Subset.weights must be numbers, one for each id, got {given!r:.80}.") from None
+    weights = numbers("Subset.weights", given).to("cpu", torch.float32)
     if len(odd := weights[~((weights > 0) & torch.isfinite(weights))]):
         raise ValueError(
             f"Subset.weights must be finite and above 0, got {odd[0].item():g} ({len(odd)} such weights). "

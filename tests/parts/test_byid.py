@@ -220,8 +220,44 @@ def test_weights_of_any_kind_of_numbers_in_a_file_train(tmp_path, dtype):
 def test_weights_that_make_no_sense_are_refused(weights):
     with pytest.raises(ValueError, match=r"Subset\.weights must be finite and above 0, got"):
         sw.Subset([1, 2], weights)
-    with pytest.raises(ValueError, match=r"Subset\.weights must be numbers, one for each id"):
+    with pytest.raises(ValueError, match=r"Subset\.weights must be numbers in one axis, one for each id"):
         sw.Subset([1, 2], ["a", "b"])
+
+
+NO_NUMBERS = {
+    "two axes": [[1.0], [2.0]],
+    "complex": torch.tensor([1 + 1j, 2]),
+    "complex array": np.array([1 + 1j, 2]),
+    "sparse": torch.tensor([1.0, 2.0]).to_sparse(),
+    "masked": np.ma.array([1.0, 2.0], mask=[False, True]),
+    "text": ["a", "b"],
+}
+
+
+@pytest.mark.parametrize("given", NO_NUMBERS.values(), ids=NO_NUMBERS)
+def test_what_is_no_number_a_row_is_refused_as_weights_and_as_a_score_column(given):
+    with pytest.raises(ValueError, match=r"Subset\.weights must be numbers in one axis"):
+        sw.Subset([5, 2], given)
+    with pytest.raises(ValueError, match=r"ScoreTable\.columns\['el2n'\] must be numbers in one axis"):
+        ScoreTable([0, 1], {"el2n": given}, [1, 1])
+
+
+def test_ids_under_a_mask_are_refused():
+    with pytest.raises(ValueError, match=r"Subset\.ids must be whole numbers"):
+        sw.Subset(np.ma.array([1, 2], mask=[False, True]))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [list, np.asarray, pd.Series, torch.bfloat16, torch.float16, torch.float64, torch.uint16, torch.int8],
+)
+def test_score_columns_of_any_kind_of_numbers_choose_and_are_written_alike(kind, tmp_path):
+    order, scores = ORDERS["shuffled"], torch.tensor([SCORES[i] for i in ORDERS["shuffled"]])
+    given = scores.to(kind) if isinstance(kind, torch.dtype) else kind(scores.tolist())
+    found = table(order, columns={"el2n": given})
+    assert found.subset("el2n") == table(order).subset("el2n")
+    found.to_parquet(tmp_path / "s.parquet")
+    assert ScoreTable.read(tmp_path / "s.parquet")["el2n"].tolist() == [SCORES[i] for i in range(N)]
 
 
 class Whole(sw.pickers.Picker):

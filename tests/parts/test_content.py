@@ -65,6 +65,9 @@ class Color(enum.Enum):
     BLUE = 2
 
 
+Marker = enum.Enum("Marker", {"BEGIN": object(), "END": object()})
+
+
 def ring(x):
     parent = Graph(x)
     parent.child = Graph(1, parent=parent)
@@ -123,6 +126,7 @@ OTHERS = {
     "partial": (lambda: functools.partial(double, 2), lambda: functools.partial(double, 3)),
     "function": (lambda: Graph(double), lambda: Graph(ring)),
     "method": (lambda: Graph(Graph(V).__init__), lambda: Graph(Graph(W).__init__)),
+    "enum of objects": (lambda: Marker.BEGIN, lambda: Marker.END),
     "enum": (lambda: Color.RED, lambda: Color.BLUE),
     "path": (lambda: pathlib.PurePosixPath("a/b"), lambda: pathlib.PurePosixPath("a/c")),
     "date": (lambda: datetime.date(2020, 1, 1), lambda: datetime.date(2020, 1, 2)),
@@ -137,6 +141,11 @@ def test_equal_content_has_equal_bytes_and_other_content_others(one, other):
     kept = one(), one()  # both alive, so their addresses differ
     assert content(kept[0]) == content(kept[1])
     assert content(one()) != content(other())
+
+
+def test_a_member_of_an_enum_counts_by_its_name_where_its_value_is_an_object():
+    again = enum.Enum("Marker", {"BEGIN": object(), "END": object()})  # as another process has it
+    assert content(again.BEGIN) == content(Marker.BEGIN)
 
 
 def test_the_same_object_twice_is_told_from_two_of_the_same_content_only_by_order():

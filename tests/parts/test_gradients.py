@@ -171,6 +171,18 @@ def test_the_closed_form_is_the_gradient_of_the_last_layer(model, bias):
     torch.testing.assert_close(closed, looped(model, plain(model), (x, y)), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e30, 1e37, 1e-30])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_closed_form_holds_for_features_whose_squares_are_no_floats(scale, bias):
+    rng = generator("huge")
+    logits, features = torch.randn(9, 4, generator=rng), torch.randn(9, 5, generator=rng) * scale
+    classes = torch.arange(9) % 4
+    closed = (signals.grand if bias else signals.grand_without_bias)(logits, classes, features)
+    errors = (logits.double().softmax(1) - torch.eye(4)[classes]).norm(dim=1)
+    expected = errors * (features.double().square().sum(1) + bias).sqrt()
+    torch.testing.assert_close(closed.double(), expected, rtol=1e-5, atol=0)
+
+
 def test_shared_weights_count_once_with_both_their_uses():
     with torch.random.fork_rng([]):
         torch.manual_seed(1)

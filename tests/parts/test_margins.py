@@ -75,6 +75,14 @@ def test_margins_do_not_move_with_what_moves_no_boundary():
     assert (class_margins(h, y, 7 * w, b) - expected).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("power", [100, -100])
+@pytest.mark.parametrize("b", [3, 9])
+def test_margins_move_with_the_scale_of_the_features_alone(power, b):
+    h, y, w, bias = (part.float() if part.is_floating_point() else part for part in head(5, b=b))
+    moved = class_margins(h * 2.0**power, y, w / 2.0**power, bias)
+    assert torch.equal(moved, class_margins(h, y, w, bias) * 2.0**power)
+
+
 def test_classes_with_equal_weights_have_no_boundary():
     h, y, w, b = head(4)
     w[2] = w[1]

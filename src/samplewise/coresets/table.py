@@ -14,7 +14,7 @@ import samplewise
 from samplewise.checks import Range, nearest, require
 from samplewise.coresets.choose import choose, ranked_column
 from samplewise.coresets.from_repr import from_repr
-from samplewise.data.byid import by_id, class_numbers, whole_numbers
+from samplewise.data.byid import by_id, class_numbers, numbers, whole_numbers
 from samplewise.data.declared import Anything, Fields, Is, Items, Maybe, Named, Number, refuse_misfit
 from samplewise.data.html import html_table
 from samplewise.files.columns import arrow_table, naming, read_columns, write_columns
@@ -50,11 +50,11 @@ class ScoreTable:
     `times_selected` counts selections: epochs planned, or batches it was back-propagated in. A
     choice that is kept for a period counts once.
 
-    Rows may be given in any order: they are sorted by id.
+    Rows may be given in any order, as tensors, lists, arrays or columns of a frame. They are sorted by id.
 
     Raises:
-        ValueError: for ids that are negative or come twice, labels that are no class numbers, columns of
-            another length, and a `provenance` that says what cannot be meant.
+        ValueError: for ids that are negative or come twice, labels that are no class numbers, columns that
+            are no numbers or of another length, and a `provenance` that says what cannot be meant.
     """
 
     ids: Int[Tensor, " n"]
@@ -66,7 +66,7 @@ class ScoreTable:
     def __init__(
         self,
         ids: Any,
-        columns: Mapping[str, Shaped[Tensor, " n"]],
+        columns: Mapping[str, Any],
         times_selected: Any,
         labels: Any = None,
         provenance: Mapping[str, Any] | None = None,
@@ -76,7 +76,9 @@ class ScoreTable:
         counted = isinstance(times_selected, Tensor) and times_selected.dtype == torch.int32
         if (times := times_selected if counted else whole_numbers(times_selected)) is None:
             raise ValueError("ScoreTable.times_selected must be whole numbers, one for each id.")
-        rows = {f"columns[{name!r}]": column for name, column in columns.items()}
+        rows = {}
+        for name, column in columns.items():
+            rows[f"columns[{name!r}]"] = numbers(f"ScoreTable.columns[{name!r}]", column)
         rows["times_selected"] = times
         if labels is not None:
             rows["labels"] = class_numbers("ScoreTable.labels", labels, len(times))

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-__all__ = ["by_id", "class_numbers", "is_class_numbers", "whole_numbers"]
+__all__ = ["by_id", "class_numbers", "is_class_numbers", "numbers", "whole_numbers"]
 
 _CLASSES = 1 << 24
 """Class numbers are counted and used as positions, so a larger one is an id or a hash, not a class."""
@@ -29,6 +29,8 @@ def whole_numbers(found: Any) -> Int[Tensor, "..."] | None:
         if here.dtype == torch.int64:
             return here
         found = here
+    if np.ma.is_masked(found):
+        return None
     try:
         array = np.asarray(found)
     except (TypeError, ValueError, RuntimeError):  # ragged lists, tensors that are no numbers
@@ -46,6 +48,32 @@ def whole_numbers(found: Any) -> Int[Tensor, "..."] | None:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def numbers(what: str, found: Any) -> Shaped[Tensor, " k"]:
+    """Numbers of any kind in one axis, in a type that torch, numpy and Parquet work on.
+
+    Lists, arrays, tensors and columns of data frames, which are read by place, whatever their index.
+
+    >>> numbers("weights", [1, 2])
+    tensor([1., 2.], dtype=torch.float64)
+    """
+    here: Tensor | None = found.detach() if isinstance(found, Tensor) else None
+    if here is None and not (np.iscomplexobj(found) or np.ma.is_masked(found)):
+        try:
+            here = torch.from_numpy(np.array(found, dtype=np.float64))
+        except (TypeError, ValueError):
+            here = None
+    if here is None or here.ndim != 1 or here.layout != torch.strided or here.is_complex():
+        kind = getattr(found, "dtype", None) or f"{found!r:.80}"
+        shape = "" if here is None else f" of shape {tuple(here.shape)}"
+        raise ValueError(f"{what} must be numbers in one axis, one for each id, got {kind}{shape}.")
+    if here.is_floating_point():
+        return here.float() if here.dtype.itemsize < 4 else here
+    if here.dtype in (torch.uint16, torch.uint32, torch.uint64):
+        whole = whole_numbers(here)
+        return here.double() if whole is None else whole
+    return here
 
 
 def class_numbers(what: str, found: Any, n: int) -> Int[Tensor, " n"]:

@@ -68,6 +68,8 @@ def add(digest: Any, value: Any, seen: Seen | None = None) -> None:
         digest.update(_name(value).encode())
     elif hasattr(value, "tobytes"):
         digest.update(value.tobytes())
+    elif isinstance(value, enum.Enum) and not isinstance(value.value, _PLAIN):  # often an object()
+        digest.update(f"{type(value).__qualname__}.{value.name}".encode())
     elif isinstance(value, _PLAIN):
         digest.update(repr(value).encode())
     else:

@@ -19,6 +19,8 @@ __all__ = ["find_labels", "fingerprint", "labels_of", "length_of"]
 
 _LOOKS = 8
 """So many evenly spaced samples, and one of so many classes, show whether labels are those trained on."""
+_ROUNDING = 1e-3
+"""By so much the entries of a one-hot vector in half precision may miss the sum 1."""
 
 
 def length_of(dataset: Any) -> int:
@@ -124,7 +126,7 @@ def _refuse_others(labels: Int[Tensor, " n"], dataset: Any) -> None:
 
 
 def _numbers_in(value: Any, path: str) -> Iterator[tuple[str, int]]:
-    """Every place in a sample that holds one whole number, or a one-hot vector: where its 1 is."""
+    """Every place in a sample that holds one whole number, or a one-hot vector: its class."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _numbers_in(item, f"{path}[{key!r}]")
@@ -141,7 +143,7 @@ def _numbers_in(value: Any, path: str) -> Iterator[tuple[str, int]]:
 
 
 def _number(value: Any) -> int | None:
-    """One whole number, also as a tensor; the place of the 1 in a one-hot vector; None for anything else."""
+    """One whole number, also as a tensor; the class of a one-hot vector, smoothed or not; else None."""
     if isinstance(value, Tensor):
         if value.layout != torch.strided or value.is_complex() or value.ndim > 1:
             return None
@@ -152,8 +154,11 @@ def _number(value: Any) -> int | None:
         return None
     if array.size == 1:
         return int(array.item()) if float(array.item()).is_integer() else None
-    ones = np.flatnonzero(array)
-    return int(ones[0]) if len(ones) == 1 and array[ones[0]] == 1 else None
+    if abs(float(array.sum()) - 1) > _ROUNDING:
+        return None
+    low, top = array.min(), int(array.argmax())
+    others = np.delete(array, top)
+    return top if low >= 0 and low == others.max() and array[top] > low else None
 
 
 def fingerprint(dataset: Any, labels: Tensor | None, samples: int = 256) -> str:
