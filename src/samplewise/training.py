@@ -99,12 +99,15 @@ class StepCalls(EngineCalls):
     def _narrow(self, given: Any) -> Batch:
         """As `narrow`, for a forward that is run here."""
         engine = self._engine
-        if not engine.opened:
-            raise ValueError("no epoch is open: take batches from selector.loader(), or call plan(epoch).")
         batch: Batch = given if type(given) is Batch else as_batch(given)
         by_ids = self.n > 0 or self._started
         if (made := self._steps.find(batch.ids, batch.data, by_ids, self._started)) is not None:
             return self._narrowed_again(made, batch)
+        if not engine.opened:
+            raise ValueError(
+                "no epoch is open: take batches from selector.loader(), or call plan(epoch). A batch must be "
+                "evaluated the first time before the loader is asked for one after the last."
+            )
         self.refuse_unweighed()
         if engine.together and self._batches:
             self._tell()

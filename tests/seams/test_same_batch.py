@@ -143,6 +143,36 @@ def test_accumulation_evaluates_several_batches_again(name, kept):
     assert selector.ledger.scoring_forwards == (32 if "evolved" in name else 0)
 
 
+@pytest.mark.parametrize("name", ["full", "infobatch", "loss_sampling", "el2n"])
+def test_a_group_that_the_end_of_an_epoch_leaves_is_evaluated_again(name):
+    log, seen = [], []
+    selector, _ = noted(name, log, epochs=4, batch_size=8)
+    for _ in range(4):
+        batches, first = [], len(log)
+        for batch in selector.loader():
+            batches.append(batch)
+            selector.loss(batch)
+        before = memory(selector)
+        for batch in batches:
+            selector.loss(batch)
+        rows = log[first:]
+        assert rows[len(batches) :] == rows[: len(batches)]
+        assert memory(selector) == before
+        seen += rows
+    assert selector.ledger.training_forwards == sum(map(len, seen))
+    assert selector.ledger.ordinary_cost == pytest.approx(2 * 3 * 4 * N)
+
+
+def test_a_batch_of_a_closed_epoch_that_was_never_evaluated_is_refused():
+    selector, _ = make("infobatch", epochs=2)
+    batches = []
+    for batch in selector.loader():
+        batches.append(batch)
+        selector.loss(batches[0])
+    with pytest.raises(ValueError, match=r"no epoch is open: .* before the loader is asked for one after"):
+        selector.loss(batches[-1])
+
+
 def test_lbfgs_calls_its_closure_as_often_as_it_likes():
     log = []
     selector, model = noted("loss_sampling", log, epochs=2, batch_size=8)

@@ -37,15 +37,29 @@ class Kept:
     def __init__(
         self, mask: Bool[Tensor, " n"], keys: KeyIds | None = None, field: str | None = None
     ) -> None:
-        if not mask.is_shared():  # type: ignore[no-untyped-call]  # torch does not annotate it
-            raise ValueError("Kept's mask must be selector.mask() itself: workers see no change of a copy.")
+        self.mask, self._copied = mask, False
+        self._refuse_copy()
         if keys is not None and keys.n != len(mask):
             raise ValueError(f"KeyIds numbers {keys.n} samples, but the selector was built for {len(mask)}.")
-        self.mask, self.keys = mask, keys
+        self.keys = keys
         self.field = field or _field(keys)
+
+    def _refuse_copy(self) -> None:
+        if not self.mask.is_shared():  # type: ignore[no-untyped-call]  # torch does not annotate it
+            raise ValueError(
+                "Kept's mask must be selector.mask() itself: workers see no change of a copy. Copy a Kept "
+                "together with its selector."
+            )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Its selector, if copied along, shares the mask; perhaps after this.
+        vars(self).update(state, _copied=True)
 
     def __call__(self, sample: Mapping[str, Any]) -> bool | list[bool]:
         """True for a sample that is to be trained on; for a batch of samples a list."""
+        if self._copied:
+            self._refuse_copy()
+            self._copied = False
         name = _named(sample, self.field)
         if isinstance(name, str | bytes | int | np.integer) or getattr(name, "ndim", 1) == 0:
             return self._keeps(name)
