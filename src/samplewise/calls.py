@@ -1,24 +1,22 @@
 """`EngineCalls`: what loops of any shape call - observe, plan, choose - and what comes out as tables."""
 
-import inspect
 import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal
 
-import torch
 from jaxtyping import Float, Int, Integer, Shaped
 from torch import Tensor, nn
 
-from samplewise.coresets.table import ScoreTable, Subset, versions
+from samplewise.coresets.table import ScoreTable, Subset
 from samplewise.cost.ledger import Ledger
-from samplewise.data.dataset import fingerprint
 from samplewise.data.ids import whole
 from samplewise.data.outputs import Outputs, as_outputs
 from samplewise.distributed import collectives
 from samplewise.distributed.shares import rows_of
 from samplewise.engine.engine import Engine
+from samplewise.engine.exports import Exports
 from samplewise.engine.static import Static
 from samplewise.loop import passes
 from samplewise.loop.again import Steps
@@ -26,7 +24,7 @@ from samplewise.loop.agreement import agree, digest
 from samplewise.loop.arrivals import Arrivals
 from samplewise.loop.scoring import Scoring
 from samplewise.loop.waiting import Waiting, refuse_assembled
-from samplewise.policy import REGISTRY, Policy, Weighting
+from samplewise.policy import Policy, Weighting
 
 __all__ = ["EngineCalls"]
 
@@ -68,7 +66,7 @@ class EngineCalls(ABC):
     _timed: tuple[float, float, float, int, bool] | None
     _skip: int
     _first_narrowed: int | None
-    _scored: dict[str, dict[str, float]]
+    _exports: Exports
 
     def pass_due(self, epoch: int) -> bool:
         """Whether a pass is wanted before `epoch`: see `pass_ids`."""
@@ -197,7 +195,7 @@ class EngineCalls(ABC):
         self._engine.close()
         if isinstance(self._engine, Static):  # which measures then what it only copied before
             self._ledger.seconds["selecting"] += time.perf_counter() - begun
-        self._note_final()
+        self._exports.note_final()
         self._last_pass()
 
     def _last_pass(self) -> None:
@@ -211,7 +209,7 @@ class EngineCalls(ABC):
         self._scored_by_pass(forwards)
         self._ledger.scoring_backwards += backwards
         self._ledger.seconds["scoring"] += time.perf_counter() - begun
-        self._note_final()
+        self._exports.note_final()
 
     def _scored_by_pass(self, forwards: int) -> None:
         if self.policy.proxy:
@@ -292,10 +290,8 @@ class EngineCalls(ABC):
     def table(self) -> ScoreTable:
         """One row a sample: every score, how often it was selected, its label, and where they come from."""
         self._last_pass()
-        self._note_final()
-        columns = {name: column.to("cpu", copy=True) for name, column in self._engine.columns().items()}
-        times = self._engine.times_selected.to("cpu", copy=True)
-        return ScoreTable(torch.arange(self.n), columns, times, self._engine.labels, self.provenance())
+        self._exports.note_final()
+        return self._exports.table()
 
     def subset(
         self,
@@ -319,81 +315,16 @@ class EngineCalls(ABC):
         Raises:
             ValueError: before the score is final, naming the epochs or the pass that are missing.
         """
-        engine = self._static()
+        self._exports.static()
         self._last_pass()
-        self._note_final()
-        provenance = self.provenance()
-        name = method or (self.policy.name if len(engine.records) == 1 else None)
-        del provenance["columns"], provenance["unfinished"]  # which tell of scores
-        provenance["scoring"] = self._scored.get(name or "", {"cost": 0.0, "seconds": 0.0})
-        return engine.subset(
-            method, provenance, keep=keep, balance=balance, weights=weights, normalize=normalize
-        )
+        self._exports.note_final()
+        return self._exports.subset(method, keep=keep, balance=balance, weights=weights, normalize=normalize)
 
     @property
     def final(self) -> dict[str, int]:
         """For static methods by name: the epoch before which the score is final."""
-        return self._static().final
-
-    def _static(self) -> Static:
-        if not isinstance(self._engine, Static):
-            raise ValueError(
-                f"{self.policy.name} is of level {self.policy.level}: only static methods keep a coreset."
-            )
-        return self._engine
-
-    def _note_final(self) -> None:
-        """What each score that has become final cost, as if it had been recorded alone.
-
-        The seconds are the run's so far, without what making the other scores final took.
-        """
-        if not isinstance(engine := self._engine, Static):
-            return
-        engine.finish()
-        for name in engine.finished - self._scored.keys():
-            others = sum(spent for other, spent in engine.finish_seconds.items() if other != name)
-            seconds = max(0.0, self._ledger.wall_without_scoring - others)
-            self._scored[name] = {"cost": engine.cost_of(name), "seconds": seconds}
-
-    def _fingerprint(self) -> str | None:
-        data = self.dataset if self.scoring.dataset is None else self.scoring.dataset
-        return None if data is None else passes.quietly(fingerprint, data, self.labels)
-
-    def _policies(self) -> dict[str, Any]:
-        static = self._engine if isinstance(self._engine, Static) else None
-        if static is None:
-            return {}
-        return {name: record.policy for name, record in static.records.items()}
+        return self._exports.static().final
 
     def provenance(self) -> dict[str, Any]:
         """What produced a table or a subset."""
-        return {
-            "recipe": self.policy.name,
-            "policy": repr(self.policy),
-            "n": self.n,
-            "fingerprint": self._fingerprint(),
-            "model": None if self.model is None else _named(self.model),
-            "epoch": self.epoch,
-            "epochs": self.epochs,
-            "seed": self.seed,
-            "methods": {name: repr(policy) for name, policy in self._policies().items()},
-            "columns": {name: _meaning(policy) for name, policy in self._policies().items()},
-            "scoring": dict(self._scored),
-            "unfinished": self._engine.unfinished(),
-            "scored_without_augmentation": self.scoring.dataset is not None,
-            "versions": versions(),
-        }
-
-
-def _named(model: nn.Module) -> str:
-    """The class of a model, without what is wrapped around it to compile or distribute it."""
-    for inside in ("module", "_orig_mod"):
-        if isinstance(wrapped := getattr(model, inside, None), nn.Module):
-            return _named(wrapped)
-    return type(model).__name__
-
-
-def _meaning(policy: Policy) -> str:
-    """What a method's column holds, in the words of its recipe."""
-    said = inspect.getdoc(REGISTRY[policy.name]) if policy.name in REGISTRY else None
-    return "higher: rather keep" if said is None else f"Higher: rather keep. {said}"
+        return self._exports.provenance()

@@ -17,6 +17,7 @@ from samplewise.data.dataset import labels_of, length_of
 from samplewise.data.outputs import Batch
 from samplewise.distributed import collectives
 from samplewise.distributed.shares import deal
+from samplewise.engine.exports import Exports
 from samplewise.engine.own_method import adopt
 from samplewise.engine.states import refuse_damaged
 from samplewise.loop import passes
@@ -96,7 +97,8 @@ class Selector(StepCalls):
             check_forward(policy, forward, self.labels)
         self._ledger = Ledger()
         self._ledger.proxy = self.policy.proxy
-        self._scored: dict[str, dict[str, float]] = {}
+        data = self.dataset, scoring.dataset
+        self._exports = Exports(self._engine, self._ledger, *data, self.labels, model)
         self._check_given()
         self._step = Step(self.policy, forward, model, self.scoring)
         if forward is not None and (self._engine.computes or self.policy.proxy):
@@ -130,10 +132,10 @@ class Selector(StepCalls):
     def _check_given(self) -> None:
         """What was chosen or computed before must be of these data; what that cost is charged."""
         if isinstance(picker := self.policy.picker, Given):
-            picker.check_fits(self.n, self._fingerprint)
+            picker.check_fits(self.n, self._exports.fingerprint)
             self._charge(picker.subset.provenance)
         if isinstance(tracker := self.policy.tracker, Reducible):
-            tracker.losses.check_fits(self.n, self._fingerprint)
+            tracker.losses.check_fits(self.n, self._exports.fingerprint)
             self._charge(tracker.losses.provenance)
 
     def _charge(self, provenance: Mapping[str, Any]) -> None:
@@ -369,7 +371,7 @@ class Selector(StepCalls):
             "samples": self._samples,
             "arrivals": self._arrivals.state_dict(),
             "first_narrowed": self._first_narrowed,
-            "scored": {name: dict(spent) for name, spent in self._scored.items()},
+            "scored": self._exports.state_dict(),
             "engine": self._engine.state_dict(),
             "ledger": self._ledger.state_dict(),
         }
@@ -389,7 +391,7 @@ class Selector(StepCalls):
         self._drop_last = state["drop_last"]
         if self.batch_size is not None:  # which may be another one than before
             self._batches = -(-self._samples // self.batch_size)
-        self._scored = {name: dict(spent) for name, spent in state["scored"].items()}
+        self._exports.load_state_dict(state["scored"])
         if self.waiting is not None:
             self.waiting.load_state_dict(state["waiting"])
         self._started, self._resumed, self._skip = False, self._engine.opened, 0

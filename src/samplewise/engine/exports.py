@@ -1,0 +1,145 @@
+"""What comes out of an engine: tables, coresets, where they come from, and what a score has cost."""
+
+import inspect
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from samplewise.coresets.table import ScoreTable, Subset, versions
+from samplewise.cost.ledger import Ledger
+from samplewise.data.dataset import fingerprint
+from samplewise.data.randomness import kept
+from samplewise.engine.engine import Engine
+from samplewise.engine.static import Static
+from samplewise.policy import REGISTRY, Policy, Weighting
+
+__all__ = ["Exports"]
+
+
+class Exports:
+    """Makes tables and subsets of what an engine remembers.
+
+    Args:
+        engine: what remembers.
+        ledger: the account, which says when a score became final.
+        dataset: the samples that are trained on; None for an engine without a data set.
+        clean: the same samples without augmentation, if scores are computed from those.
+        labels: their class numbers, if known.
+        model: the model that scores, if there is one.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: Ledger,
+        dataset: Any,
+        clean: Any,
+        labels: Int[Tensor, " n"] | None,
+        model: nn.Module | None,
+    ) -> None:
+        self.engine, self.ledger, self.labels, self.model = engine, ledger, labels, model
+        self.data, self.clean = dataset if clean is None else clean, clean is not None
+        self.spent: dict[str, dict[str, float]] = {}
+        """Cost and seconds of each score that is final."""
+
+    def table(self) -> ScoreTable:
+        """One row a sample: every score, how often it was selected, its label, and where they come from."""
+        engine = self.engine
+        columns = {name: column.to("cpu", copy=True) for name, column in engine.columns().items()}
+        times = engine.times_selected.to("cpu", copy=True)
+        return ScoreTable(torch.arange(engine.n), columns, times, engine.labels, self.provenance())
+
+    def subset(
+        self,
+        method: str | None,
+        *,
+        keep: float | None,
+        balance: bool | None,
+        weights: Weighting | None,
+        normalize: Literal["mean1"] | None,
+    ) -> Subset:
+        """The coreset of a static method: see `Selector.subset`."""
+        engine = self.static()
+        provenance = self.provenance()
+        name = method or (engine.policy.name if len(engine.records) == 1 else None)
+        del provenance["columns"], provenance["unfinished"]  # which tell of scores
+        provenance["scoring"] = self.spent.get(name or "", {"cost": 0.0, "seconds": 0.0})
+        return engine.subset(
+            method, provenance, keep=keep, balance=balance, weights=weights, normalize=normalize
+        )
+
+    def static(self) -> Static:
+        """The engine, if its method is static.
+
+        Raises:
+            ValueError: for any other.
+        """
+        if not isinstance(self.engine, Static):
+            policy = self.engine.policy
+            raise ValueError(f"{policy.name} is of level {policy.level}: only static methods keep a coreset.")
+        return self.engine
+
+    def note_final(self) -> None:
+        """Note what each score that has become final cost, as if it had been recorded alone.
+
+        The seconds are those of the run so far, without what making the other scores final took.
+        """
+        if not isinstance(engine := self.engine, Static):
+            return
+        engine.finish()
+        for name in engine.finished - self.spent.keys():
+            others = sum(spent for other, spent in engine.finish_seconds.items() if other != name)
+            seconds = max(0.0, self.ledger.wall_without_scoring - others)
+            self.spent[name] = {"cost": engine.cost_of(name), "seconds": seconds}
+
+    def fingerprint(self) -> str | None:
+        """What tells these samples and labels from others; reading them leaves random states as found."""
+        if self.data is None:
+            return None
+        with kept():
+            return fingerprint(self.data, self.labels)
+
+    def provenance(self) -> dict[str, Any]:
+        """What produced a table or a subset."""
+        engine = self.engine
+        records = engine.records if isinstance(engine, Static) else {}
+        return {
+            "recipe": engine.policy.name,
+            "policy": repr(engine.policy),
+            "n": engine.n,
+            "fingerprint": self.fingerprint(),
+            "model": None if self.model is None else _named(self.model),
+            "epoch": engine.epoch,
+            "epochs": engine.epochs,
+            "seed": engine.seed,
+            "methods": {name: repr(record.policy) for name, record in records.items()},
+            "columns": {name: _meaning(record.policy) for name, record in records.items()},
+            "scoring": dict(self.spent),
+            "unfinished": engine.unfinished(),
+            "scored_without_augmentation": self.clean,
+            "versions": versions(),
+        }
+
+    def state_dict(self) -> dict[str, dict[str, float]]:
+        """What the final scores cost."""
+        return {name: dict(spent) for name, spent in self.spent.items()}
+
+    def load_state_dict(self, state: dict[str, dict[str, float]]) -> None:
+        """Continue with what the final scores cost."""
+        self.spent = {name: dict(spent) for name, spent in state.items()}
+
+
+def _named(model: nn.Module) -> str:
+    """The class of a model, without what is wrapped around it to compile or distribute it."""
+    for inside in ("module", "_orig_mod"):
+        if isinstance(wrapped := getattr(model, inside, None), nn.Module):
+            return _named(wrapped)
+    return type(model).__name__
+
+
+def _meaning(policy: Policy) -> str:
+    """What a method's column holds, in the words of its recipe."""
+    said = inspect.getdoc(REGISTRY[policy.name]) if policy.name in REGISTRY else None
+    return "higher: rather keep" if said is None else f"Higher: rather keep. {said}"
