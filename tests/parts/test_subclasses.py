@@ -124,6 +124,49 @@ def test_a_selector_records_with_a_subclass_as_it_is():
     assert selector.score().tolist() == [2.0, 4.0, 6.0, 8.0]
 
 
+def final_scores(policy):
+    selector = sw.Selector(policy, 6, epochs=12)
+    rng = torch.Generator().manual_seed(0)
+    for epoch in range(12):
+        ids = selector.plan(epoch).ids
+        logits, seen = torch.randn(6, 3, generator=rng), torch.rand(6, 2, generator=rng)
+        shown = sw.Outputs(logits[:, 0].exp(), logits, torch.arange(6) % 3, seen, (torch.eye(3, 2), None))
+        selector.observe(ids, replace_rows(shown, ids))
+    selector.set_epoch(12)
+    return selector.score()
+
+
+def replace_rows(shown, ids):
+    named = ("loss", "logits", "targets", "features")
+    return replace(shown, **{name: getattr(shown, name)[ids] for name in named})
+
+
+@pytest.mark.parametrize("name", ["el2n", "forgetting", "dyn_unc", "dual", "tdds"])
+def test_what_a_subclass_makes_of_the_columns_it_reads_is_done_once(name):
+    policy = replace(sw.recipes.get(name)(), picker=pickers.TopK(0.5), final="end")
+    shipped = type(policy.tracker)
+
+    @dataclass(frozen=True)
+    class Turned(shipped):
+        def read(self, state, ids=None):
+            return {key: -value for key, value in super().read(state, ids).items()}
+
+    given = {field.name: getattr(policy.tracker, field.name) for field in fields(policy.tracker)}
+    turned = replace(policy, tracker=Turned(**given))
+    plain = final_scores(policy)
+    assert plain.abs().max() > 0
+    assert torch.equal(final_scores(turned), -plain)
+
+
+def test_a_subclass_of_batch_is_a_batch():
+    class Mine(sw.Batch):
+        pass
+
+    selector = sw.Selector("full", 3, lambda data: data, epochs=1)
+    selector.plan(0)
+    assert float(selector.loss(Mine(torch.arange(3), torch.tensor([1.0, 2.0, 6.0])))) == 3.0
+
+
 def test_a_coreset_by_class_with_another_share_is_chosen_by_the_subclass():
     @dataclass(frozen=True)
     class First(pickers.PerClass):

@@ -144,7 +144,8 @@ def _check_head(outputs: Outputs, weight: Tensor) -> None:
 
 def as_batch(given: Any) -> Batch:
     """A batch that went through somebody's hands as a plain `(ids, data)` pair."""
-    ids = given[0] if isinstance(given, tuple) and len(given) == 2 else None
+    pair = isinstance(given, Batch) or (isinstance(given, tuple) and len(given) == 2)
+    ids = given[0] if pair else None
     if not (isinstance(ids, Tensor) and ids.dtype is torch.int64 and ids.ndim == 1):
         raise TypeError(f"loss takes the Batch(ids, data) of selector.loader(), got {type(given).__name__}.")
     return Batch(*given)

@@ -222,7 +222,11 @@ def mean_so_far(
 
 
 def keep_only(state: State, columns: Values) -> None:
-    """Replace the whole state by the final columns."""
+    """Replace the whole state by the final columns.
+
+    Make them by the tracker's own class, `Mean.read(self, state)`: what a subclass changes in `read` is
+    done whenever it is read, and must not be in the state besides.
+    """
     state.clear()
     state.update(columns)
 

@@ -109,4 +109,4 @@ class DifficultySpread(Tracker):
         }
 
     def finish(self, state: State) -> None:
-        keep_only(state, self.read(state))
+        keep_only(state, DifficultySpread.read(self, state))

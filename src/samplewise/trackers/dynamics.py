@@ -81,7 +81,7 @@ class Mean(Tracker):
         return {"mean": mean_so_far(state, "mean", ids)}
 
     def finish(self, state: State) -> None:
-        keep_only(state, self.read(state))
+        keep_only(state, Mean.read(self, state))
 
 
 @checked
@@ -142,7 +142,7 @@ class Forgotten(Tracker):
         return {"forgotten": torch.where(at(state["before"], ids) == _UNSEEN, float("nan"), found)}
 
     def finish(self, state: State) -> None:
-        keep_only(state, self.read(state))
+        keep_only(state, Forgotten.read(self, state))
 
 
 @checked
@@ -195,4 +195,4 @@ class WindowSpread(Tracker):
         return {"spread": mean_so_far(state, "spread", ids)}
 
     def finish(self, state: State) -> None:
-        keep_only(state, self.read(state))
+        keep_only(state, WindowSpread.read(self, state))
