@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import pickle
 import random
+import threading
 from collections import UserDict, namedtuple
 
 import numpy as np
@@ -358,7 +359,9 @@ def test_a_collate_that_wants_a_full_batch_is_not_compared_and_said_so():
             raise RuntimeError("four of them")
         return {"x": torch.stack(samples), "t": [f"{int(s[0])}a" for s in samples]}
 
-    with pytest.raises(ValueError, match=r"could not be tried on two samples: RuntimeError: four of them"):
+    with pytest.raises(
+        ValueError, match=r"collate takes no other number of samples: RuntimeError: four of them"
+    ):
         narrowed(vector, collate, 4, lambda d, ids: None)
     narrowed(
         vector,
@@ -366,3 +369,26 @@ def test_a_collate_that_wants_a_full_batch_is_not_compared_and_said_so():
         4,
         lambda d, ids: same(d.values(), ids),
     )
+
+
+class Locked:
+    """A sample that has no deep copy."""
+
+    def __init__(self, i):
+        self.i, self.lock = i, threading.Lock()
+
+
+@pytest.mark.parametrize("least", [1, 3])
+def test_samples_without_a_deep_copy_and_collates_that_want_a_full_batch_are_compared(least):
+    def collate(samples):
+        if len(samples) < least:
+            raise ValueError("too few")
+        ids = torch.tensor([sample["of"].i for sample in samples])
+        return {"x": ids, "names": [str(int(i)) for i in ids], "mask": torch.eye(4), "options": list("abcd")}
+
+    def check(data, ids):
+        assert data["x"].tolist() == [int(name) for name in data["names"]] == list(ids)
+        assert data["mask"].shape == (4, 4)
+        assert data["options"] == list("abcd")
+
+    narrowed(lambda i: {"of": Locked(i)}, collate, 4, check)

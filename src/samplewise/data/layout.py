@@ -20,8 +20,8 @@ from samplewise.data.outputs import walk
 
 __all__ = ["Layout", "Rows", "Shared", "rows", "shared"]
 
-_FEW, _MANY = 2, 4
-"""How many samples are collated to see what follows their number. Even, for collates that make pairs."""
+_FEW = 2
+"""How many samples are collated, and twice as many, to see what follows their number. Even, for pairs."""
 _ROOM = 1 << 16
 _SCALARS = (int, float, complex, str, bytes, np.generic)
 _ARRAYS = (Tensor, np.ndarray)
@@ -72,10 +72,10 @@ def shared(value: Any) -> Shared:
 class Layout:
     """What is known of the parts of one collate's batches, by path.
 
-    A collate is called on 2 and on 4 copies of two samples: an axis or a list whose length follows holds
-    the rows, and what stays as it is belongs to the whole batch. torch's own collate is known. Without a
-    collate (streams, batches of one's own) a list as long as the batch is read in the one way that is
-    possible, and refused if there are two.
+    A collate is called on 2 and on 4 copies of two samples (on a batch and on two, if it refuses 2): an axis
+    or a list whose length follows holds the rows, and what stays as it is belongs to the whole batch. torch's
+    own collate is known. Without a collate (streams, batches of one's own) a list as long as the batch is
+    read in the one way that is possible, and refused if there are two.
 
     Workers learn; what they find lies in shared memory, where the training process reads it.
 
@@ -103,23 +103,24 @@ class Layout:
         return self._board is not None
 
     def learn(self, samples: list[Any], collate: Callable[[list[Any]], Any]) -> None:
-        """Compare what the collate makes of two samples, and of each of them twice. Only the first call does.
+        """Compare what the collate makes of some samples and of twice as many. Only the first call does.
 
         Samples and the collate's own state are left as found, and so are the global random states.
         """
         if self._board is None or _written(self._board) or not samples:
             return
-        one, two = samples[0], samples[min(1, len(samples) - 1)]
         kinds: dict[str, int | str] = {}
         failed = ""
+        few = _FEW
         try:
             with _undisturbed(collate):
-                few, many = (
-                    collate([copy.deepcopy(sample) for sample in (one, two) * times])
-                    for times in (_FEW // 2, _MANY // 2)
-                )
-            _compare(few, many, "batch", kinds)
-        except Exception as error:  # the collate may want more of its samples: then declarations decide
+                try:
+                    some = _repeated(samples[:2], few, collate)
+                except Exception:  # it may want a full batch
+                    few = len(samples)
+                    some = _repeated(samples, few, collate)
+                _compare(some, _repeated(samples[:few], 2 * few, collate), "batch", kinds, few)
+        except Exception as error:  # then declarations decide
             kinds, failed = {}, f"{type(error).__name__}: {error}"[:200]
         _write(self._board, {"kinds": kinds, "failed": failed})
 
@@ -219,7 +220,7 @@ class Layout:
             return not fields or all(isinstance(item, str | bytes) for item in value)
         items = _alike(value)
         if fields and items and b > 1:
-            tried = f" The collate could not be tried on two samples: {self.failed}." if self.failed else ""
+            tried = f" The collate takes no other number of samples: {self.failed}." if self.failed else ""
             raise ValueError(
                 f"{path} must say whether it holds one item a sample: it is a {type(value).__name__} of {n} "
                 f"{type(value[0]).__name__}s in a batch of {b} samples, so these could be {n} samples or {n} "
@@ -273,33 +274,53 @@ def _kind(item: Any) -> Any:
     return (type(item), *map(repr, item)) if isinstance(item, Mapping) else (type(item),)
 
 
-def _compare(few: Any, many: Any, path: str, kinds: dict[str, int | str]) -> None:
-    """Note what follows the number of samples from `few` to `many`, and what stays."""
+def _repeated(samples: list[Any], count: int, collate: Callable[[list[Any]], Any]) -> Any:
+    """What the collate makes of so many copies of these samples, in turns."""
+    return collate([_copy_of(samples[i % len(samples)]) for i in range(count)])
+
+
+def _copy_of(sample: Any) -> Any:
+    """A deep copy, but of objects that have none (an open file, a lock) a shallow one."""
+    try:
+        return copy.deepcopy(sample)
+    except Exception:
+        return walk(sample, _leaf_copy)
+
+
+def _leaf_copy(leaf: Any, path: str) -> Any:
+    try:
+        return copy.deepcopy(leaf)
+    except Exception:
+        return copy.copy(leaf)
+
+
+def _compare(few: Any, many: Any, path: str, kinds: dict[str, int | str], b: int) -> None:
+    """Note what follows the number of samples from `b` to twice as many, and what stays."""
     if type(few) is not type(many) or isinstance(few, _WHOLE) or getattr(few, "is_nested", False):
         return
     if isinstance(few, _ARRAYS):
         if few.ndim or many.ndim:
-            kinds[path] = _axis_between(tuple(few.shape), tuple(many.shape))
+            kinds[path] = _axis_between(tuple(few.shape), tuple(many.shape), b)
     elif isinstance(few, Mapping):
         for key in few.keys() & many.keys():
-            _compare(few[key], many[key], f"{path}[{key!r}]", kinds)
+            _compare(few[key], many[key], f"{path}[{key!r}]", kinds, b)
     elif isinstance(few, _LISTS):
         n, m = len(few), len(many)
         if not hasattr(few, "_fields"):
-            kinds[path] = "items" if (n, m) == (_FEW, _MANY) else f"fields {n}" if n == m else "mixed"
+            kinds[path] = "items" if (n, m) == (b, 2 * b) else f"fields {n}" if n == m else "mixed"
         if n == m:
             for i in range(n):
-                _compare(few[i], many[i], f"{path}[{i}]", kinds)
+                _compare(few[i], many[i], f"{path}[{i}]", kinds, b)
     elif dataclasses.is_dataclass(few) and not isinstance(few, type):
         for name in (field.name for field in dataclasses.fields(few)):
-            _compare(getattr(few, name), getattr(many, name), f"{path}.{name}", kinds)
+            _compare(getattr(few, name), getattr(many, name), f"{path}.{name}", kinds, b)
 
 
-def _axis_between(few: tuple[int, ...], many: tuple[int, ...]) -> int | str:
+def _axis_between(few: tuple[int, ...], many: tuple[int, ...], b: int) -> int | str:
     if few == many:
         return "shared"
     changed = [i for i in range(len(few)) if len(few) == len(many) and few[i] != many[i]]
-    if len(changed) == 1 and (few[changed[0]], many[changed[0]]) == (_FEW, _MANY):
+    if len(changed) == 1 and (few[changed[0]], many[changed[0]]) == (b, 2 * b):
         return changed[0]
     return "mixed"
 
