@@ -1,6 +1,8 @@
 """Lightning: the same choices and weights as the plain loop, whole epochs, exact resume, early refusals."""
 
 import copy
+import functools
+import itertools
 import pickle
 import re
 import subprocess
@@ -164,6 +166,30 @@ def test_gradients_accumulate_as_in_a_plain_loop(name):
     net, plain = Net(dropout=0.0), Net(dropout=0.0)
     selector = fit(name, net, accumulate_grad_batches=2)
     assert_same_run(net, selector, plain, loop(name, plain, accumulate=2))
+
+
+class Repeating(Net):
+    """LBFGS runs training_step four times and more on each batch."""
+
+    def configure_optimizers(self):
+        return torch.optim.LBFGS(self.parameters(), lr=0.05, max_iter=3)
+
+
+def test_an_optimizer_that_repeats_a_step_does_as_its_closure_in_a_plain_loop():
+    net, plain = Repeating(dropout=0.0), Repeating(dropout=0.0)
+    selector, reference = fit("importance_sampling", net), select("importance_sampling", plain)
+    optimizer = plain.configure_optimizers()
+
+    def closure(batch):
+        optimizer.zero_grad()
+        loss = reference.loss(batch)
+        loss.backward()
+        return loss
+
+    for batch in itertools.chain.from_iterable(reference.loader() for _ in range(4)):
+        optimizer.step(functools.partial(closure, batch))
+    assert_same_run(net, selector, plain, reference)
+    assert selector.ledger.ordinary_again == reference.ledger.ordinary_again > 0
 
 
 def test_under_bf16_every_forward_is_cast_and_losses_are_kept_in_float32():
