@@ -117,10 +117,10 @@ def _check(where: str, hint: Any, value: Any) -> None:
     if typing.get_origin(hint) is typing.Annotated:
         limits = [part for part in hint.__metadata__ if isinstance(part, Range)]
         hint = hint.__origin__
-    if hint is str and not isinstance(value, str):
-        raise ValueError(f"{where} must be text, got {value!r}.")
     union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     options = typing.get_args(hint) if union else (hint,)
+    if str in options and set(options) <= {str, type(None)} and not isinstance(value, options):
+        raise ValueError(f"{where} must be text, got {value!r}.")
     names = [n for option in options for n in _words(option)]
     if isinstance(value, str) and names:
         if value not in names:

@@ -107,6 +107,10 @@ def row(**changes):
         ("results", row(seconds=-1.0), "row.seconds must be >= 0"),
         ("results", lambda rows: [{k: v for k, v in rows[0].items() if k != "cost"}], "a row has no 'cost'"),
         ("curves", lambda rows: [*rows, rows[-1]], "two rows are of method el2n:first=1, seed 0, epoch 3"),
+        ("results", row(epoch=9), "a row of full, seed 0 is after epoch 9 of 3"),
+        ("results", row(epoch=2), "full, seed 0 ends after epoch 2 of 3"),
+        ("results", row(n=39), "full, seed 0 is of 39 samples, and config.json of 40"),
+        ("curves", row(epoch=9), "a row of full, seed 0 is after epoch 9 of 3"),
         ("curves", row(epoch=0), "row.epoch must be >= 1, got 0"),
         ("curves", row(samples_backpropagated=None), "row.samples_backpropagated must be a whole number"),
         ("curves", lambda rows: rows[:2], "it lacks the last epoch of full, seed 0"),
@@ -129,6 +133,10 @@ def test_a_row_out_of_its_range_or_there_twice_is_refused(tmp_path, finished, ca
         ("settings", "method", "full", "config.json is damaged: method is 'full'"),
         ("settings", "method", [5], "must be text, got 5"),
         ("settings", "method", None, "is damaged"),
+        ("settings", "device", [], "must be text, got []"),
+        ("settings", "subset", 3, "must be text, got 3"),
+        ("settings", "score_model", True, "must be text, got True"),
+        ("settings", "image_column", {}, "must be text, got {}"),
         ("settings", "threads", 10**9, "must be in [1, 1024]"),
         ("data", "train", "many", "row.train must be a whole number"),
         ("data", "name", None, "row.name must be text"),
@@ -140,6 +148,19 @@ def test_an_edited_configuration_is_refused(tmp_path, finished, capsys, part, ke
     config[part][key] = value
     (folder / "config.json").write_text(json.dumps(config))
     refused(folder, capsys, said)
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"format": "samplewise run 2", "data": 3}'])
+def test_a_configuration_of_another_form_is_refused(tmp_path, finished, capsys, text):
+    folder = laid(tmp_path / "one", finished)
+    (folder / "config.json").write_text(text)
+    refused(folder, capsys, "config.json is damaged")
+
+
+def test_rows_nested_too_deep_are_refused(tmp_path, finished, capsys):
+    folder = laid(tmp_path / "one", finished)
+    (folder / "results.jsonl").write_text("[" * 10**5)
+    refused(folder, capsys, "results.jsonl is damaged")
 
 
 def first(state, key, value):

@@ -28,7 +28,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         return []
     try:
         rows = [json.loads(line) for line in path.read_text().splitlines()]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{path} is damaged: every line must be a JSON object")

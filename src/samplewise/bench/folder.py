@@ -62,13 +62,14 @@ class RunFolder:
             raise ValueError(f"{self.path} is not a run folder: it has no config.json")
         try:
             config: dict[str, Any] = json.loads(self.config_file.read_text())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{self.config_file} is damaged: {error}") from error
         if not isinstance(config, dict) or config.get("format") != _FORMAT:
             raise ValueError(
                 f"{self.path} is not a run folder of this version: its config.json does not say {_FORMAT!r}"
             )
-        check_rows(self.config_file, ConfigData, [config.get("data") or {}], ())
+        data = config.get("data")
+        check_rows(self.config_file, ConfigData, [data if isinstance(data, dict) else {}], ())
         return config
 
     def settings(self) -> Settings:
@@ -89,6 +90,13 @@ class RunFolder:
         rows = files.read_lines(self.results_file)
         check_rows(self.results_file, ResultRow, rows, ("method", "seed"))
         self._refuse_others(self.results_file, rows)
+        n = self.config()["data"]["train"] if rows else 0
+        for row in rows:
+            said = f"{self.results_file} is damaged: {row['method']}, seed {row['seed']}"
+            if row["epoch"] < row["epochs"]:
+                raise ValueError(f"{said} ends after epoch {row['epoch']} of {row['epochs']}")
+            if row["n"] != n:
+                raise ValueError(f"{said} is of {row['n']} samples, and config.json of {n}")
         return rows
 
     def curves(self) -> list[dict[str, Any]]:
@@ -108,6 +116,11 @@ class RunFolder:
     def _refuse_others(self, file: Path, rows: list[dict[str, Any]]) -> None:
         settings = self.settings()
         for row in rows:
+            if row["epoch"] > row["epochs"]:
+                raise ValueError(
+                    f"{file} is damaged: a row of {row['method']}, seed {row['seed']} is after epoch "
+                    f"{row['epoch']} of {row['epochs']}"
+                )
             if row["method"] not in settings.names or row["seed"] >= settings.seeds:
                 raise ValueError(
                     f"{file} is damaged: a row is of {row['method']}, seed {row['seed']}, which config.json "
