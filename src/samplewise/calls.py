@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from samplewise.coresets.table import ScoreTable, Subset
 from samplewise.cost.ledger import Ledger
 from samplewise.data.ids import whole
-from samplewise.data.outputs import Outputs, as_outputs
+from samplewise.data.outputs import Outputs, as_outputs, check_shapes
 from samplewise.distributed import collectives
 from samplewise.distributed.shares import rows_of
 from samplewise.engine.engine import Engine
@@ -89,6 +89,8 @@ class EngineCalls(ABC):
             raise ValueError(f"source must be one of 'training', 'pass', got {source!r}.")
         ids = whole(ids, "observe")
         seen = as_outputs(outputs, len(ids))
+        if self.policy.signals and type(outputs) is not Tensor and self._engine.uses(source):
+            check_shapes(seen, self.policy.reads)
         self._heard = True
         used = self._engine.observe(ids, seen, source)
         if not used and self.policy.signals:

@@ -80,14 +80,15 @@ class Selector(StepCalls):
     ) -> None:
         given = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "sync_every": sync_every}
         check_arguments("Selector", Selector.__init__, given)
+        epochs, seed = int(epochs), int(seed)  # numpy's numbers are no plain values for a state or a note
+        batch_size, sync_every = batch_size and int(batch_size), sync_every and int(sync_every)
         policy = recipes.get(policy)() if isinstance(policy, str) else policy
         self.n = length_of(dataset)
         self.dataset = None if isinstance(dataset, int | np.integer) else dataset
         self.epochs, self.batch_size, self.seed, self.sync_every = epochs, batch_size, seed, sync_every
-        self.model = model
         if scoring is None:
             scoring = Scoring(mode=(policy.mode if isinstance(policy, Policy) else None) or "eval")
-        self.scoring = scoring
+        self.model, self.scoring = model, scoring
         check_types(forward, model, self.scoring, self.n)
         self.labels = passes.quietly(labels_of, labels, self.dataset, self.n)
         self._engine = adopt(policy, self.n, epochs, seed, self.labels)
@@ -103,7 +104,7 @@ class Selector(StepCalls):
         self._step = Step(self.policy, forward, model, self.scoring)
         if forward is not None and (self._engine.computes or self.policy.proxy):
             get_ready()
-        self._drop_last = False
+        self._drop_last, self._sharded = False, True
         self.waiting = Waiting() if self.policy.assemble else None
         if self.dataset is None:
             refuse_assembled(self.policy, "the engine alone, Selector(policy, n)")
@@ -117,7 +118,6 @@ class Selector(StepCalls):
         self._chosen: Chosen | None = None
         self._timed: tuple[float, float, float, int, bool] | None = None
         self._mask: Tensor | None = None
-        self._sharded = True
 
     @property
     def forward(self) -> Callable[[Any], Any] | None:

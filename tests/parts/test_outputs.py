@@ -1,6 +1,7 @@
 """Picking rows out of any batch, moving it, and what a forward may return."""
 
 import copy
+import inspect
 import pickle
 from collections import OrderedDict, UserDict, defaultdict, namedtuple
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils.data._utils.pin_memory import pin_memory
 
+import samplewise as sw
 from samplewise import Batch, Outputs
 from samplewise.data.layout import Layout, rows
 from samplewise.data.outputs import as_outputs
@@ -217,3 +219,42 @@ def test_what_a_forward_may_return():
 def test_what_a_forward_may_not_return(returned, error, said):
     with pytest.raises(error, match=said):
         as_outputs(returned, B)
+
+
+ODD = {
+    "soft targets": ({"targets": torch.tensor([0.2, 0.8, 0.1])}, "targets must be 3 class numbers"),
+    "one-hot targets": ({"targets": torch.eye(3)}, "targets must be 3 class numbers"),
+    "targets in a column": ({"targets": torch.tensor([[0], [1], [2]])}, "targets must be 3 class numbers"),
+    "too few targets": ({"targets": torch.tensor([0, 1])}, "targets must have 3 rows"),
+    "flat logits": ({"logits": torch.zeros(3)}, "logits must have shape"),
+    "deep logits": ({"logits": torch.zeros(3, 3, 2)}, "logits must have shape"),
+    "too few logits": ({"logits": torch.zeros(2, 3)}, "logits must have 3 rows"),
+}
+
+
+@pytest.mark.parametrize(("changed", "said"), ODD.values(), ids=ODD)
+@pytest.mark.parametrize("name", ["el2n", "kakurenbo"])
+def test_what_is_observed_has_the_shapes_that_a_forward_must_return(name, changed, said):
+    selector = sw.Selector(name, 3, epochs=12)
+    ids = selector.plan(0).ids
+    right = {"loss": torch.ones(3), "logits": torch.eye(3), "targets": torch.tensor([0, 1, 2])}
+    with pytest.raises(ValueError, match=rf"Outputs\.{said}"):
+        selector.observe(ids, sw.Outputs(**(right | changed)))
+    selector.observe(ids, sw.Outputs(**right))
+    selector.observe(ids[:0], sw.Outputs(**{key: value[:0] for key, value in right.items()}))
+
+
+def test_a_field_that_no_signal_reads_may_have_any_shape():
+    selector = sw.Selector("infobatch", 3, epochs=2)
+    selector.plan(0)
+    selector.observe(torch.arange(3), sw.Outputs(torch.ones(3), logits=torch.zeros(3), targets=torch.eye(3)))
+    assert selector.score().tolist() == [1.0, 1.0, 1.0]
+
+
+def test_numbers_of_numpy_build_a_selector_whose_state_and_notes_are_plain():
+    given = {"epochs": np.int32(2), "batch_size": np.int64(2), "seed": np.uint8(3), "sync_every": np.int64(4)}
+    selector = sw.Selector.__new__(sw.Selector)
+    build = inspect.unwrap(sw.Selector.__init__)  # without the type checks of these tests, as for users
+    build(selector, "full", [torch.zeros(1)] * 4, lambda data: data.mean(1), **given)
+    assert sum(1 for _ in selector.loader()) == 2
+    assert type(selector.state_dict()["seed"]) is type(selector.provenance()["seed"]) is int

@@ -59,7 +59,7 @@ def refuse_targets(ids: Int[Tensor, " b"], outputs: Outputs, epoch: int) -> None
     if outputs.targets is None or not len(ids):
         return
     targets = outputs.targets.long()
-    classes = outputs.logits.shape[1] if outputs.logits is not None else None
+    classes = outputs.logits.shape[1] if outputs.logits is not None and outputs.logits.ndim > 1 else None
     if classes is None and outputs.head is not None:
         classes = len(outputs.head[0])
     low, high = (int(bound) for bound in targets.aminmax())

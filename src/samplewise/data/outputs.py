@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-__all__ = ["Batch", "Outputs", "as_batch", "as_outputs", "check_fields", "walk"]
+__all__ = ["Batch", "Outputs", "as_batch", "as_outputs", "check_fields", "check_shapes", "walk"]
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,24 @@ def check_fields(outputs: Outputs, needed: tuple[str, ...], owner: str) -> None:
         raise ValueError(
             f"{owner} needs {' and '.join(missing)}: return sw.Outputs(loss=..., {said}) from forward."
         )
+    check_shapes(outputs, needed)
+
+
+def check_shapes(outputs: Outputs, needed: Collection[str]) -> None:
+    """Raise unless those of the needed fields that are there have the shapes that they must have."""
     b = len(outputs.loss)
     logits, targets = outputs.logits, outputs.targets
+    for name in needed:
+        value = getattr(outputs, name, None)
+        if isinstance(value, Tensor) and value.shape[:1] != (b,):
+            raise ValueError(
+                f"Outputs.{name} must have {b} rows, one for each loss, got shape {tuple(value.shape)}."
+            )
     if "logits" in needed and logits is not None and (logits.ndim != 2 or len(logits) != b):
         raise ValueError(f"Outputs.logits must have shape ({b}, classes), got {tuple(logits.shape)}.")
     if "targets" in needed and targets is not None and (targets.shape != (b,) or targets.is_floating_point()):
         raise ValueError(f"Outputs.targets must be {b} class numbers, got shape {tuple(targets.shape)}.")
-    if "head" in needed and outputs.head is not None:
+    if "head" in needed and outputs.head is not None and b:
         _check_head(outputs, outputs.head[0])
 
 
