@@ -3,7 +3,7 @@
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from jaxtyping import Float, Int, Integer, Shaped
@@ -54,6 +54,8 @@ class EngineCalls(ABC):
     _told: bool
     """Whether it was told that it never did."""
     _agreed: bool
+    _loaded: str | None = None
+    """What was loaded of a state that all processes must have alike, as a digest."""
     _drop_last: bool
     _sharded: bool
     _started: bool
@@ -184,9 +186,14 @@ class EngineCalls(ABC):
             "drop_last": self._drop_last,
             "sampler mode": "sharded" if self._sharded else "global",
             "position": self.position(),
+            "what was loaded": self._loaded,
         }
         agree(settings, self.dataset if scoring.dataset is None else scoring.dataset)
         self._agreed = True
+
+    def _note_loaded(self, engine: Mapping[str, Any]) -> None:
+        """Keep for the comparison what an engine's state gives: scores, and the plan that is open."""
+        self._loaded = digest([engine[name] for name in ("memory", "ids", "weights")])
 
     def _close(self) -> None:
         """Close the open epoch; after the last one the pass that is still due follows."""

@@ -382,13 +382,13 @@ class Selector(StepCalls):
         self._engine.load_state_dict(state["engine"])
         self._ledger.load_state_dict(state["ledger"])
         self._batches, self._samples, self._done = state["batches"], state["samples"], state["done"]
-        self._first_narrowed = state["first_narrowed"]
+        self._first_narrowed, self._drop_last = state["first_narrowed"], state["drop_last"]
         self._arrivals.load_state_dict(state["arrivals"])
         if (world := collectives.world()) != state["world"]:
             self._ledger.rescale(state["world"] / world)
             self._arrivals.rescale(state["world"] / world)
             self._samples = self._done // world
-        self._drop_last = state["drop_last"]
+        self._note_loaded(state["engine"])
         if self.batch_size is not None:  # which may be another one than before
             self._batches = -(-self._samples // self.batch_size)
         self._exports.load_state_dict(state["scored"])

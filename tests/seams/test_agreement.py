@@ -111,6 +111,22 @@ def resumed(rank):
     return fresh
 
 
+def scored(seed):
+    """The state of an epoch with losses of its own."""
+    made = sw.Selector("infobatch", N, epochs=4)
+    made.plan(0)
+    made.observe(torch.arange(N), torch.rand(N, generator=torch.Generator().manual_seed(seed)))
+    made.sync()
+    return made.state_dict()
+
+
+def loaded(seed):
+    states = [scored(each) for each in range(2)]
+    fresh = selector("infobatch")
+    fresh.load_state_dict(states[seed])
+    return fresh
+
+
 DIFFERENT = {
     "seed": lambda rank: train(selector(seed=rank)),
     "policy": lambda rank: train(selector(sw.recipes.random_dynamic(keep=0.5 + 0.1 * rank))),
@@ -127,6 +143,7 @@ DIFFERENT = {
     "rows of one mean": lambda rank: train(selector(data=TensorDataset(torch.eye(N).roll(3 * rank, 0)))),
     "subset": lambda rank: train(selector(sw.recipes.fixed(sw.Subset(torch.arange(9) + rank)))),
     "state": lambda rank: train(resumed(rank)),
+    "scores of another run": lambda rank: train(loaded(rank)),
     "engine": lambda rank: sw.Selector("infobatch", N, epochs=3, seed=rank).plan(0),
     "engine, n": lambda rank: sw.Selector("infobatch", N + rank, epochs=3).sync(),
     "stream": lambda rank: sw.Selector("loss_sampling", None, epochs=3, seed=rank).set_epoch(0),
@@ -140,6 +157,7 @@ SAME = {
     ),
     "decoded elsewhere": lambda rank: sw.Selector("infobatch", decoded(rank), epochs=3).plan(0),
     "copies of files": lambda rank: sw.Selector("infobatch", Files(rank), epochs=3).plan(0),
+    "one state": lambda rank: train(loaded(0)),
     "no text": lambda rank: train(selector(Named())),
     "toys": lambda rank: [
         train(selector(build(sw.recipes.get(name), N, period=2))) for name in ("fixed", "infobatch")
@@ -204,6 +222,7 @@ def ranks(tmp_path_factory):
         "rows of one mean": "samples (other data on rank 1 than on rank 0",
         "subset": "what the policy holds (",
         "state": "position ({'epoch': 1, 'done': 0} on rank 0, {'epoch': 0, 'done': 0} on rank 1",
+        "scores of another run": "what was loaded (",
         "engine": "seed (0 on rank 0, 1 on rank 1",
         "engine, n": "n (40 on rank 0, 41 on rank 1",
         "stream": "seed (0 on rank 0, 1 on rank 1",
@@ -249,6 +268,11 @@ def test_arrow_data_sets_are_compared():
     assert first == same != other
     assert first is not None
     assert of[0][3] == {"x": [0.5, 3.0]}
+
+
+def test_objects_in_an_array_have_no_address_in_the_comparison():
+    one, other = ([np.array([object(), 2.0], dtype=object)] for _ in range(2))
+    assert looks_at(one) == looks_at(other) != looks_at([np.array([object(), 3.0], dtype=object)])
 
 
 def test_a_sample_that_cannot_be_read_is_left_to_the_loader():

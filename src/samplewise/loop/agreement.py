@@ -34,6 +34,7 @@ _HINTS = {
     "samples": "Every process opens the whole data set, in one order. If the data set draws from a generator "
     "of its own, give Scoring(dataset=...), the same samples as they are.",
     "position": "Every process loads the state of the same checkpoint.",
+    "what was loaded": "Every process loads the state of the same checkpoint.",
 }
 _HINT = "Build the same Selector and loader in every process."
 
@@ -177,6 +178,8 @@ def _leaves(value: Any) -> Iterator[Look]:
     if isinstance(value, Tensor):
         value = value.detach().cpu().to_dense()
         value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        value = value.tolist()  # whose text would have addresses in memory
     if isinstance(value, Mapping):
         for key in sorted(value, key=str):
             yield Look(str(key), ())
