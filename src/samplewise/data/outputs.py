@@ -115,6 +115,8 @@ def check_fields(outputs: Outputs, needed: tuple[str, ...], owner: str) -> None:
             f"{owner} needs {' and '.join(missing)}: return sw.Outputs(loss=..., {said}) from forward."
         )
     check_shapes(outputs, needed)
+    if "head" in needed and outputs.head is not None:
+        _check_head(outputs, outputs.head[0])
 
 
 def check_shapes(outputs: Outputs, needed: Collection[str]) -> None:
@@ -131,14 +133,13 @@ def check_shapes(outputs: Outputs, needed: Collection[str]) -> None:
         raise ValueError(f"Outputs.logits must have shape ({b}, classes), got {tuple(logits.shape)}.")
     if "targets" in needed and targets is not None and (targets.shape != (b,) or targets.is_floating_point()):
         raise ValueError(f"Outputs.targets must be {b} class numbers, got shape {tuple(targets.shape)}.")
-    if "head" in needed and outputs.head is not None and b:
-        _check_head(outputs, outputs.head[0])
 
 
 def _check_head(outputs: Outputs, weight: Tensor) -> None:
     """Raise unless features, logits and targets are those of a head with this weight."""
     classes, width = weight.shape
     features, logits, targets = outputs.features, outputs.logits, outputs.targets
+    targets = None if targets is None else targets.long()  # torch has no minimum of wide unsigned types
     if features is not None and features[0].numel() != width:
         raise ValueError(
             f"Outputs.features have {features[0].numel()} numbers a sample, but Outputs.head takes {width}: "
