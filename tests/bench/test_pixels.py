@@ -228,6 +228,14 @@ def test_vectors_have_a_mean_for_each_number():
         found.alike(pixels.of_array(x[:, :2], "x", None), "set")
 
 
+def test_vectors_whose_differences_float32_would_lose_are_refused():
+    x = np.random.default_rng(0).normal(size=(50, 3))
+    with pytest.raises(ValueError, match=r"x: number 1 of each vector lies between .*Subtract an offset"):
+        pixels.of_array(x + np.array([0, 1.7e9, 0]), "x", None)
+    for kept in (x, x + 100, x * 1e30, np.full((50, 3), 0.1), x.astype(np.float32) + np.float32(1.7e9)):
+        assert pixels.of_array(kept, "x", None).vectors
+
+
 def tiff(data, bits, sample_format=1, photometric=1):
     """A TIFF file of one strip of 2 x 1 grey pixels, as no library here writes it."""
     tags = {

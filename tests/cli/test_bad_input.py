@@ -47,6 +47,9 @@ def frozen(in_channels, classes, image_size):
         (["--schedule", "cos"], "--schedule must be one of"),
         (["--model", "cnnn"], "Did you mean 'cnn'?"),
         (["--data", "nowhere.npz"], "nowhere.npz does not exist"),
+        (["--data", ""], "--data must be digits, a .npz file, a folder or hf:NAME, got ''"),
+        (["--data", "hf:"], "--data must be digits, a .npz file, a folder or hf:NAME, got 'hf:'"),
+        (["--model", "torch.nn:Identity"], "--model torch.nn:Identity has no parameters that could be"),
         (["--limit", "5"], "limit must be in [10, 1347]"),
         (["--device", "nothing"], "--device nothing cannot be used"),
         (["--epochs", "many"], "'--epochs'"),
@@ -72,7 +75,7 @@ def frozen(in_channels, classes, image_size):
         ),
         (
             ["--model", f"{__name__}:frozen", "--limit", "20"],
-            "cannot train on images of 1 x 8 x 8: RuntimeError",
+            "has no parameters that could be trained",
         ),
         (["--threads", "1000000"], "--threads must be in [1, 1024], got 1000000"),
         (["--method", "ccs:strata=" + "9" * 30], "ccs.strata must fit into 64 bits, got 999"),

@@ -293,4 +293,20 @@ def _vectors(array: np.ndarray, where: str, size: int | None) -> Pixels:
             f"got {array.min()} to {array.max()}: float32 would round them. Subtract an offset first."
         )
     values = array if array.dtype == np.uint8 else _floats(array, where)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 4:
+        _refuse_rounded(array, values, where)
     return Pixels(torch.from_numpy(np.ascontiguousarray(values))[:, :, None, None], True, vectors=True)
+
+
+def _refuse_rounded(array: np.ndarray, rounded: np.ndarray, where: str) -> None:
+    """Refuse numbers whose differences float32 loses: an offset, as in times in seconds, takes its digits."""
+    with np.errstate(over="ignore"):
+        spread, largest = array.std(axis=0), np.abs(array).max(axis=0)
+        lost = np.abs(array - rounded).max(axis=0) > spread / 1000
+    # What is constant but for float64's own rounding has no differences to lose.
+    if (lost & (spread > 1e-13 * largest)).any():
+        column = int(np.argmax(lost & (spread > 1e-13 * largest)))
+        raise ValueError(
+            f"{where}: number {column} of each vector lies between {array[:, column].min():.17g} and "
+            f"{array[:, column].max():.17g}, which float32 would round. Subtract an offset first."
+        )

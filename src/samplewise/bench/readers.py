@@ -13,6 +13,8 @@ from samplewise.checks import require
 
 def read(source: str, columns: Columns) -> Found:
     """Choose the reader by the form of `source`; every list of splits has the best first."""
+    if source in ("", "hf:"):
+        raise ValueError(f"--data must be digits, a .npz file, a folder or hf:NAME, got {source!r}")
     if source.startswith("hf:"):
         return tables.read_hub(source.removeprefix("hf:"), columns)
     if Path(source).is_dir():

@@ -111,4 +111,6 @@ def build(name: str, in_channels: int, classes: int, image_size: int, seed: int)
             model = make(in_channels, classes, image_size)
     if not isinstance(model, nn.Module):
         raise ValueError(f"--model {name} must return a torch.nn.Module, got {type(model).__name__}")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"--model {name} has no parameters that could be trained")
     return model
