@@ -117,9 +117,10 @@ def test_dev_names_its_commands_when_given_another():
 
 @pytest.mark.parametrize("version", ["", "newest", "2.14.1; rm", "../2.14"])
 def test_dev_refuses_a_torch_that_is_no_version(version):
-    called = subprocess.run([str(ROOT / "dev"), "test", "--torch", version], capture_output=True, text=True)
-    assert called.returncode == 1
-    assert called.stderr == f"dev: --torch must be a version such as 2.14.1, got '{version}'\n"
+    for given in (["--torch", version], [f"--torch={version}"]):
+        called = subprocess.run([str(ROOT / "dev"), "test", *given], capture_output=True, text=True)
+        assert called.returncode == 1
+        assert called.stderr == f"dev: --torch must be a version such as 2.14.1, got '{version}'\n"
 
 
 def test_every_extra_is_explained_in_the_readme():
