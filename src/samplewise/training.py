@@ -315,7 +315,8 @@ class StepCalls(EngineCalls):
     def __deepcopy__(self, memo: dict[int, Any]) -> "StepCalls":
         # What a function refers to is not copied with it: it goes on running the original model.
         model, shared = self.model, isinstance(self.forward, FunctionType)
-        if model is not None and shared and memo.setdefault(id(model), model) is not model:
+        parts = [model, *model.parameters()] if model is not None and shared else []  # an optimizer has them
+        if any(memo.setdefault(id(part), part) is not part for part in parts):
             raise TypeError(
                 "this Selector cannot be copied together with its model: its forward is a function, which "
                 "goes on running the original model. Give a forward that holds it, as sw.classifier(model) "

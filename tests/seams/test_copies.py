@@ -173,3 +173,17 @@ def test_an_unpickled_selector_counts_no_seconds_of_another_clock():
     again = pickle.loads(pickle.dumps(selector))
     again.end_step()
     assert again.ledger.seconds["training"] == 0
+
+
+def test_an_optimizer_that_is_copied_with_a_selector_goes_on_with_the_model_that_its_function_runs():
+    model = net()
+    selector = sw.Selector(
+        "infobatch", Data(), lambda batch: F.cross_entropy(model(batch[0]), batch[1], reduction="none"),
+        model=model, epochs=2, batch_size=5,
+    )  # fmt: skip
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    made, stepping = copy.deepcopy([selector, optimizer])
+    assert made.model is model
+    assert stepping.param_groups[0]["params"][0] is next(model.parameters())
+    with pytest.raises(TypeError, match="cannot be copied together with its model"):
+        copy.deepcopy([optimizer, selector])

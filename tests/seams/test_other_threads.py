@@ -110,6 +110,36 @@ def test_a_model_that_begins_to_draw_later_is_noticed():
     assert torch.equal(torch.get_rng_state(), before) or threading.active_count() > 1
 
 
+def test_beside_another_thread_only_the_first_window_of_a_late_draw_shows():
+    lent, known, idle = Lent(torch.device("cpu")), Drawing(), threading.Event()
+    thread = threading.Thread(target=idle.wait)
+    thread.start()
+    moved = []
+    for draws in (False, False, True, True, True):
+        before = torch.get_rng_state()
+        with lent.window(known):
+            torch.rand(1) if draws else None
+        moved.append(not torch.equal(torch.get_rng_state(), before))
+    idle.set()
+    thread.join()
+    assert moved == [False, False, True, False, False]
+
+
+def test_a_thread_that_always_draws_is_looked_for_less_and_less():
+    known, looks, idle = Drawing(set()), 0, threading.Event()
+    thread = threading.Thread(target=idle.wait)
+    thread.start()
+    for _ in range(300):
+        known.others += 1  # as the other thread's draws do
+        looks += known.others >= known.patience
+        with Lent(torch.device("cpu")).window(known):
+            pass
+    idle.set()
+    thread.join()
+    assert looks <= 6 + 300 // 64
+    assert known.places == set()
+
+
 def test_a_generator_of_ones_own_is_no_draw_from_the_global_one():
     known, idle = Drawing(), threading.Event()
     thread = threading.Thread(target=idle.wait)

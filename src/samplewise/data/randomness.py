@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = ["Drawing", "HostLent", "Lent", "drawing_of", "kept"]
 
-_WATCHED_AGAIN = 64
-"""Windows in which others drew, after which it is looked again whether this code draws by now."""
+_PATIENCE = 64
+"""Windows in which others drew, after which it is looked again whether this code draws by now, at most."""
 
 
 @dataclass
@@ -25,7 +25,9 @@ class Drawing:
 
     places: set[str] | None = None
     others: int = 0
-    """Windows in which the state moved although this code does not draw."""
+    """Windows in which the state moved although this code does not draw, as far as is known."""
+    patience: int = 1
+    """How many of them there may be until it is looked again; twice as many after each look."""
 
 
 _of_models: "WeakKeyDictionary[nn.Module, dict[str, Drawing]]" = WeakKeyDictionary()
@@ -62,7 +64,7 @@ class Lent:
         self._set(self._own)
         begun = found | self._own if self._own else found
         alone = threading.active_count() == 1
-        unknown = drawing.places is None or drawing.others >= _WATCHED_AGAIN
+        unknown = drawing.places is None or drawing.others >= drawing.patience
         watch = _Watch() if unknown and not alone else None
         try:
             if watch is None:
@@ -81,6 +83,8 @@ class Lent:
     def _judge(self, drawing: Drawing, watch: "_Watch | None", alone: bool, moved: set[str]) -> None:
         """Note in which places this code draws, as far as this window tells."""
         if watch is not None:
+            if drawing.places is not None:
+                drawing.patience = min(2 * drawing.patience, _PATIENCE)
             drawing.places, drawing.others = watch.places, 0
         elif alone and moved:
             drawing.places = moved | (drawing.places or set())
