@@ -65,7 +65,7 @@ def test_what_draws_while_scoring_is_put_back(threads):
 
     selector, _ = make("ucb", Random(), epochs=2, period=1, model=Noisy(dropout=0.0))
     idle = threading.Event()
-    thread = threading.Thread(target=idle.wait)
+    thread = threading.Thread(target=idle.wait, daemon=True)
     if threads:
         thread.start()
     states = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
@@ -112,7 +112,7 @@ def test_a_model_that_begins_to_draw_later_is_noticed():
 
 def test_beside_another_thread_only_the_first_window_of_a_late_draw_shows():
     lent, known, idle = Lent(torch.device("cpu")), Drawing(), threading.Event()
-    thread = threading.Thread(target=idle.wait)
+    thread = threading.Thread(target=idle.wait, daemon=True)
     thread.start()
     moved = []
     for draws in (False, False, True, True, True):
@@ -127,7 +127,7 @@ def test_beside_another_thread_only_the_first_window_of_a_late_draw_shows():
 
 def test_a_thread_that_always_draws_is_looked_for_less_and_less():
     known, looks, idle = Drawing(set()), 0, threading.Event()
-    thread = threading.Thread(target=idle.wait)
+    thread = threading.Thread(target=idle.wait, daemon=True)
     thread.start()
     for _ in range(300):
         known.others += 1  # as the other thread's draws do
@@ -142,7 +142,7 @@ def test_a_thread_that_always_draws_is_looked_for_less_and_less():
 
 def test_a_generator_of_ones_own_is_no_draw_from_the_global_one():
     known, idle = Drawing(), threading.Event()
-    thread = threading.Thread(target=idle.wait)
+    thread = threading.Thread(target=idle.wait, daemon=True)
     thread.start()
     with Lent(torch.device("cpu")).window(known):
         torch.rand(2, generator=torch.Generator())
