@@ -125,8 +125,9 @@ def test_uneven_processes_divide_by_the_normalizers_of_all_rows(monkeypatch):
     [
         (torch.ones(4), r"Outputs.normalizer must have shape \(5,\), got \(4,\)"),
         (torch.ones(()), r"Outputs.normalizer must have shape \(5,\), got \(\)"),
-        (-torch.ones(5), "Outputs.normalizer must be >= 0, got -1"),
-        (torch.tensor([1, 1, 1, 1, float("nan")]), "Outputs.normalizer must be >= 0, got nan"),
+        (-torch.ones(5), "Outputs.normalizer must be finite and >= 0, got -1"),
+        (torch.tensor([1, 1, 1, 1, float("nan")]), "Outputs.normalizer must be finite and >= 0, got nan"),
+        (torch.tensor([1, 1, 1, 1, float("inf")]), "Outputs.normalizer must be finite and >= 0, got inf"),
     ],
 )
 def test_a_normalizer_that_is_none_is_refused(normalizer, said):

@@ -137,7 +137,7 @@ def _adjusted(policy: Policy, name: str, keep: float | None, balance: bool | Non
         inner = replace(inner, keep=keep)  # type: ignore[type-var]  # every picker is a dataclass
     by_class = isinstance(policy.picker, PerClass) if balance is None else balance
     if by_class and isinstance(policy.picker, PerClass):
-        return replace(policy.picker, inner=inner), True  # type: ignore[arg-type]
+        return replace(policy.picker, inner=inner), True  # type: ignore[arg-type]  # as below
     if by_class and not hasattr(inner, "rows"):  # greedy pickers divide by class themselves
         return PerClass(inner), True  # type: ignore[arg-type]  # every other one is Budgeted
     return inner, by_class

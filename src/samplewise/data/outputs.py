@@ -191,5 +191,5 @@ def as_outputs(returned: Any, b: int) -> Outputs:
 def _check_normalizer(normalizer: Tensor, b: int) -> None:
     if normalizer.shape != (b,):
         raise ValueError(f"Outputs.normalizer must have shape ({b},), got {tuple(normalizer.shape)}.")
-    if normalizer.is_cpu and len(wrong := normalizer[~(normalizer >= 0)]):
-        raise ValueError(f"Outputs.normalizer must be >= 0, got {wrong[0]:g}.")
+    if normalizer.is_cpu and len(wrong := normalizer[~((normalizer >= 0) & normalizer.isfinite())]):
+        raise ValueError(f"Outputs.normalizer must be finite and >= 0, got {wrong[0]:g}.")
