@@ -223,6 +223,11 @@ class Engine(Memory):
         """The FLOPs that choosing took since the last call."""
         return 0
 
+    @property
+    def looks(self) -> bool:
+        """Whether the method reads the data of a batch, so that `look` does anything."""
+        return False
+
     def look(self, ids: Ids, data: Any) -> None:
         """Show a method that chooses by the data of a batch what it is about to choose from."""
 
@@ -297,6 +302,11 @@ class Engine(Memory):
         if self.passing is None or not (self.passing is ids or torch.equal(self.passing, ids)):
             raise ValueError("without n, choose(ids) must follow observe(ids, ...) of the same batch.")
         return self.memory
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the plan of the open epoch has weights; without them `weights` gives None."""
+        return self._plan is not None and self._plan.weights is not None
 
     def weights(self, ids: Ids, over: int = 1) -> Float[Tensor, " b"] | None:
         """The plan's weights of some of its samples, divided by `over`; None if all are 1."""

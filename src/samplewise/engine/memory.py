@@ -139,6 +139,11 @@ class Memory:
         """Whether an observation from `source` is to be remembered now."""
         return source in self._sources
 
+    @property
+    def uses_training(self) -> bool:
+        """Whether an observation from training is remembered in the open epoch."""
+        return self.uses("training")
+
     def remember(self, ids: Ids, outputs: Outputs, source: str, good: Tensor | None) -> None:
         """Signals to the tracker's columns, where the losses are; rows that are not `good` stay."""
         # A pass while an epoch is open is for the next one.

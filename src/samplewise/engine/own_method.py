@@ -116,6 +116,10 @@ class Adopted(Engine):
         flops, self.method.flops = int(self.method.flops), 0
         return flops
 
+    @property
+    def looks(self) -> bool:
+        return hasattr(self.method, "look")
+
     def look(self, ids: Int[Tensor, " b"], data: Any) -> None:
         ids = self.known(ids, "look")
         if hasattr(self.method, "look") and len(ids):
