@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import samplewise as sw
+from docs import rooms
 
 SOURCE = Path(sw.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -20,11 +21,6 @@ HEAVY = {
     "accelerate", "datasets", "lightning", "matplotlib", "pandas", "PIL", "pyarrow", "pytorch_lightning",
     "rich", "scipy", "sklearn", "transformers", "typer",
 }  # fmt: skip
-PARTS = ["checks", "rng", "schedules", "signals", "data", "trackers", "pickers", "policy", "cost"]
-CORE = [
-    *PARTS, "calls", "classifier", "coresets", "distributed", "engine", "files", "loop", "recipes",
-    "selector", "subset", "training",
-]  # fmt: skip
 UPSTAIRS = {"cli", "bench", "report", "integrations", "testing", "theory", "analysis"}
 
 
@@ -37,9 +33,6 @@ def modules():
 
 def name_of(path):
     return ".".join(("samplewise", *path.relative_to(SOURCE).with_suffix("").parts))
-
-
-MODULES = {name_of(path).removesuffix(".__init__") for path in FILES}
 
 
 @pytest.mark.parametrize("name", ["samplewise", *modules()])
@@ -71,59 +64,50 @@ def test_every_file_says_what_it_holds_in_at_most_400_lines(path):
     assert len(text.splitlines()) <= 400
 
 
-def imports_of(path, everywhere=False):
-    """The modules a file imports at its top (`everywhere`: inside functions too), types-only ones apart."""
-    tree = ast.parse(path.read_text())
-    nodes = list(ast.walk(tree)) if everywhere else list(tree.body)
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports relatively"
-            for alias in node.names:  # a module of a package, or a name of a module
-                inside = f"{node.module}.{alias.name}"
-                yield inside if inside in MODULES else node.module
+LOOP = "agreement", "loader", "passes", "waiting"
+SLICED = {
+    f"samplewise.{name}" for name in ("calls", "selector", "training", *(f"loop.{name}" for name in LOOP))
+}
+"""The one circle left: the Selector in three slices, and what in the loop calls it."""
 
 
-def file_of(module):
-    path = SOURCE / f"{module}.py"
-    return [path] if path.exists() else sorted((SOURCE / module).rglob("*.py"))
+def test_every_room_has_a_floor_and_every_floor_only_rooms():
+    declared = [room for floor in rooms.FLOORS for room in floor]
+    assert len(declared) == len(set(declared))
+    assert set(declared) == rooms.rooms() - {"calls", "training"}
 
 
-@pytest.mark.parametrize("module", CORE)
-def test_the_core_knows_nothing_of_what_stands_on_it(module):
-    for path in file_of(module):
-        roots = {
-            name.split(".")[1] for name in imports_of(path, everywhere=True) if name.startswith("samplewise.")
-        }
-        assert not roots & UPSTAIRS, f"{path.name} imports {roots & UPSTAIRS}"
+def test_imports_point_to_lower_floors():
+    """Those for types only count, and those inside functions."""
+    upward = [
+        said
+        for (above, below), found in rooms.arrows().items()
+        if rooms.floor_of(above) <= rooms.floor_of(below)
+        for said in found
+        if not SLICED.issuperset(said.split(" imports "))
+    ]
+    assert upward == []
 
 
-@pytest.mark.parametrize("module", PARTS)
-def test_the_parts_know_nothing_of_the_selector(module):
-    for path in file_of(module):
-        found = {
-            name.split(".")[1] for name in imports_of(path, everywhere=True) if name.startswith("samplewise.")
-        }
-        assert not found & {"calls", "engine", "loop", "recipes", "selector", "training"}
+def test_imports_between_modules_form_no_circle():
+    assert all(circle <= SLICED for circle in rooms.circles(rooms.own_imports()))
 
 
-def test_imports_between_files_form_no_circle():
-    above = {}
-    for path in FILES:
-        name = name_of(path).removesuffix(".__init__")
-        above[name] = {found for found in imports_of(path) if found.startswith("samplewise")} - {name}
-    ready = set()
-    while left := {name for name in above if name not in ready and name != "samplewise"}:
-        free = {name for name in left if not {f for f in above[name] if f in left and f != "samplewise"}}
-        assert free, f"these import one another: {sorted(left)}"
-        ready |= free
+def test_a_circle_and_an_import_for_types_only_are_found(tmp_path):
+    imported = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"e"}}
+    assert rooms.circles(imported) == [{"b", "c"}, {"e"}]
+    file = tmp_path / "file.py"
+    file.write_text(
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from samplewise.selector import Selector\n"
+        "def late():\n    from samplewise import loop\n    import samplewise.cli.app\n"
+    )
+    found = ["typing", "samplewise.cli.app", "samplewise.selector", "samplewise.loop"]
+    assert sorted(rooms.imports(file)) == sorted(found)
 
 
 def test_only_one_file_speaks_to_other_processes():
-    users = [
-        path.name for path in FILES if any("torch.distributed" in name for name in imports_of(path, True))
-    ]
+    users = [path.name for path in FILES if any("torch.distributed" in name for name in rooms.imports(path))]
     assert users == ["collectives.py"]
 
 

@@ -20,11 +20,12 @@ from samplewise.data.keyids import KeyIds
 from samplewise.data.layout import rows, shared
 from samplewise.data.outputs import Batch, Outputs
 from samplewise.files.checkpoints import load, save
+from samplewise.files.versions import VERSION
 from samplewise.loop.scoring import Scoring
 from samplewise.policy import Policy, recipe
 from samplewise.selector import Selector
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "Batch",

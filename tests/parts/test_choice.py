@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from samplewise import pickers, recipes, signals, trackers
 from samplewise.coresets.choose import choose, ranked_column
-from samplewise.coresets.from_repr import from_repr
+from samplewise.coresets.parse import parse
 from samplewise.pickers import Picked, Picker
 from samplewise.policy import Policy
 
@@ -200,7 +200,7 @@ def test_a_wrong_share_is_named(wanted, said):
 
 def test_a_policy_comes_back_from_its_repr_and_nothing_is_evaluated():
     made = recipes.tdds(keep=0.3, T=9, window=4)
-    assert repr(from_repr(repr(made))) == repr(made)
+    assert repr(parse(repr(made))) == repr(made)
     for written in (
         "__import__('os').getcwd()",
         "recipes.tdds(keep=open('x'))",
@@ -208,5 +208,5 @@ def test_a_policy_comes_back_from_its_repr_and_nothing_is_evaluated():
         "tdds(",
         "recipes.x()",
     ):
-        with pytest.raises(ValueError, match=r"not the repr of a recipe|no plain value|is registered"):
-            from_repr(written)
+        with pytest.raises(ValueError, match=r"must be one call|plain values|unknown method"):
+            parse(written)

@@ -16,10 +16,11 @@ from pyarrow import parquet
 import samplewise as sw
 from samplewise.checks import Range
 from samplewise.cli import main
-from samplewise.coresets.from_repr import from_repr
-from samplewise.coresets.table import ScoreTable, versions
+from samplewise.coresets.parse import parse
+from samplewise.coresets.table import ScoreTable
 from samplewise.data.declared import Anything, Column, Fields, Is, Items, Maybe, Named, Number, OneOf
 from samplewise.files.columns import read_columns
+from samplewise.files.versions import versions
 
 N = 8
 NOTE = {"n": N, "seed": 3, "methods": {"el2n": "recipes.el2n(keep=0.5)"}, "epochs": 2}
@@ -133,9 +134,9 @@ def test_a_table_that_is_read_first_of_all_knows_the_recipes(tmp_path):
 
 
 def test_a_written_method_is_read_only_as_one_call_with_named_literals():
-    assert repr(from_repr("recipes.el2n(keep=0.25)")).startswith("recipes.el2n(keep=0.25")
-    with pytest.raises(ValueError, match=r"'recipes\.el2n\(0\.5\)' is not the repr of a recipe"):
-        from_repr("recipes.el2n(0.5)")
+    assert repr(parse("recipes.el2n(keep=0.25)")).startswith("recipes.el2n(keep=0.25")
+    with pytest.raises(ValueError, match=r"'recipes\.el2n\(0\.5\)' must be one call with named"):
+        parse("recipes.el2n(0.5)")
 
 
 ODD_COLUMNS = {

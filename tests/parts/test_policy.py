@@ -130,6 +130,27 @@ def test_parameters_on_the_command_line():
     assert recipes.parse("infobatch:exact=False").params["exact"] is False
 
 
+@pytest.mark.parametrize("made", BUILT, ids=lambda made: made.name)
+def test_the_command_line_form_and_the_repr_are_read_by_one_parser(made):
+    built = made()
+    assert recipes.parse(repr(built)) == recipes.parse(f"sw.{built!r}") == recipes.parse(made.name) == built
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("recipes.ucb(0.3)", "must be one call with named parameters, as in recipes.tdds"),
+        ("recipes.ucb(keep=0.3).name", "must be one call with named parameters"),
+        ("recipes.ucb(keep=0.3, keep=0.4)", "keep is given twice"),
+        ("recipes.ucb(keep=open('x'))", r"parameters must be plain values, .* got keep=open\('x'\)"),
+        ("recipes.ucbb(keep=0.3)", "unknown method 'ucbb'. Did you mean 'ucb'?.* import its module first"),
+    ],
+)
+def test_a_repr_that_is_no_call_of_a_recipe_is_refused(spec, said):
+    with pytest.raises(ValueError, match=said):
+        recipes.parse(spec)
+
+
 def test_what_only_a_static_policy_has_is_refused_elsewhere():
     with pytest.raises(ValueError, match="weighting is of a static coreset"):
         Policy(picker=pickers.TopK(0.5), weighting="per_sample")

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import samplewise as sw
-from samplewise.coresets.from_repr import from_repr
+from samplewise.coresets.parse import parse
 from samplewise.coresets.table import ScoreTable
 from samplewise.data.dataset import fingerprint
 from samplewise.policy import Policy, recipe
@@ -142,7 +142,7 @@ def test_the_table_comes_from_a_file_and_the_repr_reads_back(tmp_path):
         path
     )
     policy = sw.recipes.rho_loss(str(path), keep=0.5)
-    back = from_repr(repr(policy))
+    back = parse(repr(policy))
     assert (
         repr(policy)
         == f"recipes.rho_loss(irreducible={str(path)!r}, keep=0.5, variant='top', temperature=0.25)"

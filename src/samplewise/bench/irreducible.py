@@ -17,9 +17,10 @@ from samplewise.bench.folder import RunFolder
 from samplewise.bench.rows import Look
 from samplewise.bench.settings import IRREDUCIBLE, Settings
 from samplewise.bench.train import Images, Run, Task
-from samplewise.coresets.table import ScoreTable, versions
+from samplewise.coresets.table import ScoreTable
 from samplewise.cost.ledger import FORWARD
 from samplewise.data.dataset import fingerprint
+from samplewise.files.versions import versions
 from samplewise.pickers import ranking
 from samplewise.rng import generator
 from samplewise.signals import correct, measure

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import samplewise
+from samplewise.files.versions import VERSION
 
 
 def versions() -> dict[str, str]:
@@ -17,7 +17,7 @@ def versions() -> dict[str, str]:
     """
     return {
         "python": platform.python_version(),
-        "samplewise": samplewise.__version__,
+        "samplewise": VERSION,
         "torch": str(torch.__version__),
         "numpy": np.__version__,
     }

@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
-from samplewise import recipes
 from samplewise.checks import nearest
+from samplewise.coresets.parse import parse
 from samplewise.pickers import Given
 from samplewise.policy import Policy, Source
 
@@ -44,7 +44,7 @@ class Recorder(Policy):
         named = methods.items() if isinstance(methods, Mapping) else [(None, method) for method in methods]
         records: dict[str, Policy] = {}
         for name, method in named:
-            policy = recipes.parse(method) if isinstance(method, str) else method
+            policy = parse(method) if isinstance(method, str) else method
             if not isinstance(policy, Policy) or policy.level != "static" or policy.name == "recorder":
                 raise ValueError(f"Recorder takes static methods, got {method!r}.")
             own = policy.name if name is None else name

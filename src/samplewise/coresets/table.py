@@ -1,6 +1,5 @@
 """`ScoreTable`: what was measured of every sample, in memory and as Parquet, and the subsets made of it."""
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,9 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-import samplewise
 from samplewise.checks import Range, nearest, require
 from samplewise.coresets.choose import choose, ranked_column
-from samplewise.coresets.from_repr import from_repr
+from samplewise.coresets.parse import parse
 from samplewise.data.byid import by_id, class_numbers, numbers, whole_numbers
 from samplewise.data.declared import Anything, Fields, Is, Items, Maybe, Named, Number, refuse_misfit
 from samplewise.data.html import html_table
@@ -23,7 +21,7 @@ from samplewise.policy import Policy, Weighting
 from samplewise.rng import generator
 from samplewise.subset import Subset
 
-__all__ = ["ScoreTable", "Subset", "versions"]
+__all__ = ["ScoreTable", "Subset"]
 
 
 _PROVENANCE = Fields(
@@ -152,7 +150,9 @@ class ScoreTable:
         if written is None:
             known = [*methods, *self.columns]
             raise ValueError(f"no method {name!r} was recorded here.{nearest(name, known)}")
-        policy = from_repr(written)
+        policy = parse(written)
+        if not isinstance(policy, Policy):
+            raise ValueError(f"{written!r:.200} is a method without a Policy: no table holds its scores.")
         if policy.final is None:
             raise ValueError(f"{name} is a method of level {policy.level}: only static ones make a subset.")
         return policy
@@ -283,13 +283,4 @@ def _summed(scorings: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, 
     return {
         name: {key: sum(scoring.get(name, {}).get(key, 0.0) for scoring in scorings) for key in spent}
         for name, spent in scorings[0].items()
-    }
-
-
-def versions() -> dict[str, str]:
-    """What made a table, a subset or a run."""
-    return {
-        "samplewise": samplewise.__version__,
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
     }

@@ -7,12 +7,13 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from samplewise.coresets.table import ScoreTable, Subset, versions
+from samplewise.coresets.table import ScoreTable, Subset
 from samplewise.cost.ledger import Ledger
 from samplewise.data.dataset import fingerprint
 from samplewise.data.randomness import kept
 from samplewise.engine.engine import Engine
 from samplewise.engine.static import Static
+from samplewise.files.versions import versions
 from samplewise.policy import REGISTRY, Policy, Weighting
 
 __all__ = ["Exports"]

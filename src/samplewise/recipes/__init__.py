@@ -1,11 +1,7 @@
 """The registered methods. Each is a function that returns a `Policy`; one paper, one file."""
 
-import ast
-import warnings
-from typing import Any
-
-from samplewise.checks import nearest
-from samplewise.policy import REGISTRY, Policy, Recipe
+from samplewise.coresets.parse import get, parse
+from samplewise.policy import REGISTRY, Recipe
 from samplewise.recipes.aum import aum
 from samplewise.recipes.auto_assist import auto_assist
 from samplewise.recipes.ccs import ccs
@@ -91,58 +87,3 @@ __all__ = [
 def all() -> dict[str, Recipe]:
     """Every registered recipe by name, others' included once their module is imported."""
     return dict(REGISTRY)
-
-
-def get(name: str) -> Recipe:
-    """The recipe of that name; an unknown one is an error that suggests the nearest."""
-    if name not in REGISTRY:
-        if ":" in name:
-            start = name.split(":")[0]
-            raise ValueError(
-                f"parameters go into a policy: sw.recipes.{start}(...), or sw.recipes.parse({name!r})."
-            )
-        known = ", ".join(sorted(REGISTRY))
-        raise ValueError(f"unknown method {name!r}.{nearest(name, REGISTRY)} Known: {known}.")
-    return REGISTRY[name]
-
-
-def parse(spec: str) -> Policy:
-    """A policy from its command-line form.
-
-    >>> parse("ucb:keep=0.3,period=5")
-    recipes.ucb(keep=0.3, period=5, alpha=0.8, c=1.0)
-    """
-    name, _, said = spec.partition(":")
-    made = get(name)
-    params: dict[str, Any] = {}
-    for item in _split(said):
-        word, equals, value = item.partition("=")
-        key = word.strip()
-        if not equals:
-            raise ValueError(f"{spec!r}: parameters are written NAME:key=value,key=value, got {item!r}.")
-        if key in params:
-            raise ValueError(f"{spec!r}: {key} is given twice. Give it once.")
-        params[key] = _value(value.strip())
-    policy: Policy = made(**params)
-    return policy
-
-
-def _value(said: str) -> Any:
-    """A Python literal, or else the text itself."""
-    try:
-        with warnings.catch_warnings(action="ignore"):  # the parser warns of text such as 0.3or
-            return ast.literal_eval(said)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return said
-
-
-def _split(said: str) -> list[str]:
-    """Split at commas outside brackets, so that milestones=(0.3,0.6) stays whole."""
-    items, depth = [""], 0
-    for letter in said:
-        depth += (letter in "([") - (letter in ")]")
-        if letter == "," and not depth:
-            items.append("")
-        else:
-            items[-1] += letter
-    return [item for item in items if item.strip()]

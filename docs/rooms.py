@@ -1,0 +1,104 @@
+"""The rooms of `src/samplewise`: their floors, and the imports between them as they stand in the code.
+
+A room is a folder of `src/samplewise`, or a file at its top. `FLOORS` is the rule: a room imports rooms of
+lower floors only. The tests hold the code to it, and the page on the architecture draws it.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "samplewise"
+PACKAGE = SOURCE.name
+FLOORS = (
+    ("checks", "rng", "distributed"),
+    ("data", "schedules"),
+    ("signals", "trackers", "cost", "files"),
+    ("subset", "proxy"),
+    ("pickers", "classifier"),
+    ("policy",),
+    ("coresets",),
+    ("recipes", "engine"),
+    ("loop",),
+    ("selector",),
+    (PACKAGE,),
+    ("testing", "integrations", "bench", "report", "theory"),
+    ("cli",),
+    ("__main__",),
+)
+"""From the bottom up. Rooms of one floor do not import one another."""
+
+
+def files() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    found = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = ".".join((PACKAGE, *path.relative_to(SOURCE).with_suffix("").parts))
+        found[name.removesuffix(".__init__")] = path
+    return found
+
+
+FILES = files()
+
+
+def room_of(module: str) -> str:
+    """The room that a module is in."""
+    return module.split(".")[1] if "." in module else PACKAGE
+
+
+def rooms() -> set[str]:
+    """Every room there is; `samplewise` is the front door, `__init__.py`."""
+    return {room_of(module) for module in FILES}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The modules that a file imports anywhere: at its top, inside functions, and for types only."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):  # never relative: the linter refuses that
+            for alias in node.names:  # a module of a package, or a name of a module
+                inside = f"{node.module}.{alias.name}"
+                yield inside if inside in FILES else str(node.module)
+
+
+def own_imports() -> dict[str, set[str]]:
+    """For each module the other modules of the package that it imports."""
+    return {module: ({*imports(path)} & FILES.keys()) - {module} for module, path in FILES.items()}
+
+
+def arrows() -> dict[tuple[str, str], list[str]]:
+    """The pairs of rooms of which the first imports the second, each with the imports that make it."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for module, used in own_imports().items():
+        for other in sorted(used):
+            pair = room_of(module), room_of(other)
+            if pair[0] != pair[1]:
+                found.setdefault(pair, []).append(f"{module} imports {other}")
+    return found
+
+
+def floor_of(room: str) -> int:
+    """The floor that a room is declared on, 0 at the bottom; one that is not declared is above all."""
+    return next((floor for floor, declared in enumerate(FLOORS) if room in declared), len(FLOORS))
+
+
+def circles(imported: dict[str, set[str]]) -> list[set[str]]:
+    """The largest sets of names each of which reaches all the others by imports."""
+
+    def reached(start: str) -> set[str]:
+        found: set[str] = set()
+        ahead = [start]
+        while ahead:
+            for name in imported.get(ahead.pop(), ()):
+                if name not in found:
+                    found.add(name)
+                    ahead.append(name)
+        return found
+
+    reach = {name: reached(name) for name in imported}
+    found: list[set[str]] = []
+    for name in imported:
+        if name in reach[name] and not any(name in circle for circle in found):
+            found.append({other for other in reach[name] if name in reach.get(other, ())})
+    return found

@@ -1,0 +1,108 @@
+"""Methods as text, read: `ucb`, `ucb:keep=0.3`, or the repr `recipes.ucb(keep=0.3)`."""
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from samplewise.checks import nearest
+from samplewise.policy import REGISTRY, Recipe
+
+__all__ = ["get", "parse"]
+
+_CALL = re.compile(r"\s*(?:\w+\.)?recipes\.(\w+)\(")
+
+
+def get(name: str) -> Recipe:
+    """The recipe of that name; an unknown one is an error that suggests the nearest."""
+    if name not in REGISTRY:
+        if ":" in name:
+            start = name.split(":")[0]
+            raise ValueError(
+                f"parameters go into a policy: sw.recipes.{start}(...), or sw.recipes.parse({name!r})."
+            )
+        known = ", ".join(sorted(REGISTRY))
+        raise ValueError(
+            f"unknown method {name!r:.80}.{nearest(name, REGISTRY)} Known: {known}. A method of your own is "
+            "known after @recipe registered it: import its module first."
+        )
+    return REGISTRY[name]
+
+
+def parse(spec: str) -> Any:
+    """The policy, or the method without one, from its text: the command-line form, or the repr.
+
+    Values are read as Python literals, never evaluated. In the command-line form, any other value is text.
+
+    Raises:
+        ValueError: for a method that is not registered, and for parameters that it does not take.
+
+    >>> parse("ucb:keep=0.3,period=5")
+    recipes.ucb(keep=0.3, period=5, alpha=0.8, c=1.0)
+    >>> parse("recipes.ucb(keep=0.3)") == parse("ucb:keep=0.3")
+    True
+    """
+    if called := _CALL.match(spec):
+        name, pairs = called[1], _keywords(spec)
+    else:
+        name, _, written = spec.partition(":")
+        pairs = _items(spec, written)
+    made, params = get(name), dict[str, Any]()
+    for key, value in pairs:
+        if key in params:
+            raise ValueError(f"{spec!r:.200}: {key} is given twice. Give it once.")
+        params[key] = value
+    return made(**params)
+
+
+def _keywords(spec: str) -> Iterator[tuple[str, Any]]:
+    """The parameters of the one call that `spec` is."""
+    try:
+        call = ast.parse(spec.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: parentheses without end
+        call = None
+    keywords = call.keywords if isinstance(call, ast.Call) and not call.args else []
+    if not isinstance(call, ast.Call) or call.args or any(word.arg is None for word in keywords):
+        raise ValueError(
+            f"{spec!r:.200} must be one call with named parameters, as in recipes.tdds(keep=0.3)."
+        )
+    for word in keywords:
+        try:
+            yield str(word.arg), ast.literal_eval(word.value)
+        except (ValueError, TypeError, RecursionError, MemoryError):
+            wrong = f"{word.arg}={ast.unparse(word.value):.80}"
+            raise ValueError(
+                f"{spec!r:.200}: parameters must be plain values, such as numbers, strings and tuples, got "
+                f"{wrong}."
+            ) from None
+
+
+def _items(spec: str, written: str) -> Iterator[tuple[str, Any]]:
+    """The parameters of `key=value,key=value`."""
+    for item in _split(written):
+        word, equals, value = item.partition("=")
+        if not equals:
+            raise ValueError(f"{spec!r}: parameters are written NAME:key=value,key=value, got {item!r}.")
+        yield word.strip(), _value(value.strip())
+
+
+def _value(written: str) -> Any:
+    """A Python literal, or else the text itself."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # the parser warns of text such as 0.3or
+            return ast.literal_eval(written)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return written
+
+
+def _split(written: str) -> list[str]:
+    """Split at commas outside brackets, so that milestones=(0.3,0.6) stays whole."""
+    items, depth = [""], 0
+    for letter in written:
+        depth += (letter in "([") - (letter in ")]")
+        if letter == "," and not depth:
+            items.append("")
+        else:
+            items[-1] += letter
+    return [item for item in items if item.strip()]
