@@ -69,11 +69,11 @@ def refused(error, said):
         (lambda: sw.Selector("full", 4, epochs=1, seed=-1), "Selector.seed must be >= 0, got -1."),
         (
             lambda: sw.Selector("evolved_sampling", 4, epochs=2),
-            "epochs must be more than 2 x 1 annealing epochs for evolved_sampling, got 2.",
+            "epochs must be more than 2 x 1 annealing epochs, got 2.",
         ),
         (
             lambda: sw.Selector(sw.recipes.eswp(anneal=0.45), 4, epochs=10),
-            "epochs must be more than 2 x 5 annealing epochs for eswp, got 10. Train longer, or give",
+            "epochs must be more than 2 x 5 annealing epochs, got 10. Train longer, or give",
         ),
         (
             lambda: sw.Selector("loss_sampling", 4, epochs=1, batch_size=1),

@@ -10,9 +10,10 @@ from types import MappingProxyType
 from typing import Annotated, Any, Generic, Literal, ParamSpec, TypeVar
 
 from samplewise.checks import Range, check_arguments, checked, nearest
-from samplewise.pickers import Accepted, Given, PerClass, Picker
-from samplewise.schedules import Annealed, Schedule, resolve, sized
+from samplewise.pickers import Picker
+from samplewise.schedules import Schedule, resolve, sized
 from samplewise.signals import Signal, needs
+from samplewise.subset import Subset
 from samplewise.trackers import Tracker
 
 __all__ = ["REGISTRY", "Level", "Policy", "Recipe", "Source", "TypedRecipe", "Weighting", "recipe"]
@@ -81,7 +82,8 @@ class Policy:
             raise ValueError("a static Policy (final=...) chooses once: it has no `every` and no schedules.")
         if self.proxy and (self.source != "pass" or self.batch_picker is not None):
             raise ValueError("Policy.proxy runs passes: it needs source='pass', and no batch_picker.")
-        if self.assemble and not (isinstance(self.batch_picker, Accepted) and self.picker is None):
+        rows = self.batch_picker
+        if self.assemble and (rows is None or not rows.one_by_one or self.picker is not None):
             raise ValueError("Policy.assemble needs batch_picker=pickers.Accepted(...), and no picker.")
         if self.final is None and self.weighting != "none":
             raise ValueError("Policy.weighting is of a static coreset: give final=... as well.")
@@ -108,8 +110,7 @@ class Policy:
     @property
     def ranks(self) -> str | None:
         """The column that the finest picker ranks by."""
-        by = [getattr(picker, "by", None) for picker in self.pickers]
-        named = by[-1] if by else None
+        named = self.pickers[-1].by if self.pickers else None
         tracked = None if self.tracker is None else self.tracker.ranks
         return named or tracked or (self.signals[0].__name__ if self.signals else None)
 
@@ -138,7 +139,12 @@ class Policy:
     @property
     def by_class(self) -> bool:
         """Whether a picker needs labels."""
-        return any(isinstance(part, PerClass) for part in _parts(self))
+        return any(picker.by_class for picker in self.pickers)
+
+    @property
+    def given(self) -> Subset | None:
+        """The coreset that was chosen before the training, if it repeats one."""
+        return None if self.picker is None else self.picker.given
 
     def at(self, epoch: int, epochs: int) -> "Policy":
         """The policy with every schedule replaced by its number in this epoch."""
@@ -156,18 +162,11 @@ class Policy:
 
     def check(self, epochs: int) -> None:
         """Refuse at the start what could only fail later: every epoch's numbers, and room to select."""
-        for annealed in filter(lambda part: isinstance(part, Annealed), _parts(self)):
-            ends = annealed.ends(epochs)
-            if epochs <= 2 * ends and annealed.inside != annealed.outside:
-                raise ValueError(
-                    f"epochs must be more than 2 x {ends} annealing epochs for {self.name}, got {epochs}. "
-                    "Train longer, or give anneal=0."
-                )
         if isinstance(self.final, int) and self.final > epochs:
             raise ValueError(f"{self.name} scores before epoch {self.final}, but training has {epochs}.")
         if self.final is None or self.picker is None or not self.picker.everything:
             for part in _parts(self):
-                if hasattr(part, "within"):
+                if isinstance(part, Tracker | Schedule):
                     part.within(epochs)
         if any(isinstance(part, Schedule) for part in _parts(self)):
             # A range is one interval, so what holds at a number's extremes holds between them.
@@ -278,7 +277,7 @@ class Recipe:
         # Some static recipes take another one's score, and its source with it.
         fixed = built.source if self.level == "static" else self.source
         level = built.level
-        if self.level == "batch" and isinstance(built.picker, Given):
+        if self.level == "batch" and built.given is not None:
             level = "batch"  # some samples take no part at all
         if (level, built.source) != (self.level, fixed):
             raise ValueError(

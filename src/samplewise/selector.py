@@ -28,10 +28,8 @@ from samplewise.loop.requirements import check_forward, check_policy, check_type
 from samplewise.loop.scoring import Scoring
 from samplewise.loop.step import Chosen, Step
 from samplewise.loop.waiting import AssemblingLoader, Waiting, refuse_assembled, refuse_several
-from samplewise.pickers import Given
 from samplewise.policy import Policy
 from samplewise.rng import seed_of
-from samplewise.trackers import Reducible
 from samplewise.training import StepCalls
 
 __all__ = ["Selector"]
@@ -131,12 +129,10 @@ class Selector(StepCalls):
 
     def _check_given(self) -> None:
         """What was chosen or computed before must be of these data; what that cost is charged."""
-        if isinstance(picker := self.policy.picker, Given):
-            picker.check_fits(self.n, self._exports.fingerprint)
-            self._charge(picker.subset.provenance)
-        if isinstance(tracker := self.policy.tracker, Reducible):
-            tracker.losses.check_fits(self.n, self._exports.fingerprint)
-            self._charge(tracker.losses.provenance)
+        for part in (self.policy.picker, self.policy.tracker):
+            if part is not None:
+                part.check_fits(self.n, self._exports.fingerprint)
+                self._charge(part.provenance)
 
     def _charge(self, provenance: Mapping[str, Any]) -> None:
         if scoring := provenance.get("scoring"):

@@ -139,7 +139,7 @@ def test_the_budget_is_exact_in_total_and_by_largest_remainder_in_each_class(pic
     assert values["target"][picked.rows].bincount(minlength=3).tolist() == (
         ranking.largest_remainder(k, sizes).tolist()
     )
-    if picker.weighs:
+    if picker.own_weights:
         assert (picked.weights > 0).all()
         assert picked.weights.mean() == pytest.approx(1, abs=1e-5)
     else:
@@ -169,7 +169,7 @@ def test_smaller_shares_from_an_order_are_what_picking_anew_gives(picker):
         assert before <= set(nested.rows.tolist())
         before = set(nested.rows.tolist())
         assert torch.equal(again(picker, keep).rows(pool(values | columns)), nested.rows)
-        if picker.weighs:
+        if picker.own_weights:
             torch.testing.assert_close(anew.weights, nested.weights, rtol=1e-4, atol=1e-5)
 
 
@@ -185,7 +185,7 @@ def test_without_the_vectors_rows_stay_and_weights_are_known_for_the_scored_shar
     with pytest.raises(ValueError, match=r"scored with keep=0.50\d*, which made 31 picks, but 43 are wanted"):
         again(picker, 0.7).rows(flat)
     assert torch.equal(again(picker, 0.7).pick(whole).rows, again(picker, 0.7).pick(pool(values)).rows)
-    if picker.weighs:
+    if picker.own_weights:
         assert torch.equal(picker.pick(flat).weights, picker.pick(whole).weights)
         with pytest.raises(ValueError, match=r"known for 31 picks only, not for 13.*weights='none'"):
             again(picker, 0.2).pick(flat)
@@ -201,7 +201,7 @@ def test_permuting_the_samples_permutes_the_choice(picker):
     moved = again(picker, 0.4).pick(pool({name: column[shuffle] for name, column in values.items()}))
     back = shuffle[moved.rows]
     assert sorted(back.tolist()) == first.rows.tolist()
-    if picker.weighs:
+    if picker.own_weights:
         torch.testing.assert_close(moved.weights[back.argsort()], first.weights, rtol=1e-4, atol=1e-5)
 
 

@@ -245,7 +245,7 @@ def selector_for(values, provenance, n=4, ids=None):
             lambda: selector_for([0.0] * 5, {"n": 5}),
             "are of 5 samples, but this data set has 4. Run samplewise score --method irreducible on these",
         ),
-        (lambda: selector_for([0.0] * 5, {}), "hold id 4, but this data set has 4 samples"),
+        (lambda: selector_for([0.0] * 5, {}), "are of data with id 4, but this data set has 4 samples"),
         (
             lambda: selector_for([0.0, nan, 1.0, nan], {"n": 4, "fit": "cross"}),
             r"NaN for 2 samples, first id 1, though their table was made with fit='cross'",

@@ -127,7 +127,7 @@ def test_a_coreset_of_other_data_is_refused(tmp_path, several):
         make(policy, relabelled)
     with pytest.raises(ValueError, match=f"chosen from {N} samples, but this data set has 39"):
         make(policy, Tensors(39))
-    with pytest.raises(ValueError, match=f"holds id {N}, but this data set has {N}"):
+    with pytest.raises(ValueError, match=f"data with id {N}, but this data set has {N}"):
         make(sw.recipes.fixed(sw.Subset(torch.tensor([3, N]))))
     with pytest.raises(ValueError, match="augmented at random"):
         make(policy, Random())

@@ -11,9 +11,8 @@ from samplewise.bench.data import ImageData
 from samplewise.bench.folder import SCORING, RunFolder
 from samplewise.bench.settings import Settings
 from samplewise.bench.train import Run, Task, train
-from samplewise.coresets.choose import choose, inner_of, refuse_weights
+from samplewise.coresets.choose import choose, refuse_weights
 from samplewise.coresets.recorder import Recorder
-from samplewise.pickers import Given, PerClass
 from samplewise.policy import Policy
 from samplewise.subset import Subset
 
@@ -24,9 +23,7 @@ def static_methods(settings: Settings) -> dict[str, Policy]:
     """The methods of an experiment that are scored before they are trained on."""
     policies = {name: policy for name, policy in settings.policies().items() if name in settings.method}
     static = {
-        name: policy
-        for name, policy in policies.items()
-        if policy.level == "static" and not isinstance(policy.picker, Given)
+        name: policy for name, policy in policies.items() if policy.level == "static" and policy.given is None
     }
     if settings.weights in ("per_sample", "batch_mean"):
         for name, policy in static.items():
@@ -49,7 +46,7 @@ def leaders(policies: Mapping[str, Policy]) -> dict[str, str]:
 
 def keep_of(policy: Policy) -> float:
     """The share that a static policy keeps."""
-    return 1.0 if policy.picker is None else float(getattr(inner_of(policy.picker), "keep", 1.0))
+    return 1.0 if policy.picker is None else policy.picker.share
 
 
 def recorder(policies: Mapping[str, Policy]) -> Policy:
@@ -194,8 +191,6 @@ def given(settings: Settings) -> Subset:
 
 def _keepless(policy: Policy) -> Policy:
     """The policy with one and the same share, whatever it keeps."""
-    if policy.picker is None or not hasattr(inner := inner_of(policy.picker), "keep"):
+    if policy.picker is None or policy.picker.keeps is None:
         return policy
-    same = replace(inner, keep=_ANY_KEEP)  # type: ignore[type-var]  # every picker is a dataclass
-    by_class = isinstance(policy.picker, PerClass)
-    return replace(policy, picker=PerClass(same) if by_class else same)  # type: ignore[arg-type]  # as it was
+    return replace(policy, picker=policy.picker.with_keep(_ANY_KEEP))

@@ -9,12 +9,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from samplewise.checks import Range, check_arguments
-from samplewise.pickers import PerClass, Picker, Pool, ranking
+from samplewise.pickers import Picker, Pool, ranking
 from samplewise.policy import Policy, Weighting
 from samplewise.rng import generator
 from samplewise.subset import Subset
 
-__all__ = ["choose", "inner_of", "ranked_column", "refuse_early", "refuse_weights"]
+__all__ = ["choose", "ranked_column", "refuse_early", "refuse_weights", "unchanged"]
 
 
 def choose(
@@ -53,7 +53,7 @@ def choose(
     given = {"keep": keep, "balance": balance, "weights": weights, "normalize": normalize}
     check_arguments("subset", choose, given)
     picker, by_class = _adjusted(policy, name, keep, balance)
-    share = float(getattr(inner_of(picker), "keep", 1.0))
+    share = picker.share
     wanted = weights or policy.weighting
     ids, chosen = torch.arange(n), None
     if share == 1:
@@ -66,9 +66,7 @@ def choose(
         if by_class:
             _refuse_empty_classes(labels, n, share, name)
         pool = Pool(n, generator(seed, "subset"), columns, ranks, labels=labels)
-        unweighted = getattr(picker, "rows", None) if weights == "none" else None
-        picked = picker.pick(pool) if unweighted is None else unweighted(pool)
-        rows, own = picked if isinstance(picked, tuple) else (picked, None)
+        rows, own = (picker.rows(pool), None) if weights == "none" else picker.pick(pool)
         ids = ids if rows is None else rows
         if wanted != "none":
             if own is not None:
@@ -95,21 +93,28 @@ def choose(
 
 
 def refuse_early(policy: Policy, name: str, n: int, labels: Int[Tensor, " n"] | None) -> None:
-    """Raise for what no score could mend: a cut-off that leaves too few, a class left without a sample."""
+    """Raise for settings that fail whatever the scores are, such as a class left without a sample."""
     picker = policy.picker
-    share = 1.0 if picker is None else float(getattr(inner_of(picker), "keep", 1.0))
-    if picker is None or share == 1:
+    if picker is None or picker.share == 1:
         return
-    inner_of(picker).refuse(n)
-    if isinstance(picker, PerClass) and labels is not None:
-        _refuse_empty_classes(labels, n, share, name)
+    picker.refuse(n)
+    if picker.by_class and labels is not None:
+        _refuse_empty_classes(labels, n, picker.share, name)
+
+
+def unchanged(subset: Subset, weights: Weighting | None = None, **wanted: Any) -> Subset:
+    """A coreset that was chosen before, without its weights for `weights="none"`."""
+    asked = [name for name, value in wanted.items() if value is not None]
+    asked += ["weights"] * (weights not in (None, "none"))
+    if asked:
+        raise ValueError(f"A fixed subset cannot be chosen again: leave out {', '.join(asked)}.")
+    return replace(subset, weights=None) if weights == "none" else subset
 
 
 def ranked_column(policy: Policy) -> str | None:
     """The column that a static policy's coreset is ranked by; None where it needs no score."""
-    picker = None if policy.picker is None else inner_of(policy.picker)
-    own: str | None = getattr(picker, "ranks", None) or getattr(picker, "by", None)
-    return own or policy.ranks
+    picker = policy.picker
+    return (None if picker is None else picker.ranks or picker.by) or policy.ranks
 
 
 def refuse_weights(policy: Policy, name: str) -> None:
@@ -121,26 +126,17 @@ def refuse_weights(policy: Policy, name: str) -> None:
         )
 
 
-def inner_of(picker: Picker) -> Picker:
-    """The picker that chooses inside each class, or the one itself."""
-    return picker.inner if isinstance(picker, PerClass) else picker
-
-
 def _adjusted(policy: Policy, name: str, keep: float | None, balance: bool | None) -> tuple[Picker, bool]:
     """The policy's picker with another share, with or without classes; and whether every class counts."""
-    if policy.picker is None:
+    picker = policy.picker
+    if picker is None:
         raise ValueError(f"{name} has no picker, so it makes no subset.")
-    inner = inner_of(policy.picker)
     if keep is not None:
-        if not hasattr(inner, "keep"):
+        if picker.keeps is None:
             raise ValueError(f"{name} has no keep: its choice is not a share.")
-        inner = replace(inner, keep=keep)  # type: ignore[type-var]  # every picker is a dataclass
-    by_class = isinstance(policy.picker, PerClass) if balance is None else balance
-    if by_class and isinstance(policy.picker, PerClass):
-        return replace(policy.picker, inner=inner), True  # type: ignore[arg-type]  # as below
-    if by_class and not hasattr(inner, "rows"):  # greedy pickers divide by class themselves
-        return PerClass(inner), True  # type: ignore[arg-type]  # every other one is Budgeted
-    return inner, by_class
+        picker = picker.with_keep(keep)
+    by_class = picker.by_class if balance is None else balance
+    return picker.balanced(by_class), by_class
 
 
 def _refuse_unobserved(columns: Mapping[str, Tensor], ranks: str | None, name: str) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from samplewise.checks import nearest
 from samplewise.coresets.parse import parse
-from samplewise.pickers import Given
 from samplewise.policy import Policy, Source
 
 __all__ = ["Recorder"]
@@ -52,7 +51,7 @@ class Recorder(Policy):
                 raise ValueError(
                     f"Recorder has two methods named {own!r}: give a mapping with names of your own."
                 )
-            if isinstance(policy.picker, Given):
+            if policy.given is not None:
                 raise ValueError("Recorder takes methods that score: a fixed subset is there already.")
             if "/" in own or not own or own in _TAKEN:
                 raise ValueError(

@@ -12,7 +12,7 @@ from samplewise.coresets.table import Subset
 from samplewise.data.ids import few, refuse_outside, whole
 from samplewise.distributed import collectives
 from samplewise.engine.memory import Memory
-from samplewise.pickers import Nested, Picker, Pool, WithReplacement
+from samplewise.pickers import Picker, Pool
 from samplewise.policy import Policy
 from samplewise.rng import generator, seed_of
 
@@ -51,7 +51,9 @@ class Engine(Memory):
     def pass_ids(self, epoch: int) -> Ids:
         """The samples to be seen in a pass before `epoch` is planned."""
         if self.policy.source == "pass" and self._selects_in(epoch) and not self._keeps_all(epoch):
-            nested = isinstance(self._picker_of(epoch), Nested) and self._plan is not None
+            nested = (
+                (picker := self._picker_of(epoch)) is not None and picker.nested and self._plan is not None
+            )
             return self.last_plan.ids if nested else torch.arange(self.n)
         if self.policy.refresh is not None:
             due = epoch % self.policy.refresh == 0 and self._selects_in(epoch) and not self._keeps_all(epoch)
@@ -234,13 +236,11 @@ class Engine(Memory):
     @property
     def uneven(self) -> bool:
         """Whether processes may take means over different numbers from batches of one size."""
-        if self._batch is None or isinstance(self._batch, WithReplacement):
-            return False
-        return not self._batch.size(1 << 20)[1]
+        return self._batch is not None and self._batch.uneven
 
     def mean_over(self, b: int, k: int) -> int:
         """What the mean of a batch of b rows is over: the k chosen, or the draws that fell on them."""
-        return self._batch.size(b, 2)[0] if isinstance(self._batch, WithReplacement) else k
+        return k if self._batch is None else self._batch.mean_over(b, k)
 
     @property
     def observes_chosen(self) -> bool:
@@ -352,7 +352,7 @@ class Engine(Memory):
         if self.policy.lr == "actual":
             return self.n / len(self.plan(epoch))
         picker = self._picker_of(epoch)
-        return 1.0 / float(getattr(picker, "keep", 1.0))
+        return 1.0 if picker is None else 1.0 / picker.share
 
     # ----------------------------------------------------------------------------------- state
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from samplewise.coresets.choose import choose, ranked_column, refuse_early
+from samplewise.coresets.choose import choose, ranked_column, refuse_early, unchanged
 from samplewise.coresets.recorder import Recorder
 from samplewise.coresets.table import Subset
 from samplewise.cost.ledger import BACKWARD, FORWARD
@@ -17,7 +17,7 @@ from samplewise.data.ids import few, refuse_targets
 from samplewise.data.outputs import Outputs
 from samplewise.engine.buffer import Buffer, first_of_each
 from samplewise.engine.engine import Engine
-from samplewise.pickers import Given, Pool
+from samplewise.pickers import Pool
 from samplewise.policy import Policy
 from samplewise.rng import generator
 from samplewise.signals import measure, needs
@@ -212,7 +212,7 @@ class Static(Engine):
 
     def refuse_drop_last(self, drop_last: bool) -> None:
         for name, record in self.records.items():
-            if drop_last and getattr(record.tracker, "complete", False):
+            if drop_last and record.tracker is not None and record.tracker.complete:
                 raise ValueError(f"{name} must see every sample in every epoch: drop_last=True is refused.")
 
     def pass_reads(self, epoch: int) -> set[str]:
@@ -319,8 +319,8 @@ class Static(Engine):
         name = self.policy.find(name) if isinstance(self.policy, Recorder) else self._own(name)
         self.ready(name)
         policy = self.records[name].policy
-        if isinstance(policy.picker, Given):
-            return policy.picker.chosen(**wanted)
+        if policy.given is not None:
+            return unchanged(policy.given, **wanted)
         if (
             policy.signals
             and not self._states[name]

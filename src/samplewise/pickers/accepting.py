@@ -1,7 +1,7 @@
 """Rows that are accepted one by one, each by a draw of its own: their number is not fixed."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ class Accepted(Picker):
 
     power: Annotated[float | Schedule, Range(0)] = 1.0
     by: str | None = None
+    random: ClassVar[bool] = True
+    one_by_one: ClassVar[bool] = True
 
     def size(self, m: int, least: int = 0) -> tuple[int, bool]:
         return m, self.power == 0

@@ -1,10 +1,10 @@
 """What a picker is, the pool it chooses from, and a picker inside each class."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -13,11 +13,17 @@ from torch import Tensor
 from samplewise.checks import Range
 from samplewise.pickers import ranking
 from samplewise.schedules import Schedule, number
+from samplewise.subset import Subset
 
-__all__ = ["Budgeted", "PerClass", "Picked", "Picker", "Pool", "Rows", "inside"]
+__all__ = ["Budgeted", "Counts", "PerClass", "Picked", "Picker", "Pool", "Rows", "Share", "inside"]
 
+Share = Annotated[float, Range(0, 1, open_low=True)]
+"""The share of the samples that is kept."""
 Keep = Annotated[float | Schedule, Range(0, 1, open_low=True)]
+"""The same, or a schedule of it."""
+Counts = Literal["exact", "least", "below_mean", "below_mean_at_random", "halving", "size"]
 Rows = Int[Tensor, " k"]
+Own = TypeVar("Own", bound="Picker")
 
 
 class Pool(NamedTuple):
@@ -55,12 +61,75 @@ class Picked(NamedTuple):
 
 
 class Picker(ABC):
-    """A choice; subclass it as a frozen dataclass of parameters."""
+    """A choice. Subclass it as a frozen dataclass of parameters.
 
+    The attributes say what the rest of the package must know of a picker. No other code asks for its class.
+    """
+
+    by: str | None = None
+    """The column it ranks by. None: the one that the tracker ranks by."""
+    ranks: ClassVar[str | None] = None
+    """The column of its own `columns` that a coreset is ranked by."""
     nonnegative: ClassVar[bool] = False
-    """Whether the scores must be non-negative, so that a negative loss is refused when it is seen."""
+    """Whether scores must be >= 0: a negative loss is then an error."""
     on_device: ClassVar[bool] = False
-    """Whether it picks where the scores are, so that an accelerator need not wait for a batch's choice."""
+    """Whether it picks on the device of the scores, so that an accelerator need not wait."""
+    random: ClassVar[bool] = False
+    """Whether another seed may choose other samples."""
+    one_by_one: ClassVar[bool] = False
+    """Whether it accepts each row by a draw of its own, so that accepted rows can wait for a full batch."""
+    by_class: ClassVar[bool] = False
+    """Whether it chooses inside each class and so needs labels."""
+    nested: ClassVar[bool] = False
+    """Whether it chooses only among the samples of the last choice."""
+    own_weights: ClassVar[bool] = False
+    """Whether its choice comes with weights."""
+    counts: ClassVar[Counts] = "size"
+    """How many rows it keeps, for the laws of the budget.
+
+    `exact`: the share `keep`. `least`: no less than that. `below_mean`: that share of the samples below the
+    mean, and all others; `below_mean_at_random`: each of them with that probability. `halving`: all, then a
+    half, a quarter, ... and never more again. `size`: what `size` says.
+    """
+
+    @property
+    def keeps(self) -> float | Schedule | None:
+        """The share that it keeps: its field `keep`. None without one: its choice is not a share."""
+        found: float | Schedule | None = getattr(self, "keep", None)
+        return found
+
+    @property
+    def share(self) -> float:
+        """The share that it keeps, as a number; 1 if its choice is not a share."""
+        return 1.0 if self.keeps is None else float(number(self.keeps))
+
+    @property
+    def given(self) -> Subset | None:
+        """The coreset that it repeats, if that was chosen before the training."""
+        return None
+
+    def with_keep(self: Own, keep: float) -> Own:
+        """A copy that keeps another share."""
+        if self.keeps is None:
+            raise ValueError(f"{type(self).__name__} has no keep: its choice is not a share.")
+        changed: dict[str, Any] = {"keep": keep}
+        return replace(self, **changed)  # type: ignore[type-var]  # every picker is a dataclass
+
+    def balanced(self, by_class: bool) -> "Picker":
+        """The same choice inside each class, or over all samples at once."""
+        if by_class:
+            raise ValueError(
+                f"{type(self).__name__} cannot choose inside each class: only a picker of an exact share can."
+            )
+        return self
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Where it comes from and what that has cost, if it was made before the training."""
+        return {}
+
+    def check_fits(self, n: int, fingerprint: Callable[[], str | None]) -> None:  # noqa: B027
+        """Raise if it was made for other data than these `n` samples."""
 
     @abstractmethod
     def size(self, m: int, least: int = 0) -> tuple[int, bool]:
@@ -70,8 +139,12 @@ class Picker(ABC):
     def pick(self, pool: Pool) -> Picked:
         """Choose from the pool."""
 
+    def rows(self, pool: Pool) -> Rows | None:
+        """What `pick` chooses, without weights."""
+        return self.pick(pool).rows
+
     def settle(self, state: dict[str, Tensor]) -> "Picker":
-        """The picker in force this epoch, given what is remembered when the epoch begins."""
+        """The picker of the epoch that begins, given the memory."""
         return self
 
     def refuse(self, m: int) -> None:  # noqa: B027 - most pickers can choose from any number
@@ -86,11 +159,24 @@ class Picker(ABC):
         """Whether it is certain to keep all, so that no score is needed."""
         return self.size(1 << 20) == (1 << 20, True)
 
+    @property
+    def uneven(self) -> bool:
+        """Whether it may keep different numbers of rows of batches of one size."""
+        return not self.size(1 << 20)[1]
+
+    def mean_over(self, b: int, k: int) -> int:
+        """The number that a mean over the k rows chosen from a batch of b is divided by."""
+        return k
+
 
 class Budgeted(Picker):
     """A picker that keeps an exact share."""
 
     keep: float | Schedule
+    counts: ClassVar[Counts] = "exact"
+
+    def balanced(self, by_class: bool) -> Picker:
+        return PerClass(self) if by_class else self
 
     def size(self, m: int, least: int = 0) -> tuple[int, bool]:
         return ranking.budget(m, number(self.keep), least), True
@@ -113,11 +199,41 @@ class PerClass(Picker):
     """Another picker inside each class, the budget divided by largest remainder: exact in total."""
 
     inner: Budgeted
+    by_class: ClassVar[bool] = True
+    counts: ClassVar[Counts] = "exact"
 
     @property
     def nonnegative(self) -> bool:  # type: ignore[override]
         """As the inner picker."""
         return self.inner.nonnegative
+
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        """As the inner picker."""
+        return self.inner.random
+
+    @property
+    def by(self) -> str | None:  # type: ignore[override]
+        """As the inner picker."""
+        return self.inner.by
+
+    @property
+    def ranks(self) -> str | None:  # type: ignore[override]
+        """As the inner picker."""
+        return self.inner.ranks
+
+    @property
+    def keeps(self) -> float | Schedule:
+        return self.inner.keep
+
+    def with_keep(self, keep: float) -> "PerClass":
+        return replace(self, inner=self.inner.with_keep(keep))
+
+    def balanced(self, by_class: bool) -> Picker:
+        return self if by_class else self.inner
+
+    def refuse(self, m: int) -> None:
+        self.inner.refuse(m)
 
     def size(self, m: int, least: int = 0) -> tuple[int, bool]:
         return self.inner.size(m, least)

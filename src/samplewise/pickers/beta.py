@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from samplewise.checks import Range, checked
 from samplewise.pickers import ranking
-from samplewise.pickers.base import Budgeted, Pool, Rows
+from samplewise.pickers.base import Budgeted, Pool, Rows, Share
 from samplewise.pickers.drawn import gumbel_top
 
 __all__ = ["BetaDrawn", "parameters"]
@@ -43,10 +43,11 @@ class BetaDrawn(Budgeted):
     drawn after all others. Reads the columns score and probability of `trackers.DifficultySpread`.
     """
 
-    keep: Annotated[float, Range(0, 1, open_low=True)]
+    keep: Share
     exponent: Annotated[float, Range(0, open_low=True)] = 5.5
     scale: Annotated[float, Range(0, open_low=True)] = 15.0
     total: Annotated[float, Range(0, open_low=True)] = 15.0
+    random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if all(isinstance(n, int | float) for n in (self.total, self.scale)) and self.total < self.scale:

@@ -11,11 +11,9 @@ from torch import Tensor
 
 from samplewise.checks import Range, checked
 from samplewise.pickers import ranking
-from samplewise.pickers.base import Budgeted, Pool, Rows
+from samplewise.pickers.base import Budgeted, Pool, Rows, Share
 
 __all__ = ["MedianBlock", "Strata", "ccs_allocate", "ccs_beta", "ccs_bins"]
-
-Share = Annotated[float, Range(0, 1, open_low=True)]
 
 
 @checked
@@ -30,7 +28,7 @@ class MedianBlock(Budgeted):
     """
 
     keep: Share
-    ranks: ClassVar[str] = "rank"
+    ranks: ClassVar[str | None] = "rank"
 
     def columns(self, pool: Pool) -> dict[str, Tensor]:
         distances = pool.scores("distance")
@@ -119,6 +117,7 @@ class Strata(Budgeted):
     beta: Annotated[float | None, Range(0, 1, open_high=True)] = None
     strata: Annotated[int, Range(1, 65_536)] = 50
     by: str | None = None
+    random: ClassVar[bool] = True
 
     def take(self, pool: Pool, k: int) -> Rows:
         scores = pool.scores(self.by)

@@ -29,6 +29,7 @@ class RankDrawn(Budgeted):
     keep: Keep
     pressure: Annotated[float | Schedule, Range(1)] = 100.0
     by: str | None = None
+    random: ClassVar[bool] = True
 
     def take(self, pool: Pool, k: int) -> Rows:
         # Ranks are drawn first: their odds depend on no score.
@@ -48,6 +49,7 @@ class Boltzmann(Budgeted):
     temperature: Annotated[float | Schedule, Range(0, open_low=True)] = 0.25
     by: str | None = None
     on_device: ClassVar[bool] = True
+    random: ClassVar[bool] = True
 
     def take(self, pool: Pool, k: int) -> Rows:
         return gumbel_top(pool.scores(self.by).double() / number(self.temperature), k, pool.rng)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from samplewise.checks import Range, checked
 from samplewise.pickers import ranking
-from samplewise.pickers.base import Budgeted, Keep, Picked, Picker, Pool, Rows
+from samplewise.pickers.base import Budgeted, Counts, Keep, Picked, Picker, Pool, Rows
 from samplewise.schedules import Schedule, number
 
 __all__ = ["AdaptiveTopK", "BelowMean", "EpsilonGreedy", "HideEasy", "TopK", "Uniform", "Weighted"]
@@ -22,6 +22,7 @@ class Uniform(Budgeted):
     """A fresh uniform draw without replacement."""
 
     keep: Keep
+    random: ClassVar[bool] = True
     on_device: ClassVar[bool] = True
 
     def take(self, pool: Pool, k: int) -> Rows:
@@ -50,6 +51,7 @@ class Weighted(Budgeted):
     by: str | None = None
     nonnegative: ClassVar[bool] = True
     on_device: ClassVar[bool] = True
+    random: ClassVar[bool] = True
 
     def take(self, pool: Pool, k: int) -> Rows:
         return ranking.race(pool.scores(self.by), k, pool.rng)
@@ -63,6 +65,7 @@ class EpsilonGreedy(Budgeted):
     keep: Keep
     eps: Annotated[float | Schedule, Range(0, 1)] = 0.1
     by: str | None = None
+    random: ClassVar[bool] = True
 
     def take(self, pool: Pool, k: int) -> Rows:
         explored = math.floor(number(self.eps) * k + 1e-9)
@@ -87,6 +90,13 @@ class BelowMean(Picker):
     keep: Annotated[float | Schedule, Range(0.1, 1)] = 0.5
     exact: bool = True
     by: str | None = None
+    random: ClassVar[bool] = True
+    own_weights: ClassVar[bool] = True
+
+    @property
+    def counts(self) -> Counts:  # type: ignore[override]
+        """By `exact`."""
+        return "below_mean" if self.exact else "below_mean_at_random"
 
     def size(self, m: int, least: int = 0) -> tuple[int, bool]:
         return m, self.keep == 1
@@ -128,6 +138,7 @@ class HideEasy(Picker):
 
     keep: Keep = 0.7
     tau: Annotated[float | Schedule, Range(0, 1)] = 0.7
+    counts: ClassVar[Counts] = "least"
 
     def size(self, m: int, least: int = 0) -> tuple[int, bool]:
         return m, self.keep == 1
@@ -160,6 +171,7 @@ class AdaptiveTopK(Picker):
     """
 
     by: str | None = None
+    counts: ClassVar[Counts] = "halving"
 
     def size(self, m: int, least: int = 0) -> tuple[int, bool]:
         return m, False

@@ -46,6 +46,8 @@ class WithReplacement(Picker):
     k: Annotated[float | Schedule, Range(0, 1)] = 0.5
     by: str | None = None
     nonnegative: ClassVar[bool] = True
+    random: ClassVar[bool] = True
+    own_weights: ClassVar[bool] = True
 
     def size(self, m: int, least: int = 0) -> tuple[int, bool]:
         return ranking.budget(m, number(self.draws), least), self.everything
@@ -53,6 +55,13 @@ class WithReplacement(Picker):
     @property
     def everything(self) -> bool:
         return self.draws == 1
+
+    @property
+    def uneven(self) -> bool:
+        return False
+
+    def mean_over(self, b: int, k: int) -> int:
+        return self.size(b, 2)[0]  # the draws, of which several may fall on one row
 
     def pick(self, pool: Pool) -> Picked:
         if self.everything:

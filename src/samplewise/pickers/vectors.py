@@ -11,7 +11,7 @@ from torch import Tensor
 from samplewise import rng
 from samplewise.checks import Range, checked
 from samplewise.pickers import greedy
-from samplewise.pickers.base import Budgeted, Keep, Picked, Pool, Rows
+from samplewise.pickers.base import Budgeted, Keep, Picked, Picker, Pool, Rows
 from samplewise.pickers.greedy import Groups
 
 __all__ = ["FacilityLocation", "Greedy", "Herding", "MatchingPursuit"]
@@ -36,11 +36,9 @@ class Greedy(Budgeted):
     """
 
     keep: Keep
-    ranks: ClassVar[str] = "order"
+    ranks: ClassVar[str | None] = "order"
     needs: ClassVar[tuple[str, ...]]
     """The columns of vectors that it reads."""
-    weighs: ClassVar[bool] = False
-    """Whether its picks come with weights."""
 
     @property
     def largest(self) -> int | None:
@@ -64,8 +62,10 @@ class Greedy(Budgeted):
         rows, back = run.order.sort()
         return Picked(rows, None if run.weights is None else run.weights[back])
 
+    def balanced(self, by_class: bool) -> Picker:
+        return self  # it divides the budget by class already
+
     def rows(self, pool: Pool) -> Rows:
-        """What `pick` chooses, without the weights."""
         return self.take(pool, self.size(pool.m, pool.least)[0])
 
     def take(self, pool: Pool, k: int) -> Rows:
@@ -111,7 +111,7 @@ class Greedy(Budgeted):
             places.append(torch.arange(len(order)))
             sources.append(torch.full((len(order),), g))
         order = greedy.merged(groups, torch.cat(rows), torch.cat(sources), torch.cat(places))
-        return _Run(torch.cat(rows)[order], _scaled(torch.cat(weights)[order]) if self.weighs else None)
+        return _Run(torch.cat(rows)[order], _scaled(torch.cat(weights)[order]) if self.own_weights else None)
 
     # ----------------------------------------------------------------------------- from an order
 
@@ -134,7 +134,7 @@ class Greedy(Budgeted):
         return order[greedy.places(of[order]) < quotas[of[order]]]
 
     def _weigh_again(self, pool: Pool, order: Rows) -> Weights | None:
-        if not self.weighs:
+        if not self.own_weights:
             return None
         recorded = pool.values["weight"] if "weight" in pool.values else torch.empty(0)
         made = int((~recorded.isnan()).sum())
@@ -195,7 +195,7 @@ class FacilityLocation(Greedy):
     keep: Keep
     block: Block = 8192
     needs: ClassVar[tuple[str, ...]] = ("residual", "features")
-    weighs: ClassVar[bool] = True
+    own_weights: ClassVar[bool] = True
 
     @property
     def largest(self) -> int:
@@ -230,7 +230,7 @@ class MatchingPursuit(Greedy):
     eps: Annotated[float, Range(0)] = 1e-4
     block: Block = 8192
     needs: ClassVar[tuple[str, ...]] = ("residual", "features")
-    weighs: ClassVar[bool] = True
+    own_weights: ClassVar[bool] = True
 
     @property
     def largest(self) -> int:

@@ -43,7 +43,7 @@ def _measured(score: str, keep: float) -> Policy:
     if score in able:
         made = REGISTRY[score]
         policy = made(keep=keep) if "keep" in made.signature.parameters else None
-        if isinstance(policy, Policy) and policy.signals and not hasattr(policy.picker, "ranks"):
+        if isinstance(policy, Policy) and policy.signals and policy.picker and not policy.picker.ranks:
             return policy
     raise ValueError(
         f"ccs.score must name a static method with a score of its own, such as 'aum' or 'el2n', "

@@ -137,6 +137,14 @@ class Annealed(Schedule):
         """How many epochs are annealed at each end."""
         return max(1, math.floor(self.share * epochs + 0.5 + 1e-9)) if self.share else 0
 
+    def within(self, epochs: int) -> "Annealed":
+        if epochs <= 2 * self.ends(epochs) and self.inside != self.outside:
+            raise ValueError(
+                f"epochs must be more than 2 x {self.ends(epochs)} annealing epochs, got {epochs}. "
+                "Train longer, or give anneal=0."
+            )
+        return self
+
     def at(self, epoch: int, epochs: int) -> float:
         ends = self.ends(epochs)
         return _at(self.inside if ends <= epoch < epochs - ends else self.outside, epoch, epochs)

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samplewise import pickers
 from samplewise.pickers import Picker
 from samplewise.policy import Policy, Recipe
 from samplewise.schedules import Periods
@@ -25,7 +24,7 @@ def _k(m: int, keep: float, least: int = 0) -> int:
 
 def averaged(policy: Any) -> Periods | None:
     """The schedule of a policy whose keep is the average over the training, the warm-up included."""
-    keep = getattr(policy.picker, "keep", None) if isinstance(policy, Policy) else None
+    keep = policy.picker.keeps if isinstance(policy, Policy) and policy.picker is not None else None
     return keep if isinstance(keep, Periods) else None
 
 
@@ -62,7 +61,7 @@ def _asked(recipe: Recipe, policy: Policy, keep: float, epochs: int) -> None:
     for level in ("picker", "batch_picker"):
         if getattr(policy, level) is not None:
             parts = [getattr(policy.at(epoch, epochs), level) for epoch in range(epochs)]
-            shares = [part.keep for part in parts if hasattr(part, "keep")]
+            shares = [part.share for part in parts if part.keeps is not None]
             near = any(abs(share - keep) < 1e-9 for share in shares)
             ensure(near or not shares, f"keep={keep} was asked for, but {level} keeps {sorted(set(shares))}")
 
@@ -72,10 +71,10 @@ def counts_are_met(policy: Policy, history: History, trace: Trace) -> None:
     if policy.level == "static":
         (final,) = history.selector.final.values()
         size, _ = policy.picker.size(trace.n) if policy.picker is not None else (trace.n, True)
-        keep = getattr(policy.picker, "keep", None)
+        if policy.picker is not None and policy.picker.keeps is not None:
+            size = _k(trace.n, policy.picker.share)
         for event in history.of("plan"):
-            coreset = size if keep is None else _k(trace.n, keep)
-            _exact(event, trace.n if event.epoch < final else coreset)
+            _exact(event, trace.n if event.epoch < final else size)
         return
     if (schedule := averaged(policy)) is not None:
         total = sum(len(event.ids) for event in history.of("plan"))
@@ -93,7 +92,7 @@ def counts_are_met(policy: Policy, history: History, trace: Trace) -> None:
         elif event.kind == "step":
             finest = at[event.epoch].batch_picker
             m = len(event.ids)
-            if isinstance(finest, pickers.AdaptiveTopK):
+            if finest is not None and finest.counts == "halving":
                 halves = [1 / d for d in (1, 2, 4, 8, 16) if len(event.rows) == _k(m, 1 / d, 2)]
                 ensure(bool(halves), f"{len(event.rows)} of {m} rows are no half, quarter, ... of them")
                 # A short batch fits several shares.
@@ -107,16 +106,16 @@ def counts_are_met(policy: Policy, history: History, trace: Trace) -> None:
 
 
 def _by_rule(picker: Picker, event: Event, m: int, least: int, low: "_LowSet") -> None:
-    keep: Any = getattr(picker, "keep", None)
-    if isinstance(picker, pickers.Budgeted):
-        _exact(event, _k(m, keep, least))
-    elif isinstance(picker, pickers.HideEasy):
+    if picker.counts == "exact":
+        _exact(event, _k(m, picker.share, least))
+    elif picker.counts == "least":
+        wanted = _k(m, picker.share)
         ensure(
-            len(event.chosen) >= _k(m, keep),
-            f"{len(event.chosen)} of {m} kept in epoch {event.epoch}, the least is {_k(m, keep)}",
+            len(event.chosen) >= wanted,
+            f"{len(event.chosen)} of {m} kept in epoch {event.epoch}, the least is {wanted}",
         )
-    elif isinstance(picker, pickers.BelowMean):
-        low.check(picker, event, float(keep))
+    elif picker.counts in ("below_mean", "below_mean_at_random"):
+        low.check(picker.counts == "below_mean", event, picker.share)
     else:
         most, exact = picker.size(m, least)
         fits = len(event.rows) == most if exact else len(event.rows) <= most
@@ -129,7 +128,7 @@ class _LowSet:
     def __init__(self, policy: Policy, trace: Trace) -> None:
         self.trace, self.last = trace, [math.nan] * trace.n
 
-    def check(self, picker: pickers.BelowMean, event: Event, keep: float) -> None:
+    def check(self, exact: bool, event: Event, keep: float) -> None:
         seen = [loss for loss in self.last if not math.isnan(loss)]
         mean = math.fsum(seen) / len(seen) if seen else 0.0
         low = {i for i, loss in enumerate(self.last) if loss < mean}
@@ -139,7 +138,7 @@ class _LowSet:
             not (set(range(self.trace.n)) - low - kept), f"a sample not below the mean was dropped {where}"
         )
         wanted = len(low) if keep == 1 else min(len(low), max(1, int(keep * len(low) + 1e-9)))
-        if picker.exact:
+        if exact:
             ensure(len(low & kept) == wanted, f"{len(low & kept)} of the {len(low)} low ones kept {where}")
         for i in kept:
             self.last[i] = float(self.trace.losses[event.epoch, i])
@@ -159,9 +158,9 @@ def budget_is_met_by_class(recipe: Recipe) -> None:
         if not isinstance(policy, Policy) or policy.level == "static":
             return  # `coreset_budget_is_met` holds coresets to it
         parts: dict[str, Any] = {
-            level: pickers.PerClass(part)
-            for level in ("picker", "batch_picker")
-            if isinstance(part := getattr(policy, level), pickers.Budgeted)
+            level: part.balanced(True)
+            for level, part in (("picker", policy.picker), ("batch_picker", policy.batch_picker))
+            if part is not None and part.counts == "exact"
         }
         if not parts:
             return
@@ -173,7 +172,7 @@ def budget_is_met_by_class(recipe: Recipe) -> None:
                 part = getattr(policy.sized(trace.n).at(begun, trace.epochs), level)
                 pool = event.ids if event.kind == "step" else torch.arange(trace.n)
                 least = 2 if event.kind == "step" else 0
-                _balanced(event, labels[pool], labels[event.chosen], _k(len(pool), part.keep, least))
+                _balanced(event, labels[pool], labels[event.chosen], _k(len(pool), part.share, least))
 
 
 def _balanced(event: Event, all_labels: Tensor, kept: Tensor, k: int) -> None:

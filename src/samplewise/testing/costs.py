@@ -8,6 +8,7 @@ import torch
 
 from samplewise import recipes as registry
 from samplewise.loop.scoring import Scoring
+from samplewise.pickers import Picker
 from samplewise.policy import Policy, Recipe
 from samplewise.testing.budgets import long_enough
 from samplewise.testing.counting import Training
@@ -56,6 +57,10 @@ def _k(m: int, keep: float, least: int = 0) -> int:
     return min(m, max(least, m - math.floor((1 - keep) * m + 1e-9)))
 
 
+def _size(picker: Picker, n: int) -> int:
+    return picker.size(n)[0] if picker.keeps is None else _k(n, picker.share)
+
+
 def _closed_form(
     policy: Policy, training: Training, trace: Trace, every: int
 ) -> tuple[int | None, int | None]:
@@ -66,7 +71,7 @@ def _closed_form(
     n, batch, period = trace.n, training.batch, policy.every
     if policy.level == "static" and policy.picker is not None:
         (final,) = training.selector.final.values()
-        size = _k(n, getattr(policy.picker, "keep", policy.picker.size(n)[0] / n))
+        size = _size(policy.picker, n)
         return n * final + size * (trace.epochs - final), n if policy.source == "pass" else 0
     trained, scored, active = 0, 0, 0
     fixed = True
@@ -74,18 +79,19 @@ def _closed_form(
         now = policy.sized(n).at(epoch - epoch % period, trace.epochs).picker
         size = sum(len(b.ids) for e, b in training.seen if e == epoch)
         if now is not None and now.size(n)[1]:
-            size = _k(n, getattr(now, "keep", now.size(n)[0] / n))
-        if policy.source == "pass" and epoch % period == 0 and getattr(now, "keep", 1.0) != 1:
+            size = _size(now, n)
+        chooses = now is not None and now.share != 1
+        if policy.source == "pass" and epoch % period == 0 and chooses:
             scored += n
         if policy.refresh is not None:
-            scored += n if epoch % policy.refresh == 0 and getattr(now, "keep", 1.0) != 1 else 0
+            scored += n if epoch % policy.refresh == 0 and chooses else 0
         elif policy.source == "training+pass" and epoch < trace.epochs - 1:
             scored += n - size
         finest = policy.at(epoch, trace.epochs).batch_picker
-        keep: Any = getattr(finest, "keep", 1.0)
+        keep = 1.0 if finest is None else finest.share
         batches = [batch] * (size // batch) + [size % batch] * (size % batch > 0)
         trained += sum(_k(m, keep, 2) for m in batches)
-        fixed &= finest is None or hasattr(finest, "keep")
+        fixed &= finest is None or finest.keeps is not None
         if keep != 1:
             scored += size if policy.signals and active % every == 0 else 0
             active += 1

@@ -191,7 +191,7 @@ def _compare(policy: Any, samples: Samples, ranks: list[Run], mode: Mode, wrappe
         ensure(len(set(trained)) == len(trained), f"two ranks trained on one sample {there}: {trained}")
         _rows_are_right(policy, at_once, epoch, there)
         weights = torch.tensor([first.weights[epoch][i] for i in trained])
-        proxy = getattr(policy, "proxy", False)
+        proxy = isinstance(policy, Policy) and policy.proxy
         wanted = samples.gradient(torch.tensor(trained), weights, epoch, proxy)
         got = at_once[0].gradient if wrapped else torch.stack([step.gradient for step in at_once]).mean(0)
         far = float((got - wanted).abs().max() / wanted.abs().max())
@@ -203,9 +203,9 @@ def _rows_are_right(policy: Any, at_once: tuple[Step, ...], epoch: int, there: s
     if not isinstance(policy, Policy):
         return  # how many rows a method of one's own chooses is its own affair
     finest = policy.at(epoch, EPOCHS).batch_picker
-    keep = 1.0 if finest is None else getattr(finest, "keep", None)
-    if not isinstance(keep, float | int):
+    if finest is not None and finest.keeps is None:
         return  # a share that follows the training has a law of its own
+    keep = 1.0 if finest is None else finest.share
     for step in at_once:
         b = len(step.given)
         k = min(b, max(2, b - int((1 - keep) * b + 1e-9)))

@@ -1,8 +1,9 @@
 """What a tracker is, trackers in a row, and helpers for their columns and for windows of epochs."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -38,6 +39,16 @@ class Tracker(ABC):
     """The columns that `observe` writes, for processes to exchange; None: all of them."""
     whole_batches: ClassVar[bool] = False
     """Whether it may only be shown batches as they came, not the rows that were chosen from them."""
+    complete: ClassVar[bool] = False
+    """Whether every sample must be seen in every epoch."""
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Where it comes from and what that has cost, if it was made before the training."""
+        return {}
+
+    def check_fits(self, n: int, fingerprint: Callable[[], str | None]) -> None:  # noqa: B027
+        """Raise if it was made for other data than these `n` samples."""
 
     @property
     def beside(self) -> tuple[str, ...]:

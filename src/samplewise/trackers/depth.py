@@ -52,7 +52,6 @@ class DualDepth(Tracker):
     published: tuple[int, int] = (90, 10)
     length: Annotated[int, Range(1)] = 200
     complete: ClassVar[bool] = True
-    """Every sample must be seen in every epoch."""
 
     def __post_init__(self) -> None:
         if isinstance(self.T, int) and isinstance(self.window, int) and self.window > self.T:

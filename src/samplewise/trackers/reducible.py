@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from samplewise.data.byid import by_id
+from samplewise.data.fits import refuse_other_data
+from samplewise.data.ids import few
 from samplewise.trackers.base import Ids, State, Tracker, Values, at, column, only, write
 
 __all__ = ["IrreducibleLosses", "Reducible"]
@@ -62,31 +64,15 @@ class IrreducibleLosses:
         return self.ids[self.values.isnan()]
 
     def check_fits(self, n: int, fingerprint: Callable[[], str | None]) -> None:
-        """Refuse a table of other data: another n, ids that are missing, another fingerprint."""
-        made_for = self.provenance.get("n", n)
-        if made_for != n:
-            raise ValueError(
-                f"the irreducible losses are of {made_for} samples, but this data set has {n}. "
-                f"{_again(self.provenance)}"
-            )
-        if (last := int(self.ids[-1])) >= n:
-            raise ValueError(f"the irreducible losses hold id {last}, but this data set has {n} samples.")
-        if len(self.ids) != n:
+        """Raise for a table of other data, and for one that lacks samples."""
+        if len(self.ids) < n == self.provenance.get("n", n) and int(self.ids[-1]) < n:
             there = torch.zeros(n, dtype=torch.bool)
             there[self.ids] = True
-            lacking = (~there).nonzero().flatten()
             raise ValueError(
-                f"the irreducible losses lack {len(lacking)} of {n} samples, first ids "
-                f"{lacking[:5].tolist()}: every sample needs one."
+                f"the irreducible losses lack {n - len(self.ids)} of {n} samples, first ids "
+                f"{few((~there).nonzero().flatten())}: every sample needs one. {_AGAIN}"
             )
-        if self.provenance.get("fingerprint") is None or (found := fingerprint()) is None:
-            return
-        if found != self.provenance["fingerprint"]:
-            raise ValueError(
-                "the irreducible losses are of other data: the fingerprints differ (n, labels and the bytes "
-                "of 256 samples). Another seed's label noise is other data. If this data set is augmented at "
-                "random, give Scoring(dataset=...) with the same samples as they are."
-            )
+        refuse_other_data("the irreducible losses are of", self.ids, self.provenance, n, fingerprint, _AGAIN)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -107,9 +93,7 @@ class IrreducibleLosses:
         return f"IrreducibleLosses({kept} of {len(self)} ids, sha256 {self._digest()[:12]})"
 
 
-def _again(provenance: Mapping[str, Any]) -> str:
-    """What to do about a table of other data, if the command made it."""
-    return "Run samplewise score --method irreducible on these data." if provenance else ""
+_AGAIN = "Run samplewise score --method irreducible on these data."
 
 
 @dataclass(frozen=True)
@@ -121,6 +105,13 @@ class Reducible(Tracker):
 
     losses: IrreducibleLosses
     written: ClassVar[tuple[str, ...] | None] = ("reducible_loss",)
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        return self.losses.provenance
+
+    def check_fits(self, n: int, fingerprint: Callable[[], str | None]) -> None:
+        self.losses.check_fits(n, fingerprint)
 
     @property
     def ranks(self) -> str:
