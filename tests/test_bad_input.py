@@ -52,7 +52,7 @@ def refused(error, said):
             lambda: sw.recipes.ordered_sgd(keep="adaptve"),
             "must be a number or one of 'adaptive', got 'adaptve'. Did you mean 'adaptive'?",
         ),
-        (lambda: sw.recipes.kakurenbo(milestones=(0.6, 0.3, 0.8)), "milestones must be three rising shares"),
+        (lambda: sw.recipes.kakurenbo(milestones=(0.6, 0.3, 0.8)), "milestones must be three shares"),
         (
             lambda: sw.recipes.evolved_sampling(anneal=0.5),
             "evolved_sampling.anneal must be in [0, 0.5), got 0.5.",

@@ -242,7 +242,7 @@ def test_a_subset_whose_rows_cannot_be_meant_is_refused_with_its_file(tmp_path, 
 @pytest.mark.parametrize(
     ("change", "note", "said"),
     [
-        ({}, {}, "irreducible losses are in a column 'irreducible'"),
+        ({}, {}, "must be a table with a column 'irreducible'"),
         ({"irreducible": np.full(N, np.inf)}, {}, "must be finite, or NaN"),
         (
             {"irreducible": np.array([np.nan, *range(1, N)])},

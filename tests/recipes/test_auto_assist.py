@@ -244,7 +244,7 @@ BAD = {
     "complex": (lambda data: data[0] * 1j, None, rf"{NUMBERS} torch\.complex64"),
     "no tensor returned": (lambda data: [1.0], None, f"{NUMBERS} list"),
     "not finite": (lambda data: data[0].log(), None, r"is not finite for ids \["),
-    "another width": (lambda data: torch.ones(8, next(WIDTHS)), None, "has 4 numbers a sample, but had 3"),
+    "another width": (lambda data: torch.ones(8, next(WIDTHS)), None, "got 4 numbers a sample after 3"),
 }
 
 
@@ -273,16 +273,16 @@ def test_the_engine_alone_is_shown_the_data():
     selector = sw.Selector("auto_assist", 10, epochs=1)
     selector.plan(0)
     ids = torch.arange(6)
-    with pytest.raises(ValueError, match=r"call selector\.look\(ids, data\) before"):
+    with pytest.raises(ValueError, match=r"Call selector\.look\(ids, data\) before"):
         selector.choose(ids)
     selector.look(ids, {"x": torch.randn(6, 3, generator=generator("x"))})
-    with pytest.raises(ValueError, match=r"call selector\.look\(ids, data\) before"):
+    with pytest.raises(ValueError, match=r"Call selector\.look\(ids, data\) before"):
         selector.choose(ids + 1)
     rows, weights = selector.choose(ids)
     assert weights is None
     selector.observe(ids[rows], torch.ones(len(rows)))
     assert selector.ledger.scoring_forwards == 0
-    with pytest.raises(ValueError, match=r"call selector\.look\(ids, data\) before"):
+    with pytest.raises(ValueError, match=r"Call selector\.look\(ids, data\) before"):
         selector.observe(ids, torch.ones(6))
 
 

@@ -112,7 +112,7 @@ def test_a_score_that_never_was_learned_is_the_hardest():
 
 @pytest.mark.parametrize("score", ["moderate", "random", "ccs", "ucb", "amu", "fixed"])
 def test_what_has_no_score_of_its_own_is_refused(score):
-    with pytest.raises(ValueError, match=r"ccs.score must name a static method .*, got '" + score):
+    with pytest.raises(ValueError, match=r"ccs.score must be the name of a static method .*, got '" + score):
         sw.recipes.ccs(score=score)
 
 

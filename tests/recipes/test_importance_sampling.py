@@ -309,7 +309,7 @@ def test_keep_one_takes_every_row_unweighted():
 
 
 def test_what_makes_no_sense_is_refused():
-    with pytest.raises(ValueError, match=r"smoothing must be > 0 where adaptive=True"):
+    with pytest.raises(ValueError, match=r"smoothing must be > 0 with adaptive=True"):
         sw.recipes.importance_sampling(adaptive=True)
     selector = sw.Selector("importance_sampling", N, epochs=2)
     selector.plan(0)

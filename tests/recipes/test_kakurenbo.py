@@ -109,5 +109,5 @@ def test_confidence_is_over_classes_and_not_over_the_batch():
 
 @pytest.mark.parametrize("milestones", [(0.6, 0.3, 0.8), (0.3, 0.6, 1.2), (-0.1, 0.5, 0.6)])
 def test_milestones_must_rise_within_the_training(milestones):
-    with pytest.raises(ValueError, match=r"kakurenbo\.milestones must be three rising shares"):
+    with pytest.raises(ValueError, match=r"kakurenbo\.milestones must be three shares"):
         sw.recipes.kakurenbo(milestones=milestones)

@@ -257,7 +257,7 @@ def selector_for(values, provenance, n=4, ids=None):
         (lambda: selector_for([0.0] * 4, {}, ids=[0, 1, -1, 2]), "must be >= 0, got -1"),
         (
             lambda: sw.recipes.rho_loss(replace(table([0.0] * 4), columns={"el2n": torch.zeros(4)})),
-            "are in a column 'irreducible', but the columns are el2n",
+            "must be a table with a column 'irreducible', got the columns el2n",
         ),
         (lambda: sw.recipes.rho_loss("nowhere.parquet"), "no such file: nowhere.parquet"),
         (
@@ -288,7 +288,7 @@ except ValueError as error:
 """
     (said,) = plainly(code).splitlines()
     assert said.startswith("rho_loss.irreducible must be a ScoreTable with a column 'irreducible'")
-    assert said.endswith("or the path of one, got a Tensor.")
+    assert said.endswith("or a path to it, got a Tensor.")
 
 
 def test_a_table_of_other_data_is_refused_by_its_fingerprint():

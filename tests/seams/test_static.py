@@ -311,7 +311,7 @@ def test_the_schema_says_what_a_column_holds(tmp_path):
     selector = recorded("aum")[0]
     selector.table().to_parquet(tmp_path / "scores.parquet")
     said = sw.ScoreTable.read(tmp_path / "scores.parquet").provenance["columns"]["aum"]
-    assert "MINUS the mean over all epochs" in said
+    assert "minus the mean of (target - largest other) over all epochs" in said
     assert said.startswith("Higher: rather keep.")
 
 
@@ -392,7 +392,7 @@ except ValueError as error:
         "subset.balance must be True or False, got 'no'.",
         "subset.normalize must be one of 'mean1', got True.",
         "subset.weights must be one of 'none', 'per_sample', 'batch_mean', got True.",
-        "fixed.subset must be a Subset or the path of one, got a Tensor.",
+        "fixed.subset must be a Subset or a path to one, got a Tensor.",
     ]
 
 

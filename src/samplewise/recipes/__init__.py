@@ -85,5 +85,5 @@ __all__ = [
 
 
 def all() -> dict[str, Recipe]:
-    """Every registered recipe by name, others' included once their module is imported."""
+    """All registered recipes by name. Other packages' recipes are included once their module is imported."""
     return dict(REGISTRY)

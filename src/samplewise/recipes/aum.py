@@ -1,4 +1,4 @@
-"""Area under the margin, the hard end of it kept (arXiv:2001.10528)."""
+"""Area under the margin: keep the samples with the smallest margins (arXiv:2001.10528)."""
 
 from typing import Annotated, Literal
 
@@ -15,11 +15,12 @@ def aum(
     of: Literal["probability", "logit"] = "probability",
     balance: bool = False,
 ) -> Policy:
-    """Keep the samples that were seldom predicted with a clear margin.
+    """Keep the samples whose predictions rarely had a clear margin.
 
-    The column is MINUS the mean over all epochs of (target - largest other): higher is harder, and
-    rather kept. A low area also marks wrong labels, which is what the paper uses it for. The paper's
-    margin is that of the logits; pruning papers take the `probability`, the default.
+    The score is minus the mean of (target - largest other) over all epochs. A higher score means a harder
+    sample. Wrong labels have small margins too. The paper uses the area to find them.
+    The paper takes the margin of the logits (`of="logit"`). Pruning papers take the margin of the
+    probabilities, which is the default.
 
     Signal: minus the margin. Memory: 4 bytes a sample when final, 12 while recording.
     Choice: top-k. Cost: no forward beyond a training on everything.

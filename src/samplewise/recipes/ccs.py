@@ -18,16 +18,17 @@ def ccs(
     score: str = "aum",
     balance: bool = False,
 ) -> Policy:
-    """Drop the hardest share `beta`, cut the scores of the rest into equal widths, draw equally from each.
+    """Drop the hardest share `beta`, cut the other scores into strata of equal width, draw equally from each.
 
-    The strata are visited from the smallest; one that has fewer than its share gives all it has and
-    the others divide what remains. `score` is any static method with a score of its own: it is
-    recorded, and becomes final, as that method's. Hardest are its highest scores as stored here (for
-    `aum` the lowest margins); an infinite one counts as the greatest finite one plus 1.
-    `beta=None` is the cut-off published for CIFAR-10 at the nearest share dropped: 0, 0, 0.1, 0.1, 0.3
-    for 30, 50, 70, 80, 90 %; a cut-off that leaves fewer than are to be kept is an error.
-    The official code stretches the last stratum by 1.0001 x the maximum, which fails when the maximum is
-    negative; here the last stratum is closed.
+    The smallest stratum comes first. A stratum with fewer samples than its share gives all of them, and the
+    other strata divide the rest. `score` is any static method with a score of its own. It is recorded, and
+    becomes final, as in that method. The hardest samples are those with the highest scores as stored here
+    (for `aum` the lowest margins). An infinite score counts as the largest finite score plus 1.
+
+    With `beta=None` the share is the one published for CIFAR-10 at the nearest share dropped: 0, 0, 0.1, 0.1,
+    0.3 for 30, 50, 70, 80, 90 %. If `beta` leaves fewer samples than `keep` needs, that is an error.
+    The official code multiplies the maximum by 1.0001 to close the last stratum. That fails for a negative
+    maximum, so here the last stratum includes its upper end.
 
     Signal: that of `score`. Memory: 4 bytes a sample. Choice: a uniform draw in each stratum.
     Cost: that of `score`; for `aum` no forward beyond training.
@@ -38,7 +39,7 @@ def ccs(
 
 
 def _measured(score: str, keep: float) -> Policy:
-    """The policy whose score is taken; `keep` matters to methods that record by the share kept."""
+    """The policy of `score`. Methods whose recording depends on the share kept get `keep`."""
     able = [name for name, made in REGISTRY.items() if made.level == "static" and name != "ccs"]
     if score in able:
         made = REGISTRY[score]
@@ -46,6 +47,6 @@ def _measured(score: str, keep: float) -> Policy:
         if isinstance(policy, Policy) and policy.signals and policy.picker and not policy.picker.ranks:
             return policy
     raise ValueError(
-        f"ccs.score must name a static method with a score of its own, such as 'aum' or 'el2n', "
+        f"ccs.score must be the name of a static method that has a score, such as 'aum' or 'el2n', "
         f"got {score!r}.{nearest(score, able) if score not in able else ''}"
     )

@@ -1,4 +1,4 @@
-"""Samples whose last-layer gradients stand for all others (CRAIG, arXiv:1906.01827)."""
+"""Samples whose last-layer gradients represent the gradients of all samples (CRAIG, arXiv:1906.01827)."""
 
 from typing import Annotated, Literal
 
@@ -17,15 +17,15 @@ def craig(
     at: Annotated[int | Literal["end"], Range(0)] = "end",
     block: Annotated[int, Range(2)] = 8192,
 ) -> Policy:
-    """Pick, class by class, the samples that represent every gradient best; weigh each by its cluster.
+    """In each class, pick the samples that represent all gradients best; weight each by its cluster's size.
 
-    Facility location over the largest distance minus the Euclidean distance of the gradients of the
-    last layer, weight and bias (CORDS squares the distance). A weight is the number of samples that
-    a pick represents, divided by the mean; DeepCore adds 1 to each. Classes above `block` samples
-    are split at random.
+    The choice is facility location. The similarity is the largest distance minus the Euclidean distance
+    between the gradients of the last layer (weight and bias). CORDS squares the distance. The weight of a
+    pick is the number of samples it represents, divided by the mean of these numbers. DeepCore adds 1 to
+    each number. Classes with more than `block` samples are split at random.
 
     Signal: residual and features. Memory: 4 C + 4 d + 12 bytes a sample.
-    Choice: greedy; the column is minus the order of picking, and serves every smaller keep.
+    Choice: greedy; the column is minus the order of picking, so one recording serves every smaller `keep`.
     Cost: one forward over all n samples, and all distances inside each class.
     """
     return Policy(
@@ -43,9 +43,9 @@ def craig_dynamic(
     period: Annotated[int, Range(1)] = 10,
     block: Annotated[int, Range(2)] = 8192,
 ) -> Policy:
-    """As `craig`, chosen anew every `period` epochs from the model of the moment.
+    """As `craig`, but choose again every `period` epochs with the current model.
 
-    The first period is a warm-up on all samples; a training has at least two periods.
+    The first period trains on all samples (warm-up). So a training needs at least two periods.
 
     Signal: residual and features. Memory: 4 C + 4 d + 4 bytes a sample. Choice: greedy.
     Cost: one forward over all n samples, and all distances inside each class, every period but the first.

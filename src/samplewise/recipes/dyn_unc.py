@@ -1,4 +1,4 @@
-"""Spread of the target's probability inside windows of epochs (arXiv:2306.05175)."""
+"""Dyn-Unc: the spread of the target's probability inside windows of epochs (arXiv:2306.05175)."""
 
 from typing import Annotated
 
@@ -15,11 +15,12 @@ def dyn_unc(
     window: Annotated[int | None, Range(2)] = None,
     balance: bool = False,
 ) -> Policy:
-    """Keep the samples whose predictions are uncertain in time.
+    """Keep the samples whose predicted probability of the target varies most from epoch to epoch.
 
-    The unbiased standard deviation over each `window` = K of consecutive epochs (10, or all of a
-    shorter training), then the mean over all windows. The official code leaves the last window out
-    and scores in eval mode; here every window counts and the training forward is what is recorded.
+    The score is the unbiased standard deviation over each `window` = K consecutive epochs, averaged over all
+    windows. The default window is 10 epochs, or all epochs of a shorter training. The official code leaves
+    out the last window and scores in eval mode. Here every window counts, and the values come from the
+    training forward.
 
     Signal: probability of the target. Memory: 4 bytes a sample when final, 4 K + 8 while recording.
     Choice: top-k. Cost: no forward beyond a training on everything.

@@ -1,4 +1,4 @@
-"""Selection by the margin to every class boundary, its proxy and its controls (DynaMS, OpenReview 2023)."""
+"""DynaMS: selection by the margin to every class boundary, its proxy and its controls (OpenReview 2023)."""
 
 from dataclasses import replace
 from typing import Annotated, Literal
@@ -42,14 +42,14 @@ def dynams(
     data: Data = "imagenet",
     fit: bool = True,
 ) -> Policy:
-    """Every `period` epochs take, class after class, the samples nearest to the boundary of that class.
+    """Every `period` epochs, select for each class in turn the samples nearest to the boundary of that class.
 
-    `keep` is the average share over the training: the first period is a warm-up on all samples, then
-    the share is constant or falls, `linear` or `power`, from period to period. `fit=True` shifts the
-    shares so that the average is exactly `keep`; `fit=False` takes the numbers that are published for
-    `data` as they are (`schedules.PUBLISHED`). The candidates are all samples, with `nested=True`
-    those of the period before. The paper's distances have no sign, so confident mistakes are left out;
-    `signed=True` takes these first. Forward must return features, targets and the head.
+    `keep` is the average share over the training. The first period trains on all samples (warm-up). Then the
+    share is constant, or it falls from period to period (`linear` or `power`). `fit=True` shifts the shares
+    so that their average is exactly `keep`. `fit=False` takes the published numbers for `data` unchanged
+    (`schedules.PUBLISHED`). The candidates are all samples; with `nested=True` only the samples of the period
+    before. The paper's distances have no sign, so confident mistakes are left out. `signed=True` selects
+    these first. Forward must return features, targets and the head.
 
     Signal: class margins. Memory: 4 bytes a sample, and 4 C more from a pass until its choice.
     Choice: class-balanced least margins. Cost: one forward over all n samples in every period but the first.
@@ -69,14 +69,14 @@ def dynams_proxy(
 ) -> Policy:
     """As `dynams`, with the margins of a narrow view that shares the model's own parameters.
 
-    Give the forward a proxy: `sw.classifier(model, head=..., proxy=sw.proxy.slim(model, ...))`. Every
-    step trains the loss of the model plus that of the narrow view; the passes run the narrow view
-    alone. With `keep=1` nothing is selected, and the narrow view is not trained.
+    Give the forward a proxy: `sw.classifier(model, head=..., proxy=sw.proxy.slim(model, ...))`. Every step
+    trains on the loss of the model plus the loss of the narrow view. The passes run only the narrow view.
+    With `keep=1` nothing is selected, and the narrow view is not trained.
 
     Signal: class margins of the narrow view. Memory: 4 bytes a sample, and 4 C more from a pass until
     its choice. Choice: class-balanced least margins.
     Cost: the narrow forward and backward in every step, and one narrow forward over all n samples in
-    every period but the first, at the narrow view's share of the model's FLOPs.
+    every period but the first. Each counts as the narrow view's share of the model's FLOPs.
     """
     made = _by_margins(Periods(keep, schedule, period, data, fit), signed, nested)
     return replace(made, proxy=keep < 1)
@@ -91,7 +91,7 @@ def dyna_random(
     data: Data = "imagenet",
     fit: bool = True,
 ) -> Policy:
-    """The control of `dynams`: the same periods and shares, but uniform draws.
+    """A control for `dynams`: the same periods and shares, with uniform draws.
 
     Signal: none. Memory: 0 bytes a sample. Choice: uniform. Cost: no forward beyond training.
     """
@@ -108,7 +108,7 @@ def dyna_ce(
     data: Data = "imagenet",
     fit: bool = True,
 ) -> Policy:
-    """The control of `dynams`: the same periods and shares, but the largest losses, whatever the class.
+    """A control for `dynams`: the same periods and shares, with the largest losses of all classes together.
 
     Signal: loss. Memory: 4 bytes a sample. Choice: top-k.
     Cost: one forward over all n samples in every period but the first.
@@ -125,9 +125,9 @@ def dyna_ce(
 
 @recipe(paper=PAPER, level="batch", source="training")
 def online_ms(keep: Keep = 0.6) -> Policy:
-    """The control of `dynams` inside every meta-batch: the samples nearest to any class boundary.
+    """A control for `dynams` at batch level: train on the rows nearest to any class boundary.
 
-    The paper names it without defining it. Forward must return features, targets and the head.
+    The paper names this control but does not define it. Forward must return features, targets and the head.
 
     Signal: minus the least class margin. Memory: 4 bytes a sample. Choice: top-k.
     Cost: one scoring forward over every meta-batch.

@@ -1,4 +1,4 @@
-"""Distance of early predictions from the labels (arXiv:2107.07075)."""
+"""EL2N: the distance of early predictions from the labels (arXiv:2107.07075)."""
 
 from typing import Annotated
 
@@ -19,9 +19,10 @@ def el2n(
 ) -> Policy:
     """Keep the samples whose predictions were far from their labels early in training.
 
-    The mean over the `first` epochs of one run (10, or all of a shorter training), as later papers
-    use it. The paper itself takes one early checkpoint in eval mode and the mean over 10 models:
-    record several runs and combine their tables for that. Mislabelled samples score high.
+    The score is the mean over the `first` epochs of one run, as later papers use it. The default is 10
+    epochs, or all epochs of a shorter training. The paper itself takes one early checkpoint in eval mode and
+    the mean over 10 models. For that, record several runs and combine their tables. Wrong labels get high
+    scores.
 
     Signal: ||p - e_y||. Memory: 4 bytes a sample when final, 12 while recording.
     Choice: top-k. Cost: no forward beyond the `first` epochs of a training on everything.

@@ -15,11 +15,11 @@ def entropy(
     at: Annotated[int | Literal["end"], Range(0)] = "end",
     balance: bool = False,
 ) -> Policy:
-    """Keep the samples whose prediction is least certain: the highest entropy, 0 ln 0 = 0.
+    """Keep the samples with the highest entropy of the prediction (0 ln 0 = 0).
 
-    Published with the model of a full run, `at="end"`; a number is the epoch before which the pass is
-    made. Some code adds 1e-10 or 1e-6 inside the logarithm, or keeps the low end when it does not
-    choose by class; neither is done here.
+    Published with the model at the end of a full run, `at="end"`. A number makes the pass before that epoch.
+    Some code adds 1e-10 or 1e-6 inside the logarithm. Some code keeps the lowest entropies when it does not
+    choose by class. This recipe does neither.
 
     Signal: entropy. Memory: 4 bytes a sample. Choice: top-k.
     Cost: one forward over all n samples.

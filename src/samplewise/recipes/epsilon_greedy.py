@@ -19,9 +19,9 @@ def epsilon_greedy(
     alpha: Rate = 0.8,
     eps: Annotated[float | Schedule, Range(0, 1)] = 0.1,
 ) -> Policy:
-    """As `uncertainty_ema`, with floor(eps * k) of the k drawn uniformly from ALL the others.
+    """As `uncertainty_ema`, but floor(eps * k) of the k samples are drawn uniformly from ALL other samples.
 
-    The paper publishes no `eps`; its sweep shows little effect.
+    The paper publishes no `eps`. Its sweep shows little effect.
 
     Signal: loss. Memory: 4 bytes a sample. Choice: top-k and a uniform draw.
     Cost: one forward over all n samples at every checkpoint.

@@ -1,4 +1,4 @@
-"""Batches drawn by a decoupled average of the loss (Evolved Sampling, ES and ESWP, arXiv:2509.23461)."""
+"""Evolved Sampling: batches drawn by a decoupled average of the loss (ES and ESWP, arXiv:2509.23461)."""
 
 from typing import Annotated
 
@@ -26,9 +26,9 @@ def evolved_sampling(
 ) -> Policy:
     """Draw `keep` of every meta-batch without replacement, P ~ w, and train on their plain mean loss.
 
-    w = beta1 s + (1 - beta1) loss, s <- beta2 s + (1 - beta2) loss, s = 1/n at the start. In the
-    first and last `anneal` share of the epochs (whole epochs, at least one) every row trains; scores
-    are updated there too. beta1 = 0 is `loss_sampling`, beta1 = beta2 a single average.
+    w = beta1 s + (1 - beta1) loss, s <- beta2 s + (1 - beta2) loss, s = 1/n at the start. Every row trains in
+    the first and the last `anneal` share of the epochs (whole epochs, at least one). Scores are updated there
+    too. beta1 = 0 is `loss_sampling`. beta1 = beta2 is a single average.
 
     Signal: loss. Memory: 8 bytes a sample. Choice: weighted draw.
     Cost: one scoring forward over every meta-batch outside annealing.
@@ -49,10 +49,11 @@ def eswp(
     beta2: Rate = 0.8,
     anneal: Anneal = 0.05,
 ) -> Policy:
-    """Evolved Sampling with pruning: meta-batches come from a `keep_epoch` share drawn with P ~ s.
+    """Evolved Sampling with pruning: each epoch first draws a `keep_epoch` share of the samples, P ~ s.
 
-    The subset is drawn anew without replacement at every epoch outside annealing, by the score s, not
-    by w; samples left out keep their s. Everything else as `evolved_sampling`.
+    The meta-batches come from this share. It is drawn again, without replacement, in every epoch outside
+    annealing, by the score s and not by w. Samples that are left out keep their s. Everything else is as in
+    `evolved_sampling`.
 
     Signal: loss. Memory: 8 bytes a sample. Choice: weighted draws, of the epoch and of each batch.
     Cost: one scoring forward over every meta-batch outside annealing.

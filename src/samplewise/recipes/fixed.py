@@ -1,4 +1,4 @@
-"""Training on a coreset that was chosen before, by any method."""
+"""Train on a coreset that any method chose before."""
 
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,16 @@ def _toy(n: int) -> Any:
 
 @recipe(paper="-", level="static", source="none", toy=_toy)
 def fixed(subset: Subset | str | Path) -> Policy:
-    """Train on a `Subset`, or on the one in a Parquet file, with its weights.
+    """Train on a given `Subset`, or on the Parquet file of one, with its weights.
 
-    The second run of the papers' protocol: score with one training, then train a fresh model on the
-    coreset. The data set must be the one that the subset was chosen from: n and, where known, the
-    fingerprint are compared. What the scoring run cost is charged to the ledger.
+    This is the second run of the papers' protocol: score in one training, then train a fresh model on the
+    coreset. The data set must be the one that the subset was chosen from. Its n, and the fingerprint where
+    both are known, are compared. The cost of the scoring run is charged to the ledger.
 
     Signal: none. Memory: 0 bytes a sample. Choice: as given. Cost: no forward beyond training.
     """
     if isinstance(subset, str | Path):
         subset = Subset.read(subset)
     if not isinstance(subset, Subset):
-        raise ValueError(f"fixed.subset must be a Subset or the path of one, got a {type(subset).__name__}.")
+        raise ValueError(f"fixed.subset must be a Subset or a path to one, got a {type(subset).__name__}.")
     return Policy(picker=Given(subset), final=0)

@@ -1,4 +1,4 @@
-"""How often a sample is learned and forgotten again (arXiv:1812.05159)."""
+"""Forgetting: how often a sample changes from right to wrong (arXiv:1812.05159)."""
 
 from typing import Annotated, Literal
 
@@ -15,10 +15,10 @@ def forgetting(
     never: Literal["inf", "zero", "epochs"] = "inf",
     balance: bool = False,
 ) -> Policy:
-    """Keep the samples that fell from right to wrong most often.
+    """Keep the samples whose prediction changed from right to wrong most often.
 
     A sample that was never right scores +inf and is kept first. The paper's code gives it the number
-    of `epochs`; later code leaves it at `zero`, so that it looks as easy as one never forgotten.
+    of `epochs`. Later code gives it `zero`, the score of a sample that was never forgotten.
 
     Signal: whether the prediction is right. Memory: 4 bytes a sample when final, 7 while recording.
     Choice: top-k. Cost: no forward beyond a training on everything.

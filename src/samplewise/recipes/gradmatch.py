@@ -1,4 +1,4 @@
-"""Weighted samples whose last-layer gradients add up to the whole class's (GradMatch, arXiv:2103.00123)."""
+"""GradMatch: weighted samples whose last-layer gradients sum to those of their class (arXiv:2103.00123)."""
 
 from typing import Annotated, Literal
 
@@ -19,15 +19,15 @@ def gradmatch(
     eps: Annotated[float, Range(0)] = 1e-4,
     block: Annotated[int, Range(2)] = 8192,
 ) -> Policy:
-    """Pick, class by class, samples whose weighted gradients match the sum of the class's gradients.
+    """In each class, pick samples whose weighted gradients match the sum of the class's gradients.
 
-    Orthogonal matching pursuit with weights >= 0 and ridge `lam`. It ends early when the residual is
-    below `eps` times the sum or nothing points towards it; random samples of weight 1 fill the
-    budget, as in CORDS. A pick whose weight falls to 0 is unpicked and replaced. Weights are divided
-    by their mean. Classes above `block` samples are split at random.
+    The method is orthogonal matching pursuit with weights >= 0 and ridge `lam`. It stops early when the
+    residual is below `eps` times the sum, or when no gradient points towards the residual. Random samples
+    with weight 1 then fill the budget, as in CORDS. A pick whose weight becomes 0 is removed and replaced.
+    Weights are divided by their mean. Classes with more than `block` samples are split at random.
 
     Signal: residual and features. Memory: 4 C + 4 d + 12 bytes a sample.
-    Choice: greedy; the column is minus the order of picking, and serves every smaller keep.
+    Choice: greedy; the column is minus the order of picking, so one recording serves every smaller `keep`.
     Cost: one forward over all n samples, all products inside each class, and O(k n) for pick k of a
     class of n.
     """
@@ -48,9 +48,9 @@ def gradmatch_dynamic(
     eps: Annotated[float, Range(0)] = 1e-4,
     block: Annotated[int, Range(2)] = 8192,
 ) -> Policy:
-    """As `gradmatch`, chosen anew every `period` epochs from the model of the moment.
+    """As `gradmatch`, but choose again every `period` epochs with the current model.
 
-    The first period is a warm-up on all samples; a training has at least two periods.
+    The first period trains on all samples (warm-up). So a training needs at least two periods.
 
     Signal: residual and features. Memory: 4 C + 4 d + 4 bytes a sample. Choice: greedy.
     Cost: one forward over all n samples, and all products inside each class, every period but the first.

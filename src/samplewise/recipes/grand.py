@@ -1,4 +1,4 @@
-"""The gradient norm of every sample, early in training (GraNd, arXiv:2107.07075)."""
+"""GraNd: the gradient norm of every sample, early in training (arXiv:2107.07075)."""
 
 from typing import Annotated, Literal
 
@@ -19,12 +19,14 @@ def grand(
 ) -> Policy:
     """Keep the samples with the largest gradient before epoch `at`, in eval mode.
 
-    `layer="last"`: the closed form for cross-entropy in the last layer, ||p - e_y|| sqrt(||h||^2 + 1),
-    or ||p - e_y|| ||h|| with `bias=False`; forward must return logits, targets and features.
-    `layer="full"`: the norm over all parameters, of whatever loss forward returns, by per-sample
-    gradients (`samplewise.loop.gradients`); `bias` is then of no account. Published as the mean over 10
-    models: combine the tables of several runs. The gradient is of each sample's own loss, never of a
-    batch's mean, which would make the last, smaller batch look larger.
+    `layer="last"` is the closed form for cross-entropy in the last layer, ||p - e_y|| sqrt(||h||^2 + 1),
+    or ||p - e_y|| ||h|| with `bias=False`. Forward must return logits, targets and features.
+    `layer="full"` is the norm over all parameters, of any loss that forward returns. It uses per-sample
+    gradients (`samplewise.loop.gradients`) and ignores `bias`.
+
+    The paper takes the mean over 10 models. For that, combine the tables of several runs. The gradient is
+    that of each sample's own loss. A gradient of a batch's mean loss would be larger in the last, smaller
+    batch.
 
     Signal: gradient norm. Memory: 4 bytes a sample. Choice: top-k.
     Cost: one forward over all n samples; with `layer="full"` one forward and one backward of each.

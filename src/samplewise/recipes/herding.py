@@ -1,4 +1,4 @@
-"""Samples whose mean feature stays at the class's mean (herding, Welling, ICML 2009)."""
+"""Herding: samples whose mean feature stays near the mean of their class (Welling, ICML 2009)."""
 
 from typing import Annotated, Literal
 
@@ -14,13 +14,14 @@ def herding(
     keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
     at: Annotated[int | Literal["end"], Range(0)] = "end",
 ) -> Policy:
-    """Pick, class by class, the sample that brings the mean feature of the picked nearest to the class's.
+    """In each class, pick the sample that brings the mean feature of the picks nearest to that of the class.
 
-    Classes are the labels, or else the targets; make one class of unlabelled data by targets of 0.
-    DeepCore's code picks the sample that leads farthest away (argmax), which is an error.
+    Classes are the labels, or the targets if there are no labels. For unlabelled data, return targets of 0:
+    that makes one class. DeepCore's code picks the sample that leads farthest away (argmax), which is an
+    error.
 
     Signal: features. Memory: 4 d + 8 bytes a sample.
-    Choice: greedy; the column is minus the order of picking, and serves every smaller keep.
+    Choice: greedy; the column is minus the order of picking, so one recording serves every smaller `keep`.
     Cost: one forward over all n samples, and O(n d) for every pick of a class of n.
     """
     return Policy(

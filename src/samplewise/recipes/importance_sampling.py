@@ -1,4 +1,4 @@
-"""Batches drawn with replacement by the loss and reweighted (Katharopoulos and Fleuret, arXiv:1803.00942)."""
+"""Batches drawn by the loss and reweighted (Katharopoulos and Fleuret, arXiv:1803.00942)."""
 
 from typing import Annotated
 
@@ -27,13 +27,15 @@ def importance_sampling(
 ) -> Policy:
     """Draw `keep` of every meta-batch with replacement, P ~ s = loss + smoothing, and reweight.
 
-    A draw of row i weighs (mean(s) / s_i) ** k, scaled so that the weighted scores keep their sum: k = 1
-    makes the mean over the draws an unbiased estimate of the meta-batch's mean gradient (if all s > 0),
-    k < 1 favours hard samples, k = 0 does not reweight. A row drawn several times trains once with that
-    multiple of its weight, so that at most `keep` of the rows train. If all draws fall on one row, the
-    highest score of the others trains along with weight 1e-30, for batch norms. With `adaptive`,
-    `smoothing` is the share of a running mean of the loss that is added, of which each new meta-batch
-    takes a tenth (the official code's 0.9); with several processes each follows its own batches.
+    A draw of row i has the weight (mean(s) / s_i) ** k, scaled so that the weighted scores keep their sum.
+    With k = 1 the mean over the draws is an unbiased estimate of the meta-batch's mean gradient (if all s >
+    0). k < 1 favours hard samples. k = 0 does not reweight. A row drawn several times trains once, with that
+    multiple of its weight. So at most `keep` of the rows train. If all draws give the same row, the row with
+    the highest score of the others trains too, with weight 1e-30, because batch norm needs two rows.
+
+    With `adaptive`, the number added to the loss is `smoothing` times a running mean of the loss. Each new
+    meta-batch has weight 0.1 in this mean (the official code's 0.9). With several processes each process
+    averages its own batches.
 
     Signal: loss. Memory: 4 bytes a sample. Choice: weighted draw with replacement.
     Cost: one scoring forward over every meta-batch.
@@ -42,7 +44,10 @@ def importance_sampling(
     if smoothing:
         tracker = tracker | trackers.Smoothed(smoothing, rate=1 - _FORGET if adaptive else None)
     elif adaptive:
-        raise ValueError("importance_sampling.smoothing must be > 0 where adaptive=True: give its share.")
+        raise ValueError(
+            "importance_sampling.smoothing must be > 0 with adaptive=True, got 0. It is the share of the "
+            "mean loss that is added to every loss: give smoothing=0.5, for example."
+        )
     return Policy(
         signal=signals.loss,
         tracker=tracker,

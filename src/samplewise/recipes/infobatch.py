@@ -1,4 +1,4 @@
-"""Random pruning of the easy samples with an unbiased gradient (InfoBatch, arXiv:2303.04947)."""
+"""InfoBatch: random pruning of easy samples with an unbiased gradient (arXiv:2303.04947)."""
 
 from typing import Annotated
 
@@ -16,15 +16,16 @@ def infobatch(
     until: Annotated[float, Range(0, 1)] = 0.875,
     exact: bool = True,
 ) -> Policy:
-    """Drop a random part of the samples whose last loss is below the mean; weight the rest of them up.
+    """Drop a random part of the samples whose last loss is below the mean; give the rest of them more weight.
 
-    `keep` is the share of the low ones that trains, with weight 1 / keep (the paper's r is 1 - keep);
-    from `until` of the epochs on everything trains with weight 1. `exact=True` keeps a fixed number as
-    the official code does, int(keep * low) of them and at least one, each with weight low / kept: 1 / keep
-    but for the rounding, which would else leave some out of the sum. `exact=False` drops each
-    independently as the paper writes.
-    The official code starts all scores at a constant and resets weights only when until * epochs is
-    whole; here unseen samples are outside the mean and weights follow the epoch.
+    `keep` is the share of the low-loss samples that trains, with weight 1 / keep (the paper's r is 1 - keep).
+    From the share `until` of the epochs on, every sample trains with weight 1.
+
+    `exact=True` keeps a fixed number of low-loss samples, as the official code does: int(keep * low), at
+    least one. Each has weight low / kept. That is 1 / keep except for rounding, so the weights add up to all
+    samples. `exact=False` drops each sample independently, as the paper writes. The official code starts all
+    scores at a constant, and resets weights only when until * epochs is a whole number. Here samples that
+    were never seen do not count in the mean, and weights follow the epoch.
 
     Signal: loss. Memory: 4 bytes a sample. Choice: random among those below the mean.
     Cost: no forward beyond training.

@@ -1,4 +1,4 @@
-"""Hiding the samples that are easy, right and confident (KAKURENBO, arXiv:2310.10102)."""
+"""KAKURENBO: hide the samples that are easy, right and confident (arXiv:2310.10102)."""
 
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _FACTORS = (1.0, 0.8, 0.6, 0.4)
 
 @dataclass(frozen=True)
 class Relaxed(Schedule):
-    """The share dropped, 1 - keep, times 1, 0.8, 0.6, 0.4 as training passes three milestones.
+    """Multiplies the share dropped, 1 - keep, by 1, 0.8, 0.6, 0.4 as training passes three milestones.
 
     >>> [round(Relaxed(0.7, (0.3, 0.6, 0.8)).at(e, 10), 2) for e in (0, 3, 6, 8)]
     [0.7, 0.76, 0.82, 0.88]
@@ -39,20 +39,21 @@ def kakurenbo(
     milestones: tuple[float, float, float] = (0.3, 0.6, 0.8),
     lr_from_actual: bool = False,
 ) -> Policy:
-    """Hide up to 1 - keep of the samples: the smallest losses, if predicted right with confidence tau.
+    """Hide up to 1 - keep of the samples: those with the smallest losses, if right with confidence `tau`.
 
-    `keep` is the least share that trains (the paper's F is 1 - keep); the hidden share shrinks to
-    0.8, 0.6, 0.4 of its value at `milestones`, shares of the epochs. The confidence is a softmax
-    over classes; the official code's is over the batch. Multiply the learning rate by
-    `selector.lr_factor(epoch)`: 1 / (1 - F), from the nominal share as in the official code, or
-    with `lr_from_actual=True` from the share really hidden.
+    `keep` is the smallest share that trains (the paper's F is 1 - keep). The hidden share is multiplied by
+    0.8, 0.6 and 0.4 at the three `milestones`, which are shares of the epochs. The confidence is a softmax
+    over classes. In the official code it is a softmax over the batch. Multiply the learning rate by
+    `selector.lr_factor(epoch)`, which is 1 / (1 - F). F is the nominal share, as in the official code. With
+    `lr_from_actual=True` it is the share that was hidden in fact.
 
     Signal: loss, correct, confidence. Memory: 9 bytes a sample. Choice: top-k with move-back.
     Cost: one forward over the hidden samples after every epoch but the last.
     """
     if list(milestones) != sorted(milestones) or not all(0 <= share <= 1 for share in milestones):
         raise ValueError(
-            f"kakurenbo.milestones must be three rising shares of the epochs in [0, 1], got {milestones!r}."
+            "kakurenbo.milestones must be three shares of the epochs in [0, 1], in ascending order, "
+            f"got {milestones!r}."
         )
     return Policy(
         signal=(signals.loss, signals.correct, signals.confidence),

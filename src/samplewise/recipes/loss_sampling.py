@@ -11,8 +11,8 @@ __all__ = ["loss_sampling"]
 def loss_sampling(keep: Keep = 0.25) -> Policy:
     """Draw `keep` of every meta-batch without replacement, P ~ loss, and do not reweight.
 
-    This is the form Evolved Sampling compares with. The original (Katharopoulos and Fleuret) draws
-    with replacement and reweights.
+    Evolved Sampling compares itself with this form. The original method (Katharopoulos and Fleuret) draws
+    with replacement and reweights: see `importance_sampling`.
 
     Signal: loss. Memory: 4 bytes a sample. Choice: weighted draw.
     Cost: one scoring forward over every meta-batch.

@@ -1,4 +1,4 @@
-"""Samples at a middling distance from their class (Moderate coreset, ICLR 2023)."""
+"""Moderate coreset: samples at a median distance from their class (ICLR 2023)."""
 
 from typing import Annotated, Literal
 
@@ -16,13 +16,15 @@ def moderate(
     at: Annotated[int | Literal["end"], Range(0)] = "end",
     balance: bool = False,
 ) -> Policy:
-    """Keep the block around the median of the distances D from the class centre, all samples ranked together.
+    """Rank all samples by their distance D from the class centre; keep the block of ranks around the median.
 
-    The centre is the coordinate-wise median of the class's features (as the official code) or their
-    mean (as the paper). The kept ranks of D are floor(n (1 - keep) / 2 + 0.5) and on, exactly the budget.
-    Column `moderate` is minus the distance of a sample's rank from the middle of that block, of two
-    equally far the nearer to its class first; D itself is in `moderate_distance`, and another `keep`
-    is chosen from D anew. With `balance` ranks and blocks are those of each class.
+    The centre is the coordinate-wise median of the class's features (as in the official code) or their mean
+    (as in the paper). The kept ranks of D start at floor(n (1 - keep) / 2 + 0.5). Their number is exactly the
+    budget.
+
+    The column `moderate` is minus the distance of a sample's rank from the middle of that block. Of two equal
+    distances the sample nearer to its class comes first. D itself is in the column `moderate_distance`.
+    Another `keep` chooses again from D. With `balance` each class has its own ranks and its own block.
 
     Signal: features, target. Memory: 8 bytes a sample (and 4 d + 4 while the pass runs).
     Choice: the median block. Cost: one forward over all n samples.

@@ -1,4 +1,4 @@
-"""Epochs drawn by the rank of the last loss (Online Batch Selection, Loshchilov and Hutter)."""
+"""Online Batch Selection: epochs drawn by the rank of the last loss (Loshchilov and Hutter)."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -15,7 +15,7 @@ __all__ = ["Easing", "online_batch_selection"]
 @checked
 @dataclass(frozen=True)
 class Easing(Schedule):
-    """From `start` in the first epoch down to 1 in the last, by the same factor every epoch.
+    """Falls from `start` in the first epoch to 1 in the last, by the same factor every epoch.
 
     >>> [Easing(100.0).at(e, 3) for e in range(3)]
     [100.0, 10.0, 1.0]
@@ -33,13 +33,14 @@ def online_batch_selection(
     pressure: Annotated[float | Schedule, Range(1)] = 100.0,
     refresh: Annotated[int, Range(1)] = 5,
 ) -> Policy:
-    """Draw `keep` of the samples for every epoch, the likelier the larger their last known loss ranks.
+    """Draw `keep` of the samples for every epoch; the larger the last loss ranks, the likelier the draw.
 
-    P(rank r of n) ~ exp(-ln(s) r / n) without replacement, so s is the odds of the first rank against
-    the last. It falls from `pressure` (the paper's s_e0) in the first epoch exponentially to 1, a
-    uniform draw, in the last; a schedule is taken as it is. Losses are those of the last visit; before
-    the epochs divisible by `refresh` (the paper's r_freq) a pass renews all. The paper draws every
-    batch anew from all samples; here the draw is the epoch's. `keep` and `refresh` are our defaults.
+    P(rank r of n) ~ exp(-ln(s) r / n), without replacement. So s is how much more likely the first rank is
+    than the last. s falls exponentially from `pressure` (the paper's s_e0) in the first epoch to 1, a uniform
+    draw, in the last epoch. If `pressure` is a schedule, s follows that schedule. The loss of a sample is
+    that of its last visit. A pass computes all losses again before every epoch that is divisible by `refresh`
+    (the paper's r_freq). The paper draws every batch from all samples. Here one draw is made for the whole
+    epoch. The defaults of `keep` and `refresh` are ours.
 
     Signal: loss. Memory: 4 bytes a sample. Choice: weighted draw by rank.
     Cost: one forward pass over all n samples every `refresh` epochs, before the first too.

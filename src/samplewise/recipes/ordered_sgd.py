@@ -1,4 +1,4 @@
-"""Training on the largest losses of every batch (Ordered SGD, arXiv:1907.04371)."""
+"""Ordered SGD: train on the largest losses of every batch (arXiv:1907.04371)."""
 
 from typing import Annotated, Literal
 
@@ -16,9 +16,9 @@ def ordered_sgd(
 ) -> Policy:
     """Back-propagate the mean of the largest losses of every meta-batch.
 
-    `keep="adaptive"` is the paper's rule: all rows, then 1/2, 1/4, 1/8, 1/16 as the train accuracy
-    of the epoch before reaches 80, 90, 95, 99.5 %, never growing back; forward must then return
-    logits and targets, and one byte more is kept a sample.
+    `keep="adaptive"` is the paper's rule. It keeps all rows first, then 1/2, 1/4, 1/8, 1/16 when the train
+    accuracy of the previous epoch reaches 80, 90, 95, 99.5 %. The share never grows again. Forward must then
+    return logits and targets, and the memory is one byte a sample more.
 
     Signal: loss. Memory: 4 bytes a sample. Choice: top-k.
     Cost: one scoring forward over every meta-batch.

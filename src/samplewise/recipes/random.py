@@ -11,7 +11,7 @@ __all__ = ["random"]
 
 @recipe(paper="-", level="static", source="none")
 def random(keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5, balance: bool = False) -> Policy:
-    """Train on one uniform draw of the data, the same in every epoch.
+    """Draw one uniform subset and train on it in every epoch.
 
     With `balance` the budget is divided among the classes in proportion to their sizes.
 

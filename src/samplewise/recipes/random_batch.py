@@ -1,4 +1,4 @@
-"""A random part of every batch: the control for claims at batch level."""
+"""A random part of every batch: the control for methods at batch level."""
 
 from samplewise import pickers
 from samplewise.pickers import Keep
@@ -11,7 +11,8 @@ __all__ = ["random_batch"]
 def random_batch(keep: Keep = 0.25) -> Policy:
     """Train on a uniform `keep` share of the rows of every meta-batch.
 
-    Without it no gain of a batch-level method can be told from the effect of fewer samples.
+    Compare every batch-level method with this control. It separates the gain of the choice from the effect
+    of training on fewer samples.
 
     Signal: none. Memory: 0 bytes a sample. Choice: uniform without replacement.
     Cost: no forward beyond training.

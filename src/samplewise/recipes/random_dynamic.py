@@ -12,7 +12,7 @@ __all__ = ["random_dynamic"]
 
 @recipe(paper="arXiv:2111.12621", level="epoch", source="none")
 def random_dynamic(keep: Keep = 0.5, period: Annotated[int, Range(1)] = 10) -> Policy:
-    """Train on a uniform `keep` share, drawn anew every `period` epochs.
+    """Train on a uniform `keep` share, drawn again every `period` epochs.
 
     Signal: none. Memory: 0 bytes a sample. Choice: uniform without replacement.
     Cost: no forward beyond training.

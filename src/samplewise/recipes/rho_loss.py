@@ -1,4 +1,4 @@
-"""Batches of what is learnable and not yet learnt (RHO-LOSS, arXiv:2206.07137)."""
+"""RHO-LOSS: batches of samples that can be learned and are not yet learned (arXiv:2206.07137)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ from samplewise.trackers import IrreducibleLosses
 __all__ = ["irreducible_losses", "rho_loss"]
 
 COLUMN = "irreducible"
-"""The column of a table of irreducible losses, and what its cost goes by in the provenance."""
+"""The name of the column in a table of irreducible losses, and of its cost in the provenance."""
 
 
 def _toy(n: int) -> Any:
@@ -34,14 +34,16 @@ def rho_loss(
     variant: Literal["top", "softmax"] = "top",
     temperature: Annotated[float | Schedule, Range(0, open_low=True)] = 0.25,
 ) -> Policy:
-    """Back-propagate the rows of every meta-batch whose loss is the furthest above their irreducible loss.
+    """Back-propagate the rows of every meta-batch whose loss exceeds their irreducible loss the most.
 
-    The irreducible loss of a sample is what a model that never saw it loses on it; it is computed once,
-    by `samplewise score --method irreducible`, and given as the file or the table. Where it was made
-    with fit="holdout" the samples that its model was trained on never train: n in every budget is the
-    rest. `variant="softmax"` draws without replacement, P ~ exp(score / temperature), in place of the
-    highest. The model scores in train mode, as in the official code (its buffers are put back), unless
-    `Selector(scoring=...)` is given. What computing the irreducible losses cost is charged to the ledger.
+    The irreducible loss of a sample is its loss under a model that was not trained on it. Compute it once
+    with `samplewise score --method irreducible`, and give the file or the table. With fit="holdout" that
+    model was trained on a part of the data. These samples never train here, and budgets count only the other
+    samples. `variant="softmax"` draws rows without replacement, P ~ exp(score / temperature), instead of
+    taking the highest scores.
+
+    The model scores in train mode, as in the official code, unless `Selector(scoring=...)` is given. Its
+    buffers are restored afterwards. The cost of computing the irreducible losses is charged to the ledger.
 
     Signal: loss. Memory: 8 bytes a sample. Choice: top-k or weighted draw.
     Cost: one scoring forward over every meta-batch.
@@ -64,16 +66,16 @@ def rho_loss(
 
 
 def irreducible_losses(given: IrreducibleLosses | ScoreTable | str | Path | None) -> IrreducibleLosses:
-    """Irreducible losses out of a table, or out of the Parquet file of one, with a column `irreducible`.
+    """Read irreducible losses from a table, or from the Parquet file of a table, with a column `irreducible`.
 
     Raises:
-        ValueError: where there is no table or it has no such column; for what `IrreducibleLosses` refuses.
+        ValueError: if nothing was given, the column is missing, or `IrreducibleLosses` refuses the values.
     """
     if given is None:
         raise ValueError(
-            "rho_loss needs irreducible losses. Compute them once, with the --data, --limit and "
-            "--label-noise of this training: samplewise score --method irreducible --out il.parquet. Then "
-            "give rho_loss:irreducible=il.parquet, in Python sw.recipes.rho_loss('il.parquet')."
+            "rho_loss needs irreducible losses. First compute them, with the same --data, --limit and "
+            "--label-noise as this training: samplewise score --method irreducible --out il.parquet. Then "
+            "use --method rho_loss:irreducible=il.parquet, or in Python sw.recipes.rho_loss('il.parquet')."
         )
     if isinstance(given, IrreducibleLosses):
         return given
@@ -84,13 +86,13 @@ def irreducible_losses(given: IrreducibleLosses | ScoreTable | str | Path | None
     table = given
     if not isinstance(table, ScoreTable):
         raise ValueError(
-            "rho_loss.irreducible must be a ScoreTable with a column 'irreducible', or the path of one, got "
+            "rho_loss.irreducible must be a ScoreTable with a column 'irreducible', or a path to it, got "
             f"a {type(given).__name__}."
         )
     if COLUMN not in table.columns:
         raise ValueError(
-            f"irreducible losses are in a column {COLUMN!r}, but the columns are "
-            f"{', '.join(table.columns) or 'none'}. samplewise score --method irreducible writes one."
+            f"rho_loss.irreducible must be a table with a column {COLUMN!r}, got the columns "
+            f"{', '.join(table.columns) or 'none'}. samplewise score --method irreducible writes that column."
         )
     provenance: Mapping[str, Any] = dict(table.provenance)
     scoring = provenance.get("scoring") or {}

@@ -1,4 +1,4 @@
-"""Back-propagating a batch's rows by the rank of their loss among recent ones (arXiv:1910.00762)."""
+"""Selective-Backprop: train on rows by the rank of their loss among recent losses (arXiv:1910.00762)."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -13,7 +13,7 @@ __all__ = ["FromSecond", "selective_backprop"]
 
 @dataclass(frozen=True)
 class FromSecond(Schedule):
-    """0 in the first epoch, `then` in all others; a training has at least two epochs.
+    """0 in the first epoch, `then` in all other epochs. A training needs at least two epochs.
 
     >>> [FromSecond(3.0).at(e, 3) for e in range(3)]
     [0.0, 3.0, 3.0]
@@ -29,8 +29,8 @@ class FromSecond(Schedule):
     def within(self, epochs: int) -> "FromSecond":
         if epochs < 2 and self.then != 0:
             raise ValueError(
-                f"epochs must be at least 2 for selective_backprop, got {epochs}: its first epoch trains on "
-                "everything, so it would select nothing."
+                f"epochs must be at least 2 for selective_backprop, got {epochs}. The first epoch trains on "
+                "every sample, so a training of one epoch would select nothing."
             )
         return self
 
@@ -39,7 +39,7 @@ class FromSecond(Schedule):
     paper="arXiv:1910.00762",
     level="batch",
     source="training",
-    exempt={"one_rank_equals_two": "accepts each row by a draw of its own, so their number is not fixed"},
+    exempt={"one_rank_equals_two": "each row is accepted by its own draw, so the number of rows varies"},
 )
 def selective_backprop(
     beta: Annotated[float | Schedule, Range(0)] = 3.0,
@@ -48,15 +48,15 @@ def selective_backprop(
 ) -> Policy:
     """Accept each row of a meta-batch with probability P(l) ** beta; train on the plain mean of those.
 
-    P(l) is the share of the last `history` losses, the batch's own included, that are strictly smaller than
-    the row's. About 1 / (beta + 1) of the rows are accepted; where fewer than two are, those with the highest
-    P(l) join them, equal ones in the order of the samples. The first epoch trains on everything, and its
-    losses count among the last ones. Every process remembers the losses of its own batches.
+    P(l) is the share of the last `history` losses, including this batch, that are strictly smaller than the
+    row's loss. About 1 / (beta + 1) of the rows are accepted. If fewer than two are accepted, the rows with
+    the highest P(l) are added; equal rows are added in the order of the samples. The first epoch trains on
+    everything, and its losses go into the history. Every process keeps the history of its own batches.
 
     `assemble=True` is the paper's form: accepted samples wait until they fill a batch of `batch_size`. It
-    needs our own loader, `selector.loss` and one process; see `samplewise.loop.waiting` for what it costs.
-    With `Selector(scoring=Scoring(every=k))` losses are reused for k epochs (the paper's StaleSB): remembered
-    losses choose, and what the chosen rows show in training is not taken among the last ones.
+    needs the loader of samplewise, `selector.loss` and one process. `samplewise.loop.waiting` says what it
+    costs. With `Selector(scoring=Scoring(every=k))` losses are reused for k epochs (the paper's StaleSB).
+    Then the stored losses choose, and the losses of the training forward do not go into the history.
 
     Signal: loss. Memory: 4 bytes a sample, and 4 for each of the last `history` losses.
     Choice: a draw for each row. Cost: one scoring forward over every meta-batch after the first epoch.

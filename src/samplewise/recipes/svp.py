@@ -1,4 +1,4 @@
-"""Selection via proxy: the scores of a small model choose for a large one (arXiv:1906.11829)."""
+"""Selection via proxy: a small model scores the samples for a large one (arXiv:1906.11829)."""
 
 from typing import Annotated, Literal
 
@@ -16,11 +16,11 @@ def svp(
     score: Literal["forgetting", "entropy"] = "forgetting",
     balance: bool = False,
 ) -> Policy:
-    """Keep the samples that a proxy forgot most often, or is least certain of.
+    """Keep the samples that a small proxy model forgot most often, or is least certain of.
 
-    The score is `forgetting` or `entropy`, recorded on whichever model is being trained: train a
-    small one, or a large one for fewer epochs, and give the subset to the large one
-    (`recipes.fixed(subset)`). The provenance names the model that scored.
+    The score is `forgetting` or `entropy`, recorded on the model that you train. Train a small model, or a
+    large one for fewer epochs. Then train the large model on the subset (`recipes.fixed(subset)`). The
+    provenance names the model that scored.
 
     Signal: that of `score`. Memory: 4 bytes a sample. Choice: top-k.
     Cost: the proxy's training, and for `entropy` one forward over all n samples.

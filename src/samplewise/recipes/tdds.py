@@ -1,4 +1,4 @@
-"""Temporal dual-depth scoring: how unevenly predictions move inside windows (arXiv:2311.13613)."""
+"""TDDS, temporal dual-depth scoring: how unevenly predictions change inside windows (arXiv:2311.13613)."""
 
 from typing import Annotated, Literal
 
@@ -26,7 +26,7 @@ _SIGNALS: dict[str, signals.Signal] = {
 
 
 def published(keep: float, data: Data = "cifar10") -> tuple[int, int]:
-    """The paper's (T, K) for the nearest rate it prunes by; of two as near, the one that keeps more.
+    """The paper's (T, K) for the nearest published share pruned; of two equally near, the larger keep.
 
     >>> published(0.3), published(0.4), published(0.1, "imagenet")
     ((80, 10), (90, 10), (30, 20))
@@ -50,20 +50,22 @@ def tdds(
     weighting: Weighting = "per_sample",
     balance: bool = False,
 ) -> Policy:
-    """Keep the samples whose predictions move most unevenly over the first `T` epochs.
+    """Keep the samples whose predictions change most unevenly over the first `T` epochs.
 
-    Depth 1 is the change of a sample's probabilities from one epoch to the next, summed over classes;
-    depth 2 its spread inside each `window` = K of epochs; windows are averaged with weight `beta` on
-    the newest, so the last one before `T` decides nearly alone.
+    Depth 1 is the change of a sample's probabilities from one epoch to the next, summed over classes.
+    Depth 2 is the spread of depth 1 inside each `window` = K of epochs. The windows are averaged with weight
+    `beta` on the newest, so the last window before `T` has by far the most weight.
 
-    `T` and `window` default to the published ones for `keep` and `data`, `T` scaled to the length of
-    the training. The defaults follow the official code, which reproduces the paper's numbers;
+    `T` and `window` default to the published numbers for `keep` and `data`. `T` is scaled to the length of
+    the training. The other defaults follow the official code, which reproduces the paper's numbers.
     `absolute="outside", sqrt=False` are the paper's equations. Ablations: `depth1="ce"` (change of
     the target's log-probability), `depth1="el2n"` (the spread of EL2N itself), `absolute="none"`
-    (signed change), `average="mean"`. Training weighs each kept sample by its score scaled to [0, 1]
-    over the whole data set; the official code multiplies batch means instead: `"batch_mean"`.
-    `half=True` keeps snapshots in float16: at least 99 % of the kept set stays the same while samples are
-    still being learned, 96 % where most are learned (drawn trajectories, see the tests).
+    (signed change), `average="mean"`.
+
+    In training each kept sample is weighted by its score, scaled to [0, 1] over the whole data set. The
+    official code multiplies batch means instead: `weighting="batch_mean"`. `half=True` keeps snapshots in
+    float16. Then at least 99 % of the kept set stays the same while samples are still being learned, and 96 %
+    when most samples are learned (measured on drawn trajectories, see the tests).
 
     Refused: a training shorter than `T`, and samples missing or repeated in a recorded epoch.
 

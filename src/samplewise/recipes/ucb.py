@@ -1,4 +1,4 @@
-"""Mean loss plus its variance over the checkpoints (arXiv:2111.12621)."""
+"""UCB: the mean loss plus its variance over the checkpoints (arXiv:2111.12621)."""
 
 from typing import Annotated
 
@@ -19,11 +19,12 @@ def ucb(
     alpha: Rate = 0.8,
     c: Annotated[float | Schedule, Range(0)] = 1.0,
 ) -> Policy:
-    """Keep the samples whose loss may still be high: mean plus `c` times the variance.
+    """Keep the samples with the highest mean loss plus `c` times its variance.
 
-    `alpha` is the weight of the newest loss in both averages; the variance (not its root) uses the
-    mean before the update. The paper calls it Welford's, but it is an average of squared deviations;
-    it publishes no `c` and finds the choice insensitive.
+    A large variance means that the loss may still be high. `alpha` is the weight of the newest loss in both
+    averages. The variance (not its root) uses the mean before the update. The paper calls this Welford's
+    algorithm, but it is an average of squared deviations. The paper publishes no `c` and reports that the
+    value matters little.
 
     Signal: loss. Memory: 8 bytes a sample. Choice: top-k.
     Cost: one forward over all n samples at every checkpoint.

@@ -13,9 +13,9 @@ __all__ = ["uncertainty", "uncertainty_ema"]
 
 @recipe(paper="arXiv:2111.12621", level="epoch", source="pass")
 def uncertainty(keep: Keep = 0.5, period: Annotated[int, Range(1)] = 10) -> Policy:
-    """Train for `period` epochs on the samples with the largest loss now.
+    """Every `period` epochs, select the samples with the largest current loss.
 
-    Selection begins at epoch 0, with the untrained network: there is no warm-up.
+    The first selection is at epoch 0, with the untrained network. There is no warm-up.
 
     Signal: loss. Memory: 4 bytes a sample. Choice: top-k.
     Cost: one forward over all n samples at every checkpoint.
@@ -31,9 +31,9 @@ def uncertainty(keep: Keep = 0.5, period: Annotated[int, Range(1)] = 10) -> Poli
 
 @recipe(paper="arXiv:2111.12621", level="epoch", source="pass")
 def uncertainty_ema(keep: Keep = 0.5, period: Annotated[int, Range(1)] = 10, alpha: Rate = 0.8) -> Policy:
-    """Train for `period` epochs on the samples with the largest average loss over the checkpoints.
+    """Every `period` epochs, select the samples with the largest loss, averaged over the checkpoints.
 
-    `alpha` is the paper's weight of the NEWEST loss; the first checkpoint starts the average.
+    `alpha` is the paper's weight of the NEWEST loss. The first checkpoint starts the average.
 
     Signal: loss. Memory: 4 bytes a sample. Choice: top-k.
     Cost: one forward over all n samples at every checkpoint.

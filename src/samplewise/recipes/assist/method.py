@@ -1,4 +1,4 @@
-"""The method of AutoAssist: it sees a batch's data, asks an assistant, and lets it learn from the losses."""
+"""The method of `auto_assist`: it reads a batch's data, asks an assistant, and trains it on the losses."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -30,10 +30,10 @@ _STATE = Fields(
 )
 
 _NEWEST = 0.1
-"""The weight of a batch's mean loss in the moving average that losses are compared with."""
+"""The weight of a batch's mean loss in the moving average. Losses are compared with that average."""
 
 _LARGEST = 1e15
-"""Of an input: moments of it are kept in float32."""
+"""The largest input allowed: moments of the inputs are kept in float32."""
 
 Ids = Int[Tensor, " b"]
 
@@ -42,9 +42,9 @@ class AutoAssist:
     """The method behind `auto_assist`.
 
     Args:
-        base: the probability with which a row is accepted whatever the assistant says.
-        lr: of the assistant's gradient steps.
-        inputs: `batch`, or a function of a batch's data that gives the assistant's inputs (b, p).
+        base: the least probability with which a row is accepted.
+        lr: the learning rate of the assistant.
+        inputs: `batch`, or a function of a batch's data that returns the assistant's inputs (b, p).
     """
 
     level, source, name = "batch", "training", "auto_assist"
@@ -63,29 +63,30 @@ class AutoAssist:
         self._looked = False
 
     def start(self, n: int, epochs: int, seed: int, labels: Int[Tensor, " n"] | None) -> None:
-        """Take up the data set's size and labels."""
+        """Store the data set's size and labels."""
         self.n, self.seed, self.labels = n, seed, labels
         self.classes = 0 if labels is None else int(labels.max()) + 1
 
     # -------------------------------------------------------------------------------- each step
 
     def plan(self, epoch: int) -> Int[Tensor, " n"]:
-        """Every sample."""
+        """All samples."""
         self.epoch, self.step = epoch, 0
         return torch.arange(self.n)
 
     def look(self, ids: Ids, data: Any) -> None:
-        """Take in the inputs of a batch.
+        """Store the inputs of a batch.
 
         Raises:
-            ValueError: for inputs that are no (b, p) finite numbers, or of another width than before.
+            ValueError: if the inputs are not (b, p) finite numbers, or their width has changed.
         """
         if isinstance(self.inputs, str):
             found = first_tensor(data)
             if found is None:
                 raise ValueError(
-                    "auto_assist found no tensor in the batch to learn from: give "
-                    "auto_assist(inputs=function), which makes a (b, p) tensor of a batch's data."
+                    "auto_assist found no tensor in the batch to learn from. Give "
+                    "auto_assist(inputs=function) with a function that returns a (b, p) tensor for a "
+                    "batch's data."
                 )
         else:
             found = self.inputs(data)
@@ -93,10 +94,10 @@ class AutoAssist:
         self._looked = True
 
     def _take(self, ids: Ids, found: Any) -> None:
-        """Standardise the inputs of samples, and keep them until their losses are known."""
+        """Standardise the inputs and keep them until the losses are known."""
         b, width = len(ids), self.assistant.width
         what = (
-            "the batch's first tensor" if isinstance(self.inputs, str) else "what auto_assist.inputs returns"
+            "the batch's first tensor" if isinstance(self.inputs, str) else "the result of auto_assist.inputs"
         )
         if not isinstance(found, Tensor) or found.is_complex() or found.dtype == torch.bool:
             kind = found.dtype if isinstance(found, Tensor) else type(found).__name__
@@ -104,22 +105,22 @@ class AutoAssist:
         if not found.ndim or len(found) != b or not found.numel():
             raise ValueError(
                 f"auto_assist: {what} must have one row for each of the {b} samples, got shape "
-                f"{tuple(found.shape)}. Give auto_assist(inputs=function) that makes them of a batch's data."
+                f"{tuple(found.shape)}. Give auto_assist(inputs=function) with a function that returns them."
             )
         inputs = found.detach().reshape(b, -1).float()
         if width not in (None, inputs.shape[1]):
             raise ValueError(
-                f"auto_assist: {what} has {inputs.shape[1]} numbers a sample, but had {width} before: the "
-                "assistant's input must not change its shape. Give auto_assist(inputs=function) that makes "
-                "as many of every batch, as the mean over positions does."
+                f"auto_assist: {what} must have the same width in every batch, got {inputs.shape[1]} numbers "
+                f"a sample after {width} before. Give auto_assist(inputs=function) with a function that "
+                "returns the same width for every batch, for example the mean over positions."
             )
         if not torch.isfinite(inputs).all():
             bad = ids[~torch.isfinite(inputs).all(1).to(ids.device)]
             raise ValueError(f"auto_assist: {what} is not finite for ids {few(bad)}.")
         if (large := (inputs.abs() > _LARGEST).any(1)).any():
             raise ValueError(
-                f"auto_assist: {what} is too large for ids {few(ids[large.to(ids.device)])}: it must be at "
-                f"most {_LARGEST:g}. Scale it down."
+                f"auto_assist: {what} must be at most {_LARGEST:g}, but is larger for ids "
+                f"{few(ids[large.to(ids.device)])}. Scale the inputs down."
             )
         self.assistant.to(inputs.device)
         z = self.assistant.standardised(inputs, self.classes)
@@ -130,7 +131,7 @@ class AutoAssist:
         self._z = z
 
     def _inputs_of(self, ids: Ids) -> Float[Tensor, "b p"]:
-        """The inputs taken in last, of these samples."""
+        """The stored inputs of these samples."""
         if self._ids is None or self._z is None:
             raise ValueError(_UNSEEN)
         same = ids.to(self._ids.device)[:, None] == self._ids
@@ -139,14 +140,14 @@ class AutoAssist:
         return self._z[same.int().argmax(1)]
 
     def choose(self, ids: Ids) -> tuple[Int[Tensor, " k"], None]:
-        """Rows accepted with probability base + (1 - base) times the assistant's, at least 2."""
+        """Accept rows with probability base + (1 - base) times the assistant's, at least 2 rows."""
         large = self.assistant.chances(self._inputs_of(ids)).cpu().double()
         rng = generator(self.seed, self.epoch, "choose", self.step, collectives.rank())
         self.step += 1
         return accepted(self.base + (1 - self.base) * large, 2, rng, ids.cpu()), None
 
     def observe(self, ids: Ids, outputs: Outputs, source: str) -> None:
-        """Learn which of the samples had a loss above the moving average, and move the average."""
+        """Train the assistant on which losses are above the moving average, then update the average."""
         if not self._looked:
             if outputs.features is None:
                 raise ValueError(_UNSEEN)
@@ -167,7 +168,7 @@ class AutoAssist:
 
     @property
     def flops(self) -> int:
-        """What the assistant has computed since this was set to 0, as `torch.utils.flop_counter` counts."""
+        """FLOPs of the assistant since this was set to 0, as `torch.utils.flop_counter` counts them."""
         return self.assistant.flops
 
     @flops.setter
@@ -181,7 +182,7 @@ class AutoAssist:
         return {"assistant": self.assistant.state_dict(), "average": average, **place}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken."""
+        """Continue from a state that `state_dict` returned."""
         refuse_misfit("the state is damaged: auto_assist", state, _STATE)
         self.assistant.load_state_dict(state["assistant"])
         average = state["average"]
@@ -190,6 +191,6 @@ class AutoAssist:
 
 
 _UNSEEN = (
-    "auto_assist has not seen the inputs of these samples: call selector.look(ids, data) before "
+    "auto_assist has not seen the inputs of these samples. Call selector.look(ids, data) before "
     "selector.choose(ids), or observe sw.Outputs(loss=..., features=...)."
 )
