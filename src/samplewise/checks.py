@@ -9,9 +9,9 @@ import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
-__all__ = ["Range", "check_arguments", "checked", "nearest", "require"]
+__all__ = ["Range", "Share", "check_arguments", "checked", "nearest", "require"]
 
 T = TypeVar("T")
 
@@ -39,6 +39,10 @@ class Range:
             return "finite" if self.low == -math.inf else f"{'>' if self.open_low else '>='} {self.low:g}"
         left, right = "(" if self.open_low else "[", ")" if self.open_high else "]"
         return f"in {left}{self.low:g}, {self.high:g}{right}"
+
+
+Share = Annotated[float, Range(0, 1, open_low=True)]
+"""The share of the samples that is kept."""
 
 
 @runtime_checkable

@@ -15,12 +15,10 @@ from samplewise.pickers import ranking
 from samplewise.schedules import Schedule, number
 from samplewise.subset import Subset
 
-__all__ = ["Budgeted", "Counts", "PerClass", "Picked", "Picker", "Pool", "Rows", "Share", "inside"]
+__all__ = ["Budgeted", "Counts", "PerClass", "Picked", "Picker", "Pool", "Rows", "inside"]
 
-Share = Annotated[float, Range(0, 1, open_low=True)]
-"""The share of the samples that is kept."""
 Keep = Annotated[float | Schedule, Range(0, 1, open_low=True)]
-"""The same, or a schedule of it."""
+"""`checks.Share`, or a schedule of it."""
 Counts = Literal["exact", "least", "below_mean", "below_mean_at_random", "halving", "size"]
 Rows = Int[Tensor, " k"]
 Own = TypeVar("Own", bound="Picker")

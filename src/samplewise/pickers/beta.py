@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from samplewise.checks import Range, checked
+from samplewise.checks import Range, Share, checked
 from samplewise.pickers import ranking
-from samplewise.pickers.base import Budgeted, Pool, Rows, Share
+from samplewise.pickers.base import Budgeted, Pool, Rows
 from samplewise.pickers.drawn import gumbel_top
 
 __all__ = ["BetaDrawn", "parameters"]

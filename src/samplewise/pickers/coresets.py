@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-from samplewise.checks import Range, checked
+from samplewise.checks import Range, Share, checked
 from samplewise.pickers import ranking
-from samplewise.pickers.base import Budgeted, Pool, Rows, Share
+from samplewise.pickers.base import Budgeted, Pool, Rows
 
 __all__ = ["MedianBlock", "Strata", "ccs_allocate", "ccs_beta", "ccs_bins"]
 

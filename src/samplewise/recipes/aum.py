@@ -1,9 +1,9 @@
 """Area under the margin: keep the samples with the smallest margins (arXiv:2001.10528)."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from samplewise import pickers, signals, trackers
-from samplewise.checks import Range
+from samplewise.checks import Share
 from samplewise.policy import Policy, recipe
 
 __all__ = ["aum"]
@@ -11,7 +11,7 @@ __all__ = ["aum"]
 
 @recipe(paper="arXiv:2001.10528", level="static", source="training")
 def aum(
-    keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
+    keep: Share = 0.5,
     of: Literal["probability", "logit"] = "probability",
     balance: bool = False,
 ) -> Policy:
@@ -25,11 +25,10 @@ def aum(
     Signal: minus the margin. Memory: 4 bytes a sample when final, 12 while recording.
     Choice: top-k. Cost: no forward beyond a training on everything.
     """
-    inner = pickers.TopK(keep)
     return Policy(
         signal=signals.negative_margin if of == "probability" else signals.negative_logit_margin,
         tracker=trackers.Mean(),
-        picker=pickers.PerClass(inner) if balance else inner,
+        picker=pickers.TopK(keep).balanced(balance),
         source="training",
         final="end",
     )

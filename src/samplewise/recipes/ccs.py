@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Annotated
 
 from samplewise import pickers
-from samplewise.checks import Range, nearest
+from samplewise.checks import Range, Share, nearest
 from samplewise.policy import REGISTRY, Policy, recipe
 
 __all__ = ["ccs"]
@@ -12,7 +12,7 @@ __all__ = ["ccs"]
 
 @recipe(paper="arXiv:2210.15809", level="static", source="training")
 def ccs(
-    keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
+    keep: Share = 0.5,
     beta: Annotated[float | None, Range(0, 1, open_high=True)] = None,
     strata: Annotated[int, Range(1, 65_536)] = 50,
     score: str = "aum",
@@ -34,8 +34,8 @@ def ccs(
     Cost: that of `score`; for `aum` no forward beyond training.
     """
     measured = _measured(score, keep)
-    inner = pickers.Strata(keep, beta=beta, strata=strata)
-    return replace(measured, picker=pickers.PerClass(inner) if balance else inner, weighting="none")
+    strata_of_scores = pickers.Strata(keep, beta=beta, strata=strata)
+    return replace(measured, picker=strata_of_scores.balanced(balance), weighting="none")
 
 
 def _measured(score: str, keep: float) -> Policy:

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from samplewise import pickers, signals, trackers
-from samplewise.checks import Range
+from samplewise.checks import Range, Share
 from samplewise.pickers import Keep
 from samplewise.policy import Policy, recipe
 from samplewise.schedules import WarmUp
@@ -13,7 +13,7 @@ __all__ = ["craig", "craig_dynamic"]
 
 @recipe(paper="arXiv:1906.01827", level="static", source="pass")
 def craig(
-    keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
+    keep: Share = 0.5,
     at: Annotated[int | Literal["end"], Range(0)] = "end",
     block: Annotated[int, Range(2)] = 8192,
 ) -> Policy:

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from samplewise import pickers, signals, trackers
-from samplewise.checks import Range
+from samplewise.checks import Range, Share
 from samplewise.policy import Policy, recipe
 
 __all__ = ["PUBLISHED", "dual"]
@@ -20,7 +20,7 @@ PUBLISHED: dict[Data, tuple[int, int, float]] = {
 
 @recipe(paper="arXiv:2502.06905", level="static", source="training")
 def dual(
-    keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
+    keep: Share = 0.5,
     T: Annotated[int | None, Range(2)] = None,  # noqa: N803 - the paper's letter
     window: Annotated[int | None, Range(2)] = None,
     exponent: Annotated[float | None, Range(0, open_low=True)] = None,
@@ -61,7 +61,7 @@ def dual(
     return Policy(
         signal=signals.target_probability,
         tracker=trackers.DifficultySpread(T, window, (epochs, 10), length),
-        picker=pickers.PerClass(inner) if balance else inner,
+        picker=inner.balanced(balance),
         source="training",
         final="end",
     )

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from samplewise import pickers, signals, trackers
-from samplewise.checks import Range
+from samplewise.checks import Range, Share
 from samplewise.policy import Policy, recipe
 
 __all__ = ["dyn_unc"]
@@ -11,7 +11,7 @@ __all__ = ["dyn_unc"]
 
 @recipe(paper="arXiv:2306.05175", level="static", source="training")
 def dyn_unc(
-    keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
+    keep: Share = 0.5,
     window: Annotated[int | None, Range(2)] = None,
     balance: bool = False,
 ) -> Policy:
@@ -25,11 +25,10 @@ def dyn_unc(
     Signal: probability of the target. Memory: 4 bytes a sample when final, 4 K + 8 while recording.
     Choice: top-k. Cost: no forward beyond a training on everything.
     """
-    inner = pickers.TopK(keep)
     return Policy(
         signal=signals.target_probability,
         tracker=trackers.WindowSpread(window),
-        picker=pickers.PerClass(inner) if balance else inner,
+        picker=pickers.TopK(keep).balanced(balance),
         source="training",
         final="end",
     )

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 from samplewise import pickers, signals, trackers
-from samplewise.checks import Range
+from samplewise.checks import Range, Share
 from samplewise.pickers import Budgeted, Keep, Nested
 from samplewise.policy import Policy, recipe
 from samplewise.schedules import Falling, Periods
@@ -13,7 +13,6 @@ __all__ = ["dyna_ce", "dyna_random", "dynams", "dynams_proxy", "online_ms"]
 
 PAPER = "DynaMS (ICLR 2023)"
 
-Budget = Annotated[float, Range(0, 1, open_low=True)]
 Period = Annotated[int, Range(1)]
 Data = Literal["imagenet", "cifar10"]
 
@@ -34,7 +33,7 @@ def _by_margins(shares: Periods, signed: bool, nested: bool) -> Policy:
 
 @recipe(paper=PAPER, level="epoch", source="pass")
 def dynams(
-    keep: Budget = 0.6,
+    keep: Share = 0.6,
     schedule: Falling = "linear",
     period: Period = 10,
     signed: bool = False,
@@ -59,7 +58,7 @@ def dynams(
 
 @recipe(paper=PAPER, level="epoch", source="pass")
 def dynams_proxy(
-    keep: Budget = 0.6,
+    keep: Share = 0.6,
     schedule: Falling = "linear",
     period: Period = 10,
     signed: bool = False,
@@ -84,7 +83,7 @@ def dynams_proxy(
 
 @recipe(paper=PAPER, level="epoch", source="none")
 def dyna_random(
-    keep: Budget = 0.6,
+    keep: Share = 0.6,
     schedule: Falling = "linear",
     period: Period = 10,
     nested: bool = False,
@@ -101,7 +100,7 @@ def dyna_random(
 
 @recipe(paper=PAPER, level="epoch", source="pass")
 def dyna_ce(
-    keep: Budget = 0.6,
+    keep: Share = 0.6,
     schedule: Falling = "linear",
     period: Period = 10,
     nested: bool = False,

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from samplewise import pickers, signals, trackers
-from samplewise.checks import Range
+from samplewise.checks import Range, Share
 from samplewise.policy import Policy, recipe
 
 __all__ = ["el2n"]
@@ -13,7 +13,7 @@ _PUBLISHED = 10
 
 @recipe(paper="arXiv:2107.07075", level="static", source="training")
 def el2n(
-    keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
+    keep: Share = 0.5,
     first: Annotated[int | None, Range(1)] = None,
     balance: bool = False,
 ) -> Policy:
@@ -27,11 +27,10 @@ def el2n(
     Signal: ||p - e_y||. Memory: 4 bytes a sample when final, 12 while recording.
     Choice: top-k. Cost: no forward beyond the `first` epochs of a training on everything.
     """
-    inner = pickers.TopK(keep)
     return Policy(
         signal=signals.el2n,
         tracker=trackers.Mean(first, most=_PUBLISHED),
-        picker=pickers.PerClass(inner) if balance else inner,
+        picker=pickers.TopK(keep).balanced(balance),
         source="training",
         final="end",
     )

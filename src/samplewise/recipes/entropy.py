@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from samplewise import pickers, signals, trackers
-from samplewise.checks import Range
+from samplewise.checks import Range, Share
 from samplewise.policy import Policy, recipe
 
 __all__ = ["entropy"]
@@ -11,7 +11,7 @@ __all__ = ["entropy"]
 
 @recipe(paper="arXiv:1906.11829", level="static", source="pass")
 def entropy(
-    keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
+    keep: Share = 0.5,
     at: Annotated[int | Literal["end"], Range(0)] = "end",
     balance: bool = False,
 ) -> Policy:
@@ -24,11 +24,10 @@ def entropy(
     Signal: entropy. Memory: 4 bytes a sample. Choice: top-k.
     Cost: one forward over all n samples.
     """
-    inner = pickers.TopK(keep)
     return Policy(
         signal=signals.entropy,
         tracker=trackers.Last(),
-        picker=pickers.PerClass(inner) if balance else inner,
+        picker=pickers.TopK(keep).balanced(balance),
         source="pass",
         final=at,
     )

@@ -1,9 +1,9 @@
 """Forgetting: how often a sample changes from right to wrong (arXiv:1812.05159)."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from samplewise import pickers, signals, trackers
-from samplewise.checks import Range
+from samplewise.checks import Share
 from samplewise.policy import Policy, recipe
 
 __all__ = ["forgetting"]
@@ -11,7 +11,7 @@ __all__ = ["forgetting"]
 
 @recipe(paper="arXiv:1812.05159", level="static", source="training")
 def forgetting(
-    keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
+    keep: Share = 0.5,
     never: Literal["inf", "zero", "epochs"] = "inf",
     balance: bool = False,
 ) -> Policy:
@@ -23,11 +23,10 @@ def forgetting(
     Signal: whether the prediction is right. Memory: 4 bytes a sample when final, 7 while recording.
     Choice: top-k. Cost: no forward beyond a training on everything.
     """
-    inner = pickers.TopK(keep)
     return Policy(
         signal=signals.correct,
         tracker=trackers.Forgotten(never),
-        picker=pickers.PerClass(inner) if balance else inner,
+        picker=pickers.TopK(keep).balanced(balance),
         source="training",
         final="end",
     )

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from samplewise import pickers, signals, trackers
-from samplewise.checks import Range
+from samplewise.checks import Range, Share
 from samplewise.policy import Policy, recipe
 
 __all__ = ["grand"]
@@ -11,7 +11,7 @@ __all__ = ["grand"]
 
 @recipe(paper="arXiv:2107.07075", level="static", source="pass")
 def grand(
-    keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
+    keep: Share = 0.5,
     at: Annotated[int, Range(0)] = 1,
     layer: Literal["last", "full"] = "last",
     bias: bool = True,
@@ -32,11 +32,10 @@ def grand(
     Cost: one forward over all n samples; with `layer="full"` one forward and one backward of each.
     """
     closed = signals.grand if bias else signals.grand_without_bias
-    inner = pickers.TopK(keep)
     return Policy(
         signal=closed if layer == "last" else signals.gradient_norm,
         tracker=trackers.Last(),
-        picker=pickers.PerClass(inner) if balance else inner,
+        picker=pickers.TopK(keep).balanced(balance),
         source="pass",
         final=at,
     )

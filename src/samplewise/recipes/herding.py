@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from samplewise import pickers, signals, trackers
-from samplewise.checks import Range
+from samplewise.checks import Range, Share
 from samplewise.policy import Policy, recipe
 
 __all__ = ["herding"]
@@ -11,7 +11,7 @@ __all__ = ["herding"]
 
 @recipe(paper="ICML 2009 (herding)", level="static", source="pass")
 def herding(
-    keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
+    keep: Share = 0.5,
     at: Annotated[int | Literal["end"], Range(0)] = "end",
 ) -> Policy:
     """In each class, pick the sample that brings the mean feature of the picks nearest to that of the class.

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from samplewise import pickers, signals, trackers
-from samplewise.checks import Range
+from samplewise.checks import Range, Share
 from samplewise.policy import Policy, recipe
 
 __all__ = ["moderate"]
@@ -11,7 +11,7 @@ __all__ = ["moderate"]
 
 @recipe(paper="ICLR 2023 (Moderate coreset)", level="static", source="pass")
 def moderate(
-    keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
+    keep: Share = 0.5,
     center: Literal["median", "mean"] = "median",
     at: Annotated[int | Literal["end"], Range(0)] = "end",
     balance: bool = False,
@@ -29,11 +29,10 @@ def moderate(
     Signal: features, target. Memory: 8 bytes a sample (and 4 d + 4 while the pass runs).
     Choice: the median block. Cost: one forward over all n samples.
     """
-    inner = pickers.MedianBlock(keep)
     return Policy(
         signal=(signals.features, signals.target),
         tracker=trackers.ClassDistance(center),
-        picker=pickers.PerClass(inner) if balance else inner,
+        picker=pickers.MedianBlock(keep).balanced(balance),
         source="pass",
         final=at,
     )

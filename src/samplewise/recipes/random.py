@@ -1,16 +1,14 @@
 """A random coreset: the control for every static method."""
 
-from typing import Annotated
-
 from samplewise import pickers
-from samplewise.checks import Range
+from samplewise.checks import Share
 from samplewise.policy import Policy, recipe
 
 __all__ = ["random"]
 
 
 @recipe(paper="-", level="static", source="none")
-def random(keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5, balance: bool = False) -> Policy:
+def random(keep: Share = 0.5, balance: bool = False) -> Policy:
     """Draw one uniform subset and train on it in every epoch.
 
     With `balance` the budget is divided among the classes in proportion to their sizes.
@@ -18,5 +16,4 @@ def random(keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5, balance: bo
     Signal: none. Memory: 0 bytes a sample. Choice: uniform without replacement, once.
     Cost: no forward beyond training.
     """
-    inner = pickers.Uniform(keep)
-    return Policy(picker=pickers.PerClass(inner) if balance else inner, final=0)
+    return Policy(picker=pickers.Uniform(keep).balanced(balance), final=0)

@@ -1,8 +1,8 @@
 """Selection via proxy: a small model scores the samples for a large one (arXiv:1906.11829)."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from samplewise.checks import Range
+from samplewise.checks import Share
 from samplewise.policy import Policy, recipe
 from samplewise.recipes.entropy import entropy
 from samplewise.recipes.forgetting import forgetting
@@ -12,7 +12,7 @@ __all__ = ["svp"]
 
 @recipe(paper="arXiv:1906.11829", level="static", source="training")
 def svp(
-    keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
+    keep: Share = 0.5,
     score: Literal["forgetting", "entropy"] = "forgetting",
     balance: bool = False,
 ) -> Policy:

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from samplewise import pickers, signals, trackers
-from samplewise.checks import Range
+from samplewise.checks import Range, Share
 from samplewise.policy import Policy, Weighting, recipe
 
 __all__ = ["published", "tdds"]
@@ -37,7 +37,7 @@ def published(keep: float, data: Data = "cifar10") -> tuple[int, int]:
 
 @recipe(paper="arXiv:2311.13613", level="static", source="training")
 def tdds(
-    keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
+    keep: Share = 0.5,
     T: Annotated[int | None, Range(3)] = None,  # noqa: N803 - the paper's letter
     window: Annotated[int | None, Range(3)] = None,
     beta: Annotated[float, Range(0, 1, open_low=True)] = 0.9,
@@ -72,13 +72,12 @@ def tdds(
     Signal: p. Memory: 4 bytes a sample when final, 8 C + 4 K + 1 while recording (4 C + 4 K + 1 with
     `half`). Choice: top-k. Cost: no forward beyond `T` epochs of a training on everything.
     """
-    inner = pickers.TopK(keep)
     return Policy(
         signal=_SIGNALS[depth1],
         tracker=trackers.DualDepth(
             T, window, beta, depth1, absolute, sqrt, average, half, published(keep, data), _EPOCHS[data]
         ),
-        picker=pickers.PerClass(inner) if balance else inner,
+        picker=pickers.TopK(keep).balanced(balance),
         source="training",
         final="end",
         weighting=weighting,

@@ -24,7 +24,7 @@ __all__ = [
     "sized",
 ]
 
-Share = Annotated[float, Range(0, 1)]
+Part = Annotated[float, Range(0, 1)]
 P = TypeVar("P")
 
 
@@ -110,8 +110,8 @@ class Between(Schedule):
 
     inside: float | Schedule
     outside: float | Schedule
-    start: Share = 0.0
-    stop: Share = 1.0
+    start: Part = 0.0
+    stop: Part = 1.0
 
     def at(self, epoch: int, epochs: int) -> float:
         # The tolerance keeps 0.55 * 100 = 55.00000000000001 from moving a boundary by an epoch.

@@ -7,7 +7,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from samplewise.checks import Range, checked
+from samplewise.checks import Range, Share, checked
 from samplewise.schedules.epochs import Schedule
 
 __all__ = [
@@ -189,7 +189,7 @@ class Periods(Schedule):
     [1.0, 0.84, 0.68, 0.52, 0.36, 0.2]
     """
 
-    keep: Annotated[float, Range(0, 1, open_low=True)] = 0.6
+    keep: Share = 0.6
     kind: Falling = "linear"
     period: Annotated[int, Range(1)] = 10
     data: Literal["imagenet", "cifar10"] = "imagenet"

@@ -4,14 +4,13 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
-from samplewise.checks import Range, check_arguments, nearest
+from samplewise.checks import Range, Share, check_arguments, nearest
 from samplewise.pickers.ranking import budget
 
 STRATEGIES = ("E", "P")
 # A share such as 0.1 + 0.1 or 0.3 - 0.1 may come out a hair above the limit it stands for.
 _HAIR = 1e-9
 
-Share = Annotated[float, Range(0, 1, open_low=True)]
 Positive = Annotated[int, Range(1)]
 
 
