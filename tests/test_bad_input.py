@@ -123,7 +123,7 @@ def test_a_stream_is_shown_the_engine():
             return iter([1, 2])
 
     with refused(
-        TypeError, r"must have a length, but Stream has none\. For a stream use the engine: Selector"
+        TypeError, r"must have a length, but Stream has none\. For a stream, build Selector\(policy, n\)"
     ):
         sw.Selector("full", Stream(), epochs=1)
 
@@ -156,7 +156,7 @@ def first_loss(policy, forward, **more):
 @pytest.mark.parametrize(
     ("forward", "error", "said"),
     [
-        (lambda batch: batch[0].mean(), ValueError, 'one loss for the whole batch.*: use reduction="none"'),
+        (lambda batch: batch[0].mean(), ValueError, 'one loss for the whole batch.* Use reduction="none"'),
         (lambda batch: batch[0][:5, 0], ValueError, r"must return losses of shape \(8,\), got \(5,\)"),
         (lambda batch: batch[0][:, :1], ValueError, r"got \(8, 1\)\. Did you mean loss\.squeeze\(1\)\?"),
         (
@@ -250,7 +250,7 @@ def test_a_batch_that_is_not_the_loaders(name):
     x, y = torch.ones(8, 4), torch.zeros(8, dtype=torch.int64)
     for batch in (x, (x, y), [x, y], {"x": x}, (y, x, x)):
         # Below the shape checker, which would refuse most of these first.
-        with refused(TypeError, r"loss takes the Batch\(ids, data\) of selector\.loader\(\), got"):
+        with refused(TypeError, r"loss takes a batch of selector\.loader\(\) or sw\.Batch\(ids, data\), got"):
             inspect.unwrap(sw.Selector.narrow)(selector, batch)
 
 
@@ -259,7 +259,7 @@ def test_a_batch_holding_what_rows_cannot_be_picked_from():
         return {"x": torch.stack([x for x, _ in samples]), "odd": {"a", "set"}}
 
     selector, _ = make("ordered_sgd", forward=lambda batch: batch["x"].sum(1))
-    with refused(TypeError, r"batch\['odd'\] is a set, from which rows cannot be picked"):
+    with refused(TypeError, r"batch\['odd'\] is a set, and rows cannot be picked from it"):
         selector.loss(next(iter(selector.loader(collate_fn=collate))))
 
 
@@ -369,7 +369,7 @@ for call in (
         "ValueError source must be one of 'training', 'pass', got 'trainig'.",
         "ValueError mode must be one of 'global', 'sharded', got 'shard'.",
         "ValueError how must be one of 'mean', 'sum', got 'median'.",
-        "ValueError observe needs int64 ids, one row of them, got ids torch.float32 of shape (2,)",
+        "ValueError observe needs a 1-D tensor of int64 ids, got torch.float32 of shape (2,)",
         "ValueError forward must return losses of shape (3,), got (2,).",
         "ValueError forward returned one loss for the whole batch",
         "ValueError Selector.epochs must be a whole number, got 1.5.",

@@ -1,4 +1,4 @@
-"""Declared ranges beside the fields, and the one place that checks them and words the errors."""
+"""Ranges declared in type annotations, their check, and the texts of the errors."""
 
 import difflib
 import importlib
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Range:
-    """An interval of numbers, written beside the field that must lie in it.
+    """An interval of numbers, used in the annotation of a field or argument.
 
     >>> str(Range(0, 1, open_low=True))
     'in (0, 1]'
@@ -47,13 +47,13 @@ Share = Annotated[float, Range(0, 1, open_low=True)]
 
 @runtime_checkable
 class Scheduled(Protocol):
-    """Whatever gives a number for an epoch: see `samplewise.schedules`."""
+    """An object that returns a number for each epoch: see `samplewise.schedules`."""
 
     def at(self, epoch: int, epochs: int) -> float: ...
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """The sentence that suggests the closest choice, or nothing.
+    """A sentence that suggests the closest choice, or an empty string.
 
     >>> nearest("infobach", ["infobatch", "ucb"])
     " Did you mean 'infobatch'?"
@@ -63,14 +63,14 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 
 
 def require(module: str, extra: str) -> Any:
-    """Import an optional module, or name the extra that brings it."""
+    """Import an optional module. If it is not installed, the error names the extra to install."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             raise
         raise ImportError(
-            f"{module} is not installed. It comes with: pip install 'samplewise[{extra}]'"
+            f"{module} is not installed. Install it with: pip install 'samplewise[{extra}]'"
         ) from error
 
 
@@ -87,7 +87,7 @@ def checked(cls: type[T]) -> type[T]:
     """
     build: Callable[..., None] = cls.__init__
 
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it replaces the class's own
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - replaces cls.__init__
         build(self, *args, **kwargs)
         values = {name: getattr(self, name) for name in cls.__dataclass_fields__}  # type: ignore[attr-defined]
         check_arguments(cls.__name__, cls, values)
@@ -99,7 +99,7 @@ def checked(cls: type[T]) -> type[T]:
 
 
 def check_arguments(owner: str, annotated: Any, values: dict[str, Any]) -> None:
-    """Hold `values` against the annotations of a class or function; the error names `owner.field`."""
+    """Check `values` against the annotations of a class or function. Errors name `owner.field`."""
     for name, hint in _hints(annotated).items():
         if name in values:
             _check(f"{owner}.{name}", hint, values[name])
@@ -128,9 +128,9 @@ def _check(where: str, hint: Any, value: Any) -> None:
     names = [n for option in options for n in _words(option)]
     if isinstance(value, str) and names:
         if value not in names:
-            said = ", ".join(map(repr, names))
+            words = ", ".join(map(repr, names))
             also = "a number or " if {int, float} & set(options) else ""
-            raise ValueError(f"{where} must be {also}one of {said}, got {value!r}.{nearest(value, names)}")
+            raise ValueError(f"{where} must be {also}one of {words}, got {value!r}.{nearest(value, names)}")
         return
     if value is None and type(None) in options:
         return
@@ -142,8 +142,8 @@ def _check(where: str, hint: Any, value: Any) -> None:
         raise ValueError(f"{where} must be one of {', '.join(map(repr, names))}, got {value!r}.")
     named = [option for option in options if not _words(option) and option is not type(None)]
     if named and all(typing.get_origin(option) is Callable for option in named) and not callable(value):
-        said = "".join(f"{name!r} or " for name in names)
-        raise ValueError(f"{where} must be {said}a function, got {value!r}.")
+        words = "".join(f"{name!r} or " for name in names)
+        raise ValueError(f"{where} must be {words}a function, got {value!r}.")
     if typing.get_origin(hint) is tuple:
         _each(where, typing.get_args(hint), value)
     if int in options or float in options:
@@ -153,17 +153,17 @@ def _check(where: str, hint: Any, value: Any) -> None:
 
 
 def _each(where: str, hints: tuple[Any, ...], value: Any) -> None:
-    """Hold each item of a tuple against its own hint."""
+    """Check each item of a tuple against its own type hint."""
     if Ellipsis in hints:
         hints = hints[:1] * (len(value) if isinstance(value, tuple) else 1)
     if not isinstance(value, tuple) or len(value) != len(hints):
-        raise ValueError(f"{where} must be a tuple of {len(hints)}, got {value!r}.")
+        raise ValueError(f"{where} must be a tuple of {len(hints)} items, got {value!r}.")
     for i, (hint, item) in enumerate(zip(hints, value, strict=True)):
         _check(f"{where}[{i}]", hint, item)
 
 
 _WIDEST = 2**63
-"""A tensor holds no larger whole number."""
+"""Upper bound of int64, the widest integer dtype that torch fully supports."""
 
 
 def _words(option: Any) -> tuple[Any, ...]:
@@ -171,7 +171,7 @@ def _words(option: Any) -> tuple[Any, ...]:
 
 
 def _numbers(where: str, options: tuple[Any, ...], value: Any) -> list[float]:
-    """The numbers to hold against the range: the value, or both ends of a schedule."""
+    """The numbers to compare with the range: the value itself, or both ends of a schedule."""
     scheduled = any(option is not int and option is not float and _is_schedule(option) for option in options)
     if scheduled and isinstance(value, Scheduled):
         return [value.at(0, 1), value.at(1, 1)]

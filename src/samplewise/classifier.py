@@ -22,7 +22,10 @@ Losses = Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor]]
 
 
 class _Inputs:
-    """A hook that holds what a layer was given last; copies of the layer and of its holder share one."""
+    """A forward pre-hook that stores the last input of a layer.
+
+    The hook and the classifier share one object. After a deep copy their copies share one object too.
+    """
 
     def __init__(self) -> None:
         self.last: Tensor | None = None
@@ -31,21 +34,25 @@ class _Inputs:
         self.last = inputs[0]
 
     def taken(self) -> Tensor:
-        """The inputs, which are then forgotten."""
+        """Return the stored inputs and clear them."""
         found, self.last = self.last, None
         if found is None:
             raise RuntimeError(
-                "the model ran without its head: sw.classifier(head=...) must name a layer in use."
+                "the forward of the model did not call the head. Set sw.classifier(head=...) to the name of "
+                "a linear layer that the forward calls."
             )
         return found
 
     def __getstate__(self) -> dict[str, None]:
-        # Tensors with a graph cannot be copied, and a copy has no use for them.
+        # Tensors with an autograd graph cannot be copied, and a copy does not need them.
         return {"last": None}
 
 
 class Classifier:
-    """A forward for `(inputs, targets)` batches, made by `classifier`; `proxy` is that of its narrow view."""
+    """A forward for `(inputs, targets)` batches. Made by `classifier`.
+
+    `proxy` is the same forward with the narrow view of the model, or None.
+    """
 
     def __init__(self, model: nn.Module, head: nn.Linear, loss: Losses | None, slim: Slim | None) -> None:
         self.model, self.head, self.loss = model, head, loss
@@ -65,9 +72,12 @@ class Classifier:
         return self._outputs(logits, targets, (_whole(self.head.weight, self._sharded), bias))
 
     def _narrow(self, batch: Any) -> Outputs:
-        """The same of the narrow view."""
+        """The forward of the narrow view."""
         if self._slim is None:
-            raise ValueError("this classifier was built without a proxy.")
+            raise ValueError(
+                "this classifier has no proxy. Build it with "
+                "sw.classifier(model, proxy=sw.proxy.slim(model, ...))."
+            )
         inputs, targets = batch
         self._features.last = None
         logits = self._slim(inputs)
@@ -86,20 +96,21 @@ class Classifier:
 def classifier(
     model: nn.Module, head: str = "fc", loss: Losses | None = None, proxy: Slim | None = None
 ) -> Classifier:
-    """A forward for `(inputs, targets)` batches of a classifier, by hooking its last layer.
+    """Build a forward for `(inputs, targets)` batches that returns `Outputs` with all fields of a classifier.
 
-    Of a model under `fully_shard` the head is gathered, so every process must run the forward equally often.
+    A hook on the last linear layer reads the features. If the model is sharded with `fully_shard`, the head
+    is gathered from all processes, so every process must run the forward the same number of times.
 
     Args:
-        model: gives logits (b, c) for the inputs.
-        head: the name of the last linear layer, as `fc` or `classifier.1`; features are its input.
-        loss: (logits, targets) -> (b,), or the pair of that and the normalizer (b,) of `Outputs`; None:
-            cross-entropy without reduction.
+        model: returns logits (b, c) for the inputs.
+        head: the name of the last linear layer, such as `fc` or `classifier.1`; its input is the features.
+        loss: (logits, targets) -> per-sample losses (b,), or a pair (losses, normalizer) as in `Outputs`.
+            None means cross-entropy.
         proxy: `sw.proxy.slim(model, ..., head=head)`, for methods that score with a narrow view.
 
     Raises:
-        ValueError: if `head` names no linear layer of the model, with a list of those that are, or if
-            `proxy` is a view of another model or with another head.
+        ValueError: if `head` is not the name of a linear layer of the model (the error lists them), or if
+            `proxy` is a view of another model or has another head.
     """
     last = linear_layer(model, head)
     if proxy is not None and proxy.head_layer is not last:
@@ -111,12 +122,13 @@ def classifier(
 
 
 def linear_layer(model: nn.Module, head: str) -> nn.Linear:
-    """The linear layer of that name; another name is an error that lists the linear layers."""
+    """Return the linear layer named `head`. Otherwise raise an error that lists the linear layers."""
     layers = dict(model.named_modules())
     linear = ", ".join(name for name, layer in layers.items() if isinstance(layer, nn.Linear))
     if head not in layers:
         raise ValueError(
-            f"the model has no layer {head!r}.{nearest(head, layers)} Linear layers: {linear or 'none'}."
+            f"head must name a linear layer, but the model has no layer {head!r}.{nearest(head, layers)} "
+            f"Linear layers: {linear or 'none'}."
         )
     if not isinstance(layers[head], nn.Linear):
         raise ValueError(
@@ -132,10 +144,10 @@ def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _whole(parameter: Tensor, sharded: bool) -> Tensor:
-    """The values of a parameter, of all processes' parts if it is sharded."""
+    """The full values of a parameter, gathered from all processes if it is sharded."""
     values: Any = parameter.detach()
     if hasattr(values, "full_tensor"):
         whole: Tensor = values.full_tensor()
         return whole
-    # Sharding frees the memory of whole parameters behind the back of those who still refer to them.
+    # Sharding frees the memory of the full parameter while references to it still exist, so copy it.
     return values.clone() if sharded else parameter.detach()

@@ -1,4 +1,4 @@
-"""Private random generators, each keyed by what it is for."""
+"""Private random generators, seeded by their purpose."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ __all__ = ["generator", "seed_of"]
 
 
 def seed_of(*keys: int | str) -> int:
-    """A 63-bit seed that depends on every key and on nothing else: not on the process, not on `hash()`.
+    """A 63-bit seed computed from all keys. It is the same in every process and does not use `hash()`.
 
     >>> seed_of(0, 3, "plan") == seed_of(0, 3, "plan"), seed_of(0, 3, "plan") == seed_of(0, 4, "plan")
     (True, False)
@@ -18,5 +18,5 @@ def seed_of(*keys: int | str) -> int:
 
 
 def generator(*keys: int | str) -> torch.Generator:
-    """A CPU generator for `(seed, epoch, purpose, ...)`; the global generator is neither read nor moved."""
+    """A CPU generator for `(seed, epoch, purpose, ...)`. The global generator is not read or changed."""
     return torch.Generator().manual_seed(seed_of(*keys))

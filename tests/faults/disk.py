@@ -4,7 +4,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-FULL = "[Errno 27] could not be written: File too large. What was there before is as it was: "
+FULL = "[Errno 27] could not be written: File too large. The old file is unchanged: "
 
 
 @contextmanager

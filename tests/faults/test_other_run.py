@@ -54,7 +54,7 @@ def test_a_torn_checkpoint_is_refused_and_the_one_before_goes_on(checkpoint, tmp
     older, newer = tmp_path / "step-1.pt", tmp_path / "step-2.pt"
     older.write_bytes(checkpoint.read_bytes())
     newer.write_bytes(checkpoint.read_bytes()[:-1000])
-    with pytest.raises(ValueError, match=r"step-2\.pt is damaged.*Go on from an older checkpoint"):
+    with pytest.raises(ValueError, match=r"step-2\.pt is damaged.*Use an older checkpoint"):
         checkpoints.load(newer)
     selector, model = make(sw.recipes.ucb(keep=0.5, period=2), epochs=3)
     selector.load_state_dict(checkpoints.load(older)["selector"])

@@ -125,7 +125,9 @@ except ImportError as error:
     print(error)
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said == "pytorch_lightning is not installed. It comes with: pip install 'samplewise[lightning]'\n"
+    assert said == (
+        "pytorch_lightning is not installed. Install it with: pip install 'samplewise[lightning]'\n"
+    )
 
 
 def test_remembered_scores_choose_and_the_chosen_rows_are_seen_without_the_helper():

@@ -96,9 +96,9 @@ def test_irreducible_losses_in_any_order_stay_with_their_ids():
 
 def test_an_id_that_comes_twice_or_is_negative_or_is_missing_is_refused():
     twice = [*range(N - 1), 3]
-    with pytest.raises(ValueError, match=r"ScoreTable\.ids must hold each id once, but 3 comes again"):
+    with pytest.raises(ValueError, match=r"ScoreTable\.ids must hold each id once, but id 3 is repeated"):
         table(twice)
-    with pytest.raises(ValueError, match=r"Subset\.ids must hold each id once, but 4 comes again"):
+    with pytest.raises(ValueError, match=r"Subset\.ids must hold each id once, but id 4 is repeated"):
         sw.Subset([4, 1, 4])
     with pytest.raises(ValueError, match=r"Subset\.ids must be >= 0, got -2"):
         sw.Subset([4, -2])
@@ -159,12 +159,12 @@ def test_ids_may_be_any_whole_numbers(given):
     ids=str,
 )
 def test_what_is_no_list_of_whole_numbers_is_no_list_of_ids(given):
-    with pytest.raises(ValueError, match=r"Subset\.ids must be whole numbers in one axis, got"):
+    with pytest.raises(ValueError, match=r"Subset\.ids must be a 1-D column of integers, got"):
         sw.Subset(given)
 
 
 def test_a_mask_is_told_how_to_become_ids():
-    with pytest.raises(ValueError, match=r"take mask\.nonzero\(\)\.flatten\(\)"):
+    with pytest.raises(ValueError, match=r"use mask\.nonzero\(\)\.flatten\(\)"):
         sw.Subset(torch.tensor([True, False]))
 
 
@@ -220,7 +220,7 @@ def test_weights_of_any_kind_of_numbers_in_a_file_train(tmp_path, dtype):
 def test_weights_that_make_no_sense_are_refused(weights):
     with pytest.raises(ValueError, match=r"Subset\.weights must be finite and above 0, got"):
         sw.Subset([1, 2], weights)
-    with pytest.raises(ValueError, match=r"Subset\.weights must be numbers in one axis, one for each id"):
+    with pytest.raises(ValueError, match=r"Subset\.weights must be a 1-D column of numbers, one for each id"):
         sw.Subset([1, 2], ["a", "b"])
 
 
@@ -236,14 +236,14 @@ NO_NUMBERS = {
 
 @pytest.mark.parametrize("given", NO_NUMBERS.values(), ids=NO_NUMBERS)
 def test_what_is_no_number_a_row_is_refused_as_weights_and_as_a_score_column(given):
-    with pytest.raises(ValueError, match=r"Subset\.weights must be numbers in one axis"):
+    with pytest.raises(ValueError, match=r"Subset\.weights must be a 1-D column of numbers"):
         sw.Subset([5, 2], given)
-    with pytest.raises(ValueError, match=r"ScoreTable\.columns\['el2n'\] must be numbers in one axis"):
+    with pytest.raises(ValueError, match=r"ScoreTable\.columns\['el2n'\] must be a 1-D column of numbers"):
         ScoreTable([0, 1], {"el2n": given}, [1, 1])
 
 
 def test_ids_under_a_mask_are_refused():
-    with pytest.raises(ValueError, match=r"Subset\.ids must be whole numbers"):
+    with pytest.raises(ValueError, match=r"Subset\.ids must be a 1-D column of integers"):
         sw.Subset(np.ma.array([1, 2], mask=[False, True]))
 
 

@@ -148,8 +148,8 @@ OTHERS = {
 def test_labels_found_that_are_not_those_of_the_samples_are_refused(give):
     with pytest.raises(
         ValueError,
-        match=r"labels were found in the data set, but its samples give others: .*"
-        r"Give the 60 class numbers .* Selector\(\.\.\., labels=\.\.\.\)",
+        match=r"labels stored in the data set differ from the labels in its samples: .*"
+        r"Pass the 60 class numbers .* Selector\(\.\.\., labels=\.\.\.\)",
     ):
         sw.Selector("random", Raw(RAW, give), epochs=1)
     given = sw.Selector("random", Raw(RAW, give), epochs=1, labels=[GROUPED[y] for y in RAW])
@@ -214,7 +214,7 @@ class Batched(Raw):
 
 def test_a_data_set_that_hands_out_batches_is_looked_at_by_batch():
     with pytest.raises(
-        ValueError, match="its samples give others: sample 0 has 0 among those found, and 1 as"
+        ValueError, match=r"labels in its samples: for sample 0 the stored label is 0, but .* is 1"
     ):
         labels_of(None, Batched(RAW), 60)
 
@@ -249,7 +249,7 @@ def test_labels_through_nested_data_sets():
     assert labels_of(None, inner, 2).tolist() == [RAW[2], 2]
     assert find_labels(ConcatDataset([left, Items([1, 2])])) is None
     other = Subset(Raw(RAW, OTHERS["mapped"]), range(10, 40))
-    with pytest.raises(ValueError, match="its samples give others: sample 0"):
+    with pytest.raises(ValueError, match="differ from the labels in its samples: for sample 0"):
         labels_of(None, other, 30)
 
 
@@ -305,7 +305,7 @@ def test_class_labels_of_a_hugging_face_data_set_are_checked_too():
     assert labels_of(None, data, 60).tolist() == RAW
     assert labels_of(data["y"], data, 60).tolist() == RAW
     data.set_transform(lambda rows: {"x": rows["x"], "y": [GROUPED[y] for y in rows["y"]]})
-    with pytest.raises(ValueError, match=r"its samples give others: .* as sample\['y'\]"):
+    with pytest.raises(ValueError, match=r"differ from the labels in its samples: .*, but sample\['y'\] is"):
         labels_of(None, data, 60)
 
 
@@ -324,8 +324,8 @@ class Endless(IterableDataset):
     ("given", "said"),
     [
         (Endless(), "Endless is an IterableDataset.*Stream.*list"),
-        (pd.DataFrame({"x": [1.0], "y": [0]}), "DataFrame gives columns or rows by name.*TensorDataset"),
-        (pd.Series([1, 2], index=[5, 6]), "Series gives columns or rows by name"),
+        (pd.DataFrame({"x": [1.0], "y": [0]}), "DataFrame returns columns by name.*TensorDataset"),
+        (pd.Series([1, 2], index=[5, 6]), "Series returns columns by name"),
         (pd.DataFrame({"x": [1.0]}).to_records, "has none"),
         ("train.csv", "must be a Dataset, got the str 'train.csv'"),
         ({0: 1}, "dataset\\[i\\], but dict does not"),
@@ -343,5 +343,5 @@ def test_what_gives_no_samples_by_position_is_refused_with_the_way_out(given, sa
 
 def test_arrow_and_polars_tables_are_refused_alike():
     table = pytest.importorskip("pyarrow").table({"x": [1.0, 2.0]})
-    with pytest.raises(TypeError, match="Table gives columns or rows by name"):
+    with pytest.raises(TypeError, match="Table returns columns by name"):
         length_of(table)

@@ -193,7 +193,10 @@ for epoch in range(2):
     assert len(said) == 6 * 5 * 3 + 2
     calls = ("observe", "choose", "look")
     for line, call in zip(said[:-2], calls * 30, strict=True):
-        assert line in (f"{call} needs int64 ids", f"{call} needs ids as a torch tensor of int64")
+        assert line in (
+            f"{call} needs a 1-D tensor of int64 ids",
+            f"{call} needs ids as a torch tensor of int64",
+        )
     assert [float(line) for line in said[-2:]] == pytest.approx([10.2 / 4, 10.2 / 3])
 
 

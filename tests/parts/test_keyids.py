@@ -92,7 +92,7 @@ def test_numbering_in_a_worker_is_refused(monkeypatch):
 def test_a_key_too_many_is_refused_by_name_and_numbers_nothing():
     keys = KeyIds(3)
     keys(["a", "b"])
-    with pytest.raises(ValueError, match="key 'd' would be the 4th, but KeyIds was built for n=3"):
+    with pytest.raises(ValueError, match="key 'd' would be number 4, but KeyIds was built for n=3"):
         keys(["c", "a", "d", "e"])
     assert len(keys) == 2
     assert keys.find("c") == -1
@@ -122,12 +122,12 @@ def test_a_pickled_copy_has_the_same_numbers():
 def test_of_numbers_by_place_and_refuses_keys_it_was_not_given():
     keys = KeyIds.of(["c", "a", "b"])
     assert keys(["b", "c"]).tolist() == [2, 0]
-    with pytest.raises(ValueError, match="key 'd' is not among the 3 keys"):
+    with pytest.raises(ValueError, match=r"must be one of the 3 keys that KeyIds\.of got, got 'd'"):
         keys(["a", "d"])
 
 
 def test_of_refuses_a_key_twice():
-    with pytest.raises(ValueError, match=r"each key once, but \['a'\] came again"):
+    with pytest.raises(ValueError, match=r"each key once, but these are repeated: \['a'\]"):
         KeyIds.of(["a", "b", "a"])
 
 
@@ -157,7 +157,7 @@ def test_what_is_no_list_of_keys_is_refused():
     assert len(said) == 5
     for line, part in zip(
         said,
-        ["keys, got str", "text or bytes, got 3", "keys, got NoneType", "got set. Give a list", "got str"],
+        ["keys, got str", "text or bytes, got 3", "keys, got NoneType", "got set. Pass a list", "got str"],
         strict=True,
     ):
         assert part in line
@@ -174,9 +174,9 @@ def states():
     other = KeyIds(5).state_dict()
     twice = {"n": 4, "frozen": False, "digests": torch.tensor([7, 7])}
     return [
-        (other, "the state is of n=5 keys, but this KeyIds has n=4"),
+        (other, "must be of n=4 keys, as this KeyIds, but it is of n=5"),
         ({"n": 4}, "it has no 'frozen'"),
-        (twice, "the state is damaged: a key has two numbers"),
+        (twice, "the state is damaged: a key has two ids"),
     ]
 
 
@@ -190,7 +190,7 @@ def test_a_state_of_something_else_is_refused_and_changes_nothing(state, error):
 
 
 def test_a_fixed_numbering_refuses_the_state_of_other_keys():
-    with pytest.raises(ValueError, match=r"other keys than those given to KeyIds\.of"):
+    with pytest.raises(ValueError, match=r"must hold the keys that KeyIds\.of got, but it holds other keys"):
         KeyIds.of(["a", "b"]).load_state_dict(KeyIds.of(["b", "a"]).state_dict())
     keys = KeyIds.of(["a", "b"])
     keys.load_state_dict(KeyIds.of(["a", "b"]).state_dict())

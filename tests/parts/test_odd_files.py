@@ -56,7 +56,7 @@ DAMAGED = ["{broken", "", "null", "[1]", "3", '"text"', b"\xff\xfe", "[" * 100_0
 @pytest.mark.parametrize(("kind", "columns"), [(ScoreTable, COLUMNS), (sw.Subset, SUBSET)])
 def test_a_damaged_note_names_its_file(tmp_path, kind, columns, note):
     path = write(tmp_path / "odd.parquet", columns, note)
-    with pytest.raises(ValueError, match=r"odd\.parquet: its note, 'samplewise' in the schema, is damaged"):
+    with pytest.raises(ValueError, match=r"odd\.parquet: the metadata 'samplewise' in the schema must be"):
         kind.read(path)
 
 
@@ -146,9 +146,12 @@ ODD_COLUMNS = {
     ),
     "ids are floats": (
         {"id": np.arange(N) + 0.0},
-        r"ScoreTable\.ids must be whole numbers .* torch\.float64",
+        r"ScoreTable\.ids must be a 1-D column of integers.* torch\.float64",
     ),
-    "an id twice": ({"id": np.array([0, 1, 2, 3, 4, 5, 6, 6])}, "must hold each id once, but 6 comes again"),
+    "an id twice": (
+        {"id": np.array([0, 1, 2, 3, 4, 5, 6, 6])},
+        "must hold each id once, but id 6 is repeated",
+    ),
     "a negative id": ({"id": np.arange(N) - 1}, r"ScoreTable\.ids must be >= 0, got -1"),
     "labels are floats": (
         {"label": np.arange(N) / 2},

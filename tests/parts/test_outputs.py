@@ -141,17 +141,17 @@ def test_what_belongs_to_the_whole_batch_passes():
 
 def test_what_cannot_be_picked_is_named_by_its_path():
     with pytest.raises(
-        ValueError, match=r"batch\['a'\]\[1\]\.x has shape \(3, 2\): its first axis must be the batch"
+        ValueError, match=r"batch\['a'\]\[1\]\.x has shape \(3, 2\): its first axis must hold the batch"
     ):
         take({"a": (y, Sample(torch.ones(3, 2), y))}, ROWS, B)
     with pytest.raises(
-        ValueError, match=r"batch\[1\] has shape \(4,\): its first axis must be the batch's 5 samples"
+        ValueError, match=r"batch\[1\] has shape \(4,\): its first axis must hold the batch's 5 samples"
     ):
         take((x, np.ones(4)), ROWS, B)
-    with pytest.raises(TypeError, match=r"batch\['s'\] is a set, from which rows cannot be picked"):
+    with pytest.raises(TypeError, match=r"batch\['s'\] is a set, and rows cannot be picked from it"):
         take({"x": x, "s": {1, 2}}, ROWS, B)
     with pytest.raises(
-        TypeError, match=r"batch is a object, from which rows cannot be picked.*collate_fn=list"
+        TypeError, match=r"batch is a object, and rows cannot be picked from it.*collate_fn=list"
     ):
         take(object(), ROWS, B)
 
@@ -200,13 +200,13 @@ def test_what_a_forward_may_return():
 @pytest.mark.parametrize(
     ("returned", "error", "said"),
     [
-        (torch.tensor(1.0), ValueError, 'one loss for the whole batch.*use reduction="none"'),
+        (torch.tensor(1.0), ValueError, 'one loss for the whole batch.*Use reduction="none"'),
         (torch.ones(4), ValueError, r"must return losses of shape \(5,\), got \(4,\)\.$"),
         (torch.ones(5, 1), ValueError, r"got \(5, 1\)\. Did you mean loss\.squeeze\(1\)\?"),
         (torch.ones(5, 3), ValueError, r"got \(5, 3\)\. Did you mean loss\.mean\(1\)\?"),
         (torch.ones(5, 3, 2), ValueError, r"got \(5, 3, 2\)\. Did you mean loss\.flatten\(1\)\.mean\(1\)\?"),
         (torch.ones(3, 5), ValueError, r"got \(3, 5\)\.$"),
-        (Outputs(torch.tensor(1.0)), ValueError, 'use reduction="none"'),
+        (Outputs(torch.tensor(1.0)), ValueError, 'Use reduction="none"'),
         (
             {"loss": torch.ones(5)},
             TypeError,

@@ -191,14 +191,14 @@ def test_a_method_that_does_not_narrow_compares_nothing():
 @pytest.mark.parametrize(
     ("collate", "said"),
     [
-        (lambda s: Graph(0), r"batch is a Graph, from which rows cannot be picked.*collate_fn=list"),
-        (lambda s: {"g": {Graph(0)}}, r"batch\['g'\] is a set, from which .*collate_fn=list"),
-        (lambda s: torch.nested.as_nested_tensor(s, layout=torch.jagged), "layout torch.jagged, from"),
-        (lambda s: torch.stack(s).to_sparse_csr(), r"a tensor of layout torch.sparse_csr, from which"),
-        (lambda s: pack_sequence(s), r"batch is a PackedSequence, from which .*collate_fn=list"),
-        (lambda s: torch.cat([*s, *s]).view(-1, 4), r"batch has shape \(16, 4\): one axis, .*sw\.shared"),
-        (lambda s: torch.ones(len(s), len(s)), r"batch has shape \(8, 8\): one axis, and no other, must"),
-        (lambda s: torch.ones(len(s) + 1), r"batch has shape \(9,\): one axis, .*collate_fn=list"),
+        (lambda s: Graph(0), r"batch is a Graph, and rows cannot be picked from it.*collate_fn=list"),
+        (lambda s: {"g": {Graph(0)}}, r"batch\['g'\] is a set, and rows .*collate_fn=list"),
+        (lambda s: torch.nested.as_nested_tensor(s, layout=torch.jagged), "layout torch.jagged, and rows"),
+        (lambda s: torch.stack(s).to_sparse_csr(), r"a tensor of layout torch.sparse_csr, and rows"),
+        (lambda s: pack_sequence(s), r"batch is a PackedSequence, and rows .*collate_fn=list"),
+        (lambda s: torch.cat([*s, *s]).view(-1, 4), r"batch has shape \(16, 4\): exactly one .*sw\.shared"),
+        (lambda s: torch.ones(len(s), len(s)), r"batch has shape \(8, 8\): exactly one axis must"),
+        (lambda s: torch.ones(len(s) + 1), r"batch has shape \(9,\): exactly one axis .*collate_fn=list"),
         (lambda s: (torch.stack(s), ["a"] * 2 * len(s)), r"batch\[1\] must hold one item for .* 8 samples"),
     ],
 )  # fmt: skip
@@ -230,9 +230,9 @@ def test_so_is_what_a_later_pass_could_not_take_one_by_one():
         selector.loss(next(iter(selector.loader(collate_fn=collate))))
 
     grand = sw.recipes.grand(layer="full", at=5)
-    with pytest.raises(ValueError, match=r"batch\['all'\] has shape \(16, 4\): one axis"):
+    with pytest.raises(ValueError, match=r"batch\['all'\] has shape \(16, 4\): exactly one axis"):
         first(grand, collate)
-    with pytest.raises(ValueError, match=r"batch\['all'\] has shape \(16, 4\): one axis"):
+    with pytest.raises(ValueError, match=r"batch\['all'\] has shape \(16, 4\): exactly one axis"):
         first(sw.Recorder([grand, sw.recipes.forgetting()]), collate)
     first(grand, lambda samples: {"x": torch.stack(samples), "all": samples})
     first(sw.recipes.grand(layer="full", at=5, keep=1.0), collate)
@@ -279,7 +279,7 @@ def own(data, b=4):
 )
 def test_what_could_be_read_in_two_ways_is_refused_without_a_collate(data):
     with pytest.raises(
-        ValueError, match=r"batch\['t'\] must say whether .*sw\.rows\(\.\.\.\).*sw\.shared\(\.\.\.\)"
+        ValueError, match=r"batch\['t'\] must declare .*sw\.rows\(\.\.\.\).*sw\.shared\(\.\.\.\)"
     ):
         own(data)
 
@@ -305,7 +305,7 @@ def test_declarations_are_the_way_out():
     ):
         own((sw.rows(["a", "a", "a"]), torch.ones(4)))
     for wrong in ("text", torch.ones(4), {"a": 1}):
-        with pytest.raises(TypeError, match="rows takes a list or tuple with one item a row, got"):
+        with pytest.raises(TypeError, match="rows takes a list or tuple with one item per row, got"):
             sw.rows(wrong)
 
 
@@ -332,7 +332,7 @@ def test_earlier_batches_tell_what_a_last_one_holds():
     chosen = selector.narrow(sw.Batch(ids[:3], (x[:3], y[:3], z[:3])))
     assert len(chosen.data) == 3
     same(chosen.data, chosen.ids.tolist())
-    with pytest.raises(ValueError, match="batch must say whether it holds one item a sample"):
+    with pytest.raises(ValueError, match="batch must declare what it holds"):
         own((x[:3], y[:3], z[:3]), 3)
 
 
@@ -360,7 +360,7 @@ def test_a_collate_that_wants_a_full_batch_is_not_compared_and_said_so():
         return {"x": torch.stack(samples), "t": [f"{int(s[0])}a" for s in samples]}
 
     with pytest.raises(
-        ValueError, match=r"collate takes no other number of samples: RuntimeError: four of them"
+        ValueError, match=r"collate fails on other numbers of samples: RuntimeError: four of them"
     ):
         narrowed(vector, collate, 4, lambda d, ids: None)
     narrowed(

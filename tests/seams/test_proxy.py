@@ -252,10 +252,10 @@ def test_features_that_are_missing_are_said_at_the_first_batch():
     [
         (
             {"features": torch.zeros(8, 5)},
-            "Outputs.features have 5 numbers a sample, but Outputs.head takes 6",
+            "Outputs.features must have 6 numbers per sample, as Outputs.head, got 5",
         ),
-        ({"logits": torch.zeros(8, 4)}, "Outputs.logits have 4 classes, but Outputs.head has 3"),
-        ({"targets": torch.full((8,), 3)}, "class numbers of the head's 3 classes, got 3 to 3"),
+        ({"logits": torch.zeros(8, 4)}, "Outputs.logits must have 3 classes, as Outputs.head, got 4"),
+        ({"targets": torch.full((8,), 3)}, r"in \[0, 3\), because Outputs\.head has 3 classes, got 3 to 3"),
     ],
 )
 @pytest.mark.parametrize("policy", ["dynams", "online_ms"])

@@ -147,7 +147,9 @@ def test_when_one_process_ends_or_hangs_the_others_end_with_a_clear_error(how, s
         told = tmp_path / f"{rank}.txt"
         assert told.stat().st_mtime - (tmp_path / "1.txt").stat().st_mtime < seconds + 5
         error = told.read_text()
-        assert error.startswith(f"rank {rank} could not exchange with the 2 other processes: one of them has")
+        assert error.startswith(
+            f"rank {rank} could not exchange data with the 2 other processes: one of them has"
+        )
     watch = select.poll()
     watch.register(alive, 0)
     assert watch.poll(20_000) == [(alive, select.POLLHUP)], "a DataLoader worker outlives its process"

@@ -94,7 +94,7 @@ def test_a_fresh_model_trains_on_a_fixed_coreset_with_its_weights(several):
     ledger = selector.ledger
     assert ledger.cost_without_scoring == 3 * 4 * N // 4
     assert ledger.cost == ledger.cost_without_scoring + 6 * N
-    assert "of it by the scoring run" in str(ledger)
+    assert "of this, scoring run" in str(ledger)
 
 
 @pytest.mark.parametrize("weighting", ["per_sample", "batch_mean"])
@@ -137,7 +137,7 @@ def test_a_coreset_of_other_data_is_refused(tmp_path, several):
 @pytest.mark.parametrize(
     ("ids", "weights", "words"),
     [
-        ([2, 2], None, "must hold each id once, but 2 comes again"),
+        ([2, 2], None, "must hold each id once, but id 2 is repeated"),
         ([-1, 2], None, "must be >= 0"),
         ([], None, "at least one"),
         ([1, 2], [1.0, 0.0], "finite and above 0"),

@@ -1,1 +1,1 @@
-"""What a training costs: the ledger and the count of FLOPs."""
+"""The cost of a training: the ledger and FLOP counting."""

@@ -1,4 +1,4 @@
-"""How many FLOPs the user's forward takes, measured in passing on the first forward that trains."""
+"""Counting the FLOPs of the model's forward, during its first training forward."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,21 +13,21 @@ T = TypeVar("T")
 
 
 def counted(work: Callable[[], T]) -> tuple[T, int]:
-    """What `work` returns, and the FLOPs of its matrix products and convolutions."""
+    """Run `work` and return its result and the FLOPs of its matrix products and convolutions."""
     with FlopCounterMode(display=False) as counter:
         done = work()
     return done, counter.get_total_flops()
 
 
 def get_ready() -> None:
-    """Count once for nothing: the first time torch loads symbolic algebra for it, which takes seconds."""
+    """Warm-up: the first FLOP count imports sympy, which takes seconds."""
     counted(lambda: torch.ones(1, 1) @ torch.ones(1, 1))
 
 
 class CountNext:
-    """Tells the FLOPs of the model's next forward, whoever runs it.
+    """Counts the FLOPs of the next forward of a model and passes the number to `tell`.
 
-    Its hooks are its own methods, so that a copy of the model comes with a copy of it.
+    The hooks are bound methods, so a deep copy of the model also copies this object.
     """
 
     def __init__(self, model: nn.Module, tell: Callable[[int], None]) -> None:
@@ -38,7 +38,7 @@ class CountNext:
         ]
 
     def release(self) -> None:
-        """Take it back."""
+        """Remove the hooks."""
         while self._hooks:
             self._hooks.pop().remove()
 
@@ -48,7 +48,7 @@ class CountNext:
     def _after(self, module: nn.Module, inputs: Any, outputs: Any) -> None:
         self._counter.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         self.release()
-        if outputs is not None:  # a forward that raised counts for nothing
+        if outputs is not None:  # None if the forward raised
             self._tell(self._counter.get_total_flops())
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a training spent and what selection saved: samples, forwards, seconds, forward units."""
+"""`Ledger`: the cost of a training and the savings by selection, in samples, forwards and seconds."""
 
 from typing import Any, Literal
 
@@ -8,18 +8,24 @@ __all__ = ["BACKWARD", "FORWARD", "STAGES", "Ledger"]
 
 STAGES = ("data", "scoring", "selecting", "training")
 FORWARD, BACKWARD = 1, 2
-"""Cost of a sample's forward and backward pass in units of one forward."""
+"""Cost of a forward pass and of a backward pass of one sample, in forward units."""
 
 
 class Ledger:
-    """The account of one run on one rank.
+    """The costs of one run on one rank.
 
-    Counts are samples, not batches. `ordinary_samples` is what training on everything would have
-    back-propagated up to the same point, `ordinary_again` the forward units of its further evaluations of the
-    same batches, as SAM and LBFGS make them. With a `proxy`, a narrow view of the model that trains along and
-    scores, `proxy_share` is its forward in shares of the model's, by FLOPs. Seconds are this process's
-    clock; on an accelerator a stage that only queues work is cheap and the time shows where the queue is
-    waited for.
+    Counts are in samples, not batches. A forward unit is the cost of one forward of one sample; a backward
+    costs 2. "Ordinary training" means training on all samples.
+
+    - `ordinary_samples`: samples that ordinary training would have back-propagated up to the same point.
+    - `ordinary_again`: forward units of its repeated evaluations of the same batch, as SAM and LBFGS make
+    them.
+    - `proxy_share`: FLOPs of a forward of the proxy, divided by those of the model. The proxy is a narrow
+    view
+      of the model that trains with it and scores.
+    - `seconds`: wall-clock time of this process. On an accelerator, work is queued: the time appears in the
+      stage that waits for the queue.
+    - `baseline_seconds`: set it to the time of an ordinary run to compare against it.
     """
 
     def __init__(self) -> None:
@@ -40,23 +46,23 @@ class Ledger:
         self.proxy_share: float | None = None
 
     def trained(self, samples: int) -> None:
-        """Count samples that went forward with a graph and backward."""
+        """Count samples with a training forward and a backward."""
         self.training_forwards += samples
         self.samples_backpropagated += samples
 
     def again(self, samples: int, ordinary: float, backward: bool) -> None:
-        """Count another evaluation of a step's loss, which ordinary training makes too, of its samples."""
+        """Count a repeated evaluation of a step's loss. Ordinary training evaluates `ordinary` samples."""
         self.training_forwards += samples
         self.samples_backpropagated += samples * backward
         self.ordinary_again += (FORWARD + BACKWARD * backward) * ordinary
 
     def scored(self, cost: float, seconds: float) -> None:
-        """Charge what choosing the coreset cost in a training before this one."""
+        """Add the cost of an earlier scoring run that chose the coreset, in forward units and seconds."""
         self.prior_cost += cost
         self.prior_seconds += seconds
 
     def rescale(self, factor: float) -> None:
-        """Take over an account of one rank of a run that goes on with another number of ranks."""
+        """Multiply loaded counts by `factor`, for a run that continues on another number of ranks."""
         counts = ("samples_backpropagated", "training_forwards", "scoring_forwards", "scoring_backwards")
         for name in (*counts, "ignored_observations", "proxy_scoring_forwards"):
             setattr(self, name, round(getattr(self, name) * factor))
@@ -67,22 +73,22 @@ class Ledger:
 
     @property
     def wall(self) -> float:
-        """Seconds in all stages, and those of the scoring run before."""
+        """Seconds of all stages, plus the earlier scoring run."""
         return self.wall_without_scoring + self.prior_seconds
 
     @property
     def wall_without_scoring(self) -> float:
-        """Seconds in all stages of this run."""
+        """Seconds of all stages of this run."""
         return sum(self.seconds.values())
 
     @property
     def cost(self) -> float:
-        """Forward units spent, 1 a forward and 2 a backward, and those of the scoring run before."""
+        """Cost in forward units (1 per forward, 2 per backward), plus the earlier scoring run."""
         return self.cost_without_scoring + self.prior_cost
 
     @property
     def cost_without_scoring(self) -> float:
-        """Forward units of this run; a proxy's by its FLOPs, or as the model's while they are not known."""
+        """Cost of this run in forward units. Proxy passes count by FLOPs, in full until these are known."""
         share = 1 if self.proxy_share is None else self.proxy_share
         along = (FORWARD + BACKWARD) * self.samples_backpropagated * self.proxy
         forwards = self.training_forwards + self.scoring_forwards
@@ -92,46 +98,46 @@ class Ledger:
 
     @property
     def assistant_cost(self) -> float:
-        """Forward units of a small model beside the user's; 0 while a forward's FLOPs are not known."""
+        """Cost of the assistant model in forward units, or 0 until the FLOPs of a forward are known."""
         return self.assistant_flops / self.forward_flops if self.forward_flops else 0
 
     @property
     def ordinary_cost(self) -> float:
-        """Forward units that ordinary training would have spent up to here.
+        """Forward units that ordinary training would have spent up to the same point.
 
-        `stretch` is how many epochs this run has for one of ordinary training (Strategy P: 1 / keep).
+        `stretch` is the number of epochs of this run per epoch of ordinary training (strategy P: 1 / keep).
         """
         steps = (FORWARD + BACKWARD) * self.ordinary_samples
         return (steps + self.ordinary_again) / self.stretch
 
     @property
     def cost_share(self) -> float:
-        """Cost in shares of ordinary training's."""
+        """Cost divided by the cost of ordinary training."""
         return self.cost / self.ordinary_cost if self.ordinary_cost else 1.0
 
     @property
     def promised(self) -> float:
-        """The share saved by cost."""
+        """Share of the cost that selection saves: 1 - `cost_share`."""
         return 1 - self.cost_share
 
     @property
     def overhead(self) -> float:
-        """The share of the wall clock that went into scoring and selecting."""
+        """Share of the wall-clock time that scoring and selecting took."""
         spent = self.seconds["scoring"] + self.seconds["selecting"] + self.prior_seconds
         return spent / self.wall if self.wall else 0.0
 
     @property
     def baseline(self) -> Literal["given", "estimated", "not measured"]:
-        """Where the time of ordinary training comes from."""
+        """The source of the time of ordinary training."""
         if self.baseline_seconds is not None:
             return "given"
         return "estimated" if self.plain_samples and self.plain_seconds else "not measured"
 
     @property
     def realised(self) -> float | None:
-        """The share saved by wall clock, or None where ordinary training's time is not known.
+        """Share of the wall-clock time that selection saves. None if ordinary training's time is unknown.
 
-        Without `baseline_seconds` it is estimated from this run's un-narrowed steps.
+        Without `baseline_seconds`, that time is estimated from the steps of this run that train full batches.
         """
         ordinary = self.baseline_seconds
         if ordinary is None and self.baseline == "estimated":
@@ -139,18 +145,18 @@ class Ledger:
         return 1 - self.wall / ordinary if ordinary else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers."""
+        """All counts and times as plain numbers."""
         return {**vars(self), "seconds": dict(self.seconds)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue an account."""
+        """Continue from saved counts and times."""
         vars(self).update(state, seconds=dict(state["seconds"]))
 
     def as_dict(self) -> dict[str, float | str | None]:
-        """Counts, seconds by stage, costs and shares as plain numbers, as for a logger.
+        """Counts, seconds by stage, costs and shares as plain numbers, for a logger.
 
-        Shares are of ordinary training; `realised` is None where ordinary training's time is not known, and
-        `baseline` says where that comes from.
+        Shares are relative to ordinary training. `realised` is None if ordinary training's time is not known.
+        `baseline` is the source of that time.
         """
         counted = ("samples_backpropagated", "training_forwards", "scoring_forwards", "scoring_backwards")
         derived = (
@@ -179,7 +185,7 @@ class Ledger:
         return html_table(self._rows(), caption=repr(self))
 
     def _rows(self) -> list[tuple[str, str]]:
-        """What the table of an account says, line by line."""
+        """The rows of the printed table: name and value."""
         realised = "not measured"
         if self.realised is not None:
             realised = f"{self.realised:.1%} ({self.baseline})"
@@ -187,7 +193,7 @@ class Ledger:
         if self.prior_cost and self.ordinary_cost:
             without = 1 - self.cost_without_scoring / self.ordinary_cost
             charged = [
-                ("of it by the scoring run", f"{self.prior_cost:,.0f}"),
+                ("of this, scoring run", f"{self.prior_cost:,.0f}"),
                 ("saved without scoring run", f"{without:.1%}"),
             ]
         proxy = []

@@ -1,4 +1,4 @@
-"""Rows that belong to samples: ids and labels from any kind of whole numbers, and rows sorted by id."""
+"""Ids and labels as int64, from any integer type; columns sorted by id."""
 
 from collections.abc import Mapping
 from numbers import Integral
@@ -12,14 +12,15 @@ from torch import Tensor
 __all__ = ["by_id", "class_numbers", "is_class_numbers", "numbers", "whole_numbers"]
 
 _CLASSES = 1 << 24
-"""Class numbers are counted and used as positions, so a larger one is an id or a hash, not a class."""
+"""Upper bound of class numbers. Tables have one row per class, so a larger number is an id or a hash."""
 _AT_ONCE = 1 << 22
 
 
 def whole_numbers(found: Any) -> Int[Tensor, "..."] | None:
-    """Whole numbers of any width, signed or not, as int64 on the CPU; None for anything else.
+    """Convert integers of any width, signed or unsigned, to int64 on the CPU. Return None for other input.
 
-    Lists, arrays, tensors and columns of data frames, which are read by place, whatever their index.
+    Takes lists, arrays, tensors and columns of data frames. A column is read by position; its index is
+    ignored.
 
     >>> whole_numbers(np.array([3, 1], dtype=np.uint16)), whole_numbers([0.5])
     (tensor([3, 1]), None)
@@ -33,7 +34,7 @@ def whole_numbers(found: Any) -> Int[Tensor, "..."] | None:
         return None
     try:
         array = np.asarray(found)
-    except (TypeError, ValueError, RuntimeError):  # ragged lists, tensors that are no numbers
+    except (TypeError, ValueError, RuntimeError):  # ragged lists, tensors that numpy cannot read
         return None
     if not array.size:
         return torch.empty(array.shape, dtype=torch.int64)
@@ -51,9 +52,10 @@ def _is_whole(value: Any) -> bool:
 
 
 def numbers(what: str, found: Any) -> Shaped[Tensor, " k"]:
-    """Numbers of any kind in one axis, in a type that torch, numpy and Parquet work on.
+    """Convert a 1-D column of numbers to a dtype that torch, numpy and Parquet all support.
 
-    Lists, arrays, tensors and columns of data frames, which are read by place, whatever their index.
+    Takes lists, arrays, tensors and columns of data frames. A column is read by position; its index is
+    ignored.
 
     >>> numbers("weights", [1, 2])
     tensor([1., 2.], dtype=torch.float64)
@@ -67,7 +69,7 @@ def numbers(what: str, found: Any) -> Shaped[Tensor, " k"]:
     if here is None or here.ndim != 1 or here.layout != torch.strided or here.is_complex():
         kind = getattr(found, "dtype", None) or f"{found!r:.80}"
         shape = "" if here is None else f" of shape {tuple(here.shape)}"
-        raise ValueError(f"{what} must be numbers in one axis, one for each id, got {kind}{shape}.")
+        raise ValueError(f"{what} must be a 1-D column of numbers, one for each id, got {kind}{shape}.")
     if here.is_floating_point():
         return here.float() if here.dtype.itemsize < 4 else here
     if here.dtype in (torch.uint16, torch.uint32, torch.uint64):
@@ -80,7 +82,7 @@ def class_numbers(what: str, found: Any, n: int) -> Int[Tensor, " n"]:
     """Labels as int64.
 
     Raises:
-        ValueError: unless they are n whole numbers that can be class numbers; names the first that is not.
+        ValueError: if they are not n class numbers in [0, 2^24). The error names the first wrong sample.
     """
     labels = whole_numbers(found)
     if labels is None:
@@ -92,13 +94,13 @@ def class_numbers(what: str, found: Any, n: int) -> Int[Tensor, " n"]:
         raise ValueError(
             f"{what} must be {n} class numbers >= 0 and < {_CLASSES}, got {int(labels[odd[0]])} for sample "
             f"{int(odd[0])} ({len(odd)} such samples). Number the classes from 0: "
-            "torch.unique(labels, return_inverse=True)[1]."
+            "labels = torch.unique(labels, return_inverse=True)[1]."
         )
     return labels
 
 
 def is_class_numbers(labels: Tensor | None, n: int) -> bool:
-    """Whether they are one class number for each of n samples."""
+    """Return whether `labels` holds one class number for each of n samples."""
     if labels is None or labels.shape != (n,):
         return False
     return bool(((labels >= 0) & (labels < _CLASSES)).all())
@@ -107,19 +109,19 @@ def is_class_numbers(labels: Tensor | None, n: int) -> bool:
 def by_id(
     owner: str, ids: Any, rows: Mapping[str, Shaped[Tensor, "k ..."]]
 ) -> tuple[Int[Tensor, " k"], dict[str, Shaped[Tensor, "k ..."]]]:
-    """The ids as int64, ascending, and every column in the order of its ids.
+    """Return the ids as int64 in ascending order, and every column in the same order.
 
-    Whatever joins on ids holds its rows in this form, so that equal positions are equal ids.
+    All code that joins on ids keeps its rows in this form. Rows at equal positions then have equal ids.
 
     Raises:
-        ValueError: for ids that are no whole numbers >= 0 or come twice, and for a column of another length.
+        ValueError: if ids are not integers >= 0, if an id is repeated, or if a column has another length.
     """
     whole = whole_numbers(ids)
     if whole is None or whole.ndim != 1:
         kind = getattr(ids, "dtype", type(ids).__name__)
         shape = tuple(getattr(ids, "shape", ())) if whole is None else tuple(whole.shape)
-        hint = " Of a mask take mask.nonzero().flatten()." if kind in (torch.bool, bool) else ""
-        raise ValueError(f"{owner}.ids must be whole numbers in one axis, got {kind} of shape {shape}.{hint}")
+        hint = " For a mask use mask.nonzero().flatten()." if kind in (torch.bool, bool) else ""
+        raise ValueError(f"{owner}.ids must be a 1-D column of integers, got {kind} of shape {shape}.{hint}")
     for name, column in rows.items():
         if not column.ndim or len(column) != len(whole):
             raise ValueError(
@@ -132,14 +134,14 @@ def by_id(
         whole = whole[order]
         columns = {name: column[order.to(column.device)] for name, column in rows.items()}
         if len(twice := whole[1:][whole.diff() == 0]):
-            raise ValueError(f"{owner}.ids must hold each id once, but {int(twice[0])} comes again.")
+            raise ValueError(f"{owner}.ids must hold each id once, but id {int(twice[0])} is repeated.")
     if len(whole) and int(whole[0]) < 0:
         raise ValueError(f"{owner}.ids must be >= 0, got {int(whole[0])}.")
     return whole, columns
 
 
 def _rises(ids: Int[Tensor, " k"]) -> bool:
-    """Whether they ascend and none comes twice; in pieces, as a plan may have 10^9."""
+    """Return whether ids are strictly ascending. Read in pieces, because a plan may have 10^9 ids."""
     array = ids.numpy()
     pieces = (array[start : start + _AT_ONCE + 1] for start in range(0, len(array), _AT_ONCE))
     return all(bool((piece[1:] > piece[:-1]).all()) for piece in pieces)

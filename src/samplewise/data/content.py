@@ -1,4 +1,4 @@
-"""The content of samples as bytes for a digest: equal in every process, whatever they are made of."""
+"""Hashing the content of any sample. Every process gets the same digest for the same content."""
 
 import copyreg
 import datetime
@@ -20,7 +20,7 @@ _PLAIN = (
     *(Number, str, bytes, bytearray, type(None), range, slice),
     *(enum.Enum, PurePath, datetime.date, datetime.time, datetime.timedelta),
 )
-"""What says in its repr all that it is."""
+"""Types whose `repr` holds the whole value."""
 _NAMED = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType, np.ufunc)
 _SPARSE = {
     torch.sparse_coo: ("indices", "values"),
@@ -31,19 +31,20 @@ _SPARSE = {
 }
 
 Seen = dict[int, tuple[int, Any]]
-"""Objects by address: the number of the visit, and the object, which keeps the address its own."""
+"""Visited objects by address: the number of the visit, and a reference that keeps the address in use."""
 
 
 def add(digest: Any, value: Any, seen: Seen | None = None) -> None:
-    """Add what `value` holds: numbers, texts, tensors, containers, and the attributes of any object.
+    """Update `digest` with the content of `value`: numbers, text, tensors, containers, object attributes.
 
-    Addresses, hash seeds and the order of sets do not count. An object is what pickle would save of it, under
-    the name of its class; one that cannot be pickled, such as a lock, counts by that name only.
+    Memory addresses, hash seeds and the order of sets do not change the digest. For an object, the class name
+    and the state that pickle would save are added. If it cannot be pickled, as a lock, only the class name
+    is.
 
     Args:
-        digest: what `hashlib` makes.
-        value: to add.
-        seen: the objects that were met on the way.
+        digest: a `hashlib` object.
+        value: the value to add.
+        seen: objects visited so far in this value.
     """
     seen = {} if seen is None else seen
     if isinstance(value, Tensor):
@@ -68,7 +69,7 @@ def add(digest: Any, value: Any, seen: Seen | None = None) -> None:
         digest.update(_name(value).encode())
     elif hasattr(value, "tobytes"):
         digest.update(value.tobytes())
-    elif isinstance(value, enum.Enum) and not isinstance(value.value, _PLAIN):  # often an object()
+    elif isinstance(value, enum.Enum) and not isinstance(value.value, _PLAIN):  # the value is often object()
         digest.update(f"{type(value).__qualname__}.{value.name}".encode())
     elif isinstance(value, _PLAIN):
         digest.update(repr(value).encode())
@@ -77,7 +78,7 @@ def add(digest: Any, value: Any, seen: Seen | None = None) -> None:
 
 
 def _name(value: Any) -> str:
-    """Of a class, function or module, without its module: a script's is `__main__`."""
+    """Name of a class, function or module. The module name is left out: in a script it is `__main__`."""
     return str(getattr(value, "__qualname__", None) or value.__name__)
 
 
@@ -97,14 +98,14 @@ def _add_tensor(digest: Any, value: Tensor) -> None:
         value = value.resolve_conj().resolve_neg()
         if value.dtype == torch.bfloat16:
             value = value.float()
-        elif value.is_floating_point() and value.dtype.itemsize == 1:  # numpy has no such numbers
+        elif value.is_floating_point() and value.dtype.itemsize == 1:  # numpy has no 8-bit floats
             digest.update(str(value.dtype).encode())
             value = value.view(torch.uint8)
         add(digest, value.numpy())
 
 
 def _add_object(digest: Any, value: Any, seen: Seen) -> None:
-    """What pickle would save of an object, or only the name of its class."""
+    """Add the class name of an object and what pickle would save of it, if it can be pickled."""
     if id(value) in seen:
         digest.update(f"again {seen[id(value)][0]}".encode())
         return
@@ -113,14 +114,14 @@ def _add_object(digest: Any, value: Any, seen: Seen) -> None:
     reduce = copyreg.dispatch_table.get(type(value))
     try:
         saved = value.__reduce_ex__(4) if reduce is None else reduce(value)
-    except Exception:  # whatever the pickling of somebody's class may raise
+    except Exception:  # the class's own pickling code may raise anything
         return
     for part in (saved,) if isinstance(saved, str) else saved:
         add(digest, list(part) if isinstance(part, Iterator) else part, seen)
 
 
 def _alone(value: Any, seen: Seen) -> bytes:
-    """The digest of one of many whose order does not count."""
+    """Separate digest of one item of a set or one key. These digests are sorted before they are added."""
     digest = hashlib.sha256()
     add(digest, value, dict(seen))
     return digest.digest()

@@ -1,4 +1,4 @@
-"""What can be learned of a data set without training on it: its length, labels and fingerprint."""
+"""Length, labels and fingerprint of a data set, read without training."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -18,13 +18,13 @@ from samplewise.data.content import add
 __all__ = ["find_labels", "fingerprint", "labels_of", "length_of"]
 
 _LOOKS = 8
-"""So many evenly spaced samples, and one of so many classes, show whether labels are those trained on."""
+"""Samples read to compare labels: this many evenly spaced ones, and one of each of this many classes."""
 _ROUNDING = 1e-3
-"""By so much the entries of a one-hot vector in half precision may miss the sum 1."""
+"""Allowed error of the sum of a one-hot vector in half precision, which should be 1."""
 
 
 def length_of(dataset: Any) -> int:
-    """The number of samples, also where it is given as a number; 0 for None, a stream."""
+    """Return the number of samples. `dataset` may also be that number, or None (a stream), which gives 0."""
     if dataset is None:
         return 0
     kind = type(dataset).__name__
@@ -32,27 +32,28 @@ def length_of(dataset: Any) -> int:
         n = int(dataset) if isinstance(dataset, int | np.integer) else len(dataset)
     except TypeError:
         raise TypeError(
-            f"the data set must have a length, but {kind} has none. For a stream use "
-            "the engine: Selector(policy, n) with ids from the stream."
+            f"the data set must have a length, but {kind} has none. For a stream, build "
+            "Selector(policy, n) with the number of samples, and pass ids from the stream."
         ) from None
     if isinstance(dataset, IterableDataset):
         raise TypeError(
-            f"the data set must give samples by position, dataset[i], but {kind} is an IterableDataset. "
-            "For a stream use the engine, Selector(policy, n) with ids from the stream, or "
-            "samplewise.integrations.streams.Stream. If it fits in memory: Selector(policy, list(dataset))."
+            f"the data set must return samples by position, dataset[i], but {kind} is an IterableDataset. "
+            "For a stream, use samplewise.integrations.streams.Stream, or Selector(policy, n) with ids from "
+            "the stream. If the data fit in memory, use Selector(policy, list(dataset))."
         )
     if hasattr(dataset, "iloc") or hasattr(dataset, "__dataframe__"):
         raise TypeError(
-            f"the data set must give samples by position, dataset[i], but {kind} gives columns or rows by "
-            "name. Make a TensorDataset(x, y) of its columns, or a Dataset whose __getitem__ reads row i."
+            f"the data set must return samples by position, dataset[i], but {kind} returns columns by name. "
+            "Make a TensorDataset(x, y) of its columns, or write a Dataset whose __getitem__ reads row i."
         )
     if isinstance(dataset, str | bytes):
-        raise TypeError(f"the data set must be a Dataset, got the {kind} {dataset!r:.80}: load it first.")
+        raise TypeError(f"the data set must be a Dataset, got the {kind} {dataset!r:.80}. Load it first.")
     by_position = hasattr(dataset, "__getitem__") and not isinstance(dataset, Mapping)
     if not (by_position or isinstance(dataset, int | np.integer)):
         raise TypeError(
-            f"the data set must give samples by position, dataset[i], but {kind} does "
-            'not. Pass the Dataset itself, as in data["train"]; the loader comes from selector.loader().'
+            f"the data set must return samples by position, dataset[i], but {kind} does "
+            'not. Pass the Dataset itself, such as data["train"], not a loader or a dict of splits. '
+            "selector.loader() makes the loader."
         )
     if n < 1:
         raise ValueError(f"the data set must have at least 1 sample, got {n}.")
@@ -60,7 +61,7 @@ def length_of(dataset: Any) -> int:
 
 
 def labels_of(labels: Any, dataset: Any, n: int) -> Int[Tensor, " n"] | None:
-    """The labels given, checked, or those the data set carries, compared with what some samples give."""
+    """Return the checked `labels`, or the labels found in the data set, compared with some of its samples."""
     if labels is not None:
         return class_numbers("labels", labels, n)
     found = None if dataset is None else find_labels(dataset)
@@ -70,9 +71,10 @@ def labels_of(labels: Any, dataset: Any, n: int) -> Int[Tensor, " n"] | None:
 
 
 def find_labels(dataset: Any) -> Int[Tensor, " n"] | None:
-    """Class numbers that a data set carries with it, without loading a sample; None if it has none.
+    """Return the class numbers stored in a data set, without loading a sample. None if it stores none.
 
-    Of a TensorDataset with one tensor of whole numbers besides its first; with two it could be either.
+    A TensorDataset has labels if exactly one tensor after its first holds class numbers. If two tensors do,
+    the result is None.
     """
     if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):
         inside, rows = find_labels(dataset.dataset), whole_numbers(dataset.indices)
@@ -91,7 +93,7 @@ def find_labels(dataset: Any) -> Int[Tensor, " n"] | None:
 
 
 def _label_columns(dataset: Any) -> list[str]:
-    """The columns of a Hugging Face data set that are declared as class labels."""
+    """Columns of a Hugging Face data set whose feature type is ClassLabel."""
     features = getattr(dataset, "features", None)
     if not isinstance(features, Mapping):
         return []
@@ -99,7 +101,7 @@ def _label_columns(dataset: Any) -> list[str]:
 
 
 def _refuse_others(labels: Int[Tensor, " n"], dataset: Any) -> None:
-    """Raise if samples give class numbers, but nowhere those found, as after a `target_transform`."""
+    """Raise if samples contain class numbers that differ from `labels`, as after a `target_transform`."""
     n = len(labels)
     spread = np.linspace(0, n - 1, min(n, _LOOKS)).astype(int)
     classes = np.unique(labels.numpy(), return_index=True)[1]
@@ -119,14 +121,14 @@ def _refuse_others(labels: Int[Tensor, " n"], dataset: Any) -> None:
     place = min(misses, key=lambda place: len(misses[place]))
     row = misses[place][0]
     raise ValueError(
-        f"labels were found in the data set, but its samples give others: sample {ids[row]} has "
-        f"{wanted[row]} among those found, and {given[row][place]} as {place}. Give the {n} class numbers "
-        "that are trained on, Selector(..., labels=...), or those found, if they are the right ones."
+        f"the labels stored in the data set differ from the labels in its samples: for sample {ids[row]} the "
+        f"stored label is {wanted[row]}, but {place} is {given[row][place]}. Pass the {n} class numbers "
+        "that you train on: Selector(..., labels=...). If the stored labels are right, pass these."
     )
 
 
 def _numbers_in(value: Any, path: str) -> Iterator[tuple[str, int]]:
-    """Every place in a sample that holds one whole number, or a one-hot vector: its class."""
+    """Yield the path and the class of every part of a sample that is one integer or a one-hot vector."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _numbers_in(item, f"{path}[{key!r}]")
@@ -143,7 +145,7 @@ def _numbers_in(value: Any, path: str) -> Iterator[tuple[str, int]]:
 
 
 def _number(value: Any) -> int | None:
-    """One whole number, also as a tensor; the class of a one-hot vector, smoothed or not; else None."""
+    """Return an integer or one-element tensor as int, the class of a (smoothed) one-hot vector, or None."""
     if isinstance(value, Tensor):
         if value.layout != torch.strided or value.is_complex() or value.ndim > 1:
             return None
@@ -162,9 +164,9 @@ def _number(value: Any) -> int | None:
 
 
 def fingerprint(dataset: Any, labels: Tensor | None, samples: int = 256) -> str:
-    """SHA-256 over n, the labels and the content of up to 256 evenly spaced samples, equal in every process.
+    """SHA-256 over n, the labels and the content of `samples` evenly spaced samples. Equal in every process.
 
-    Give a data set without random augmentation: the same data must give the same bytes.
+    Pass a data set without random augmentation: each read of a sample must return the same bytes.
     """
     n = len(dataset)
     digest = hashlib.sha256(str(n).encode())
@@ -174,7 +176,7 @@ def fingerprint(dataset: Any, labels: Tensor | None, samples: int = 256) -> str:
         sample, before = dataset[i], digest.copy()
         try:
             add(digest, sample)
-        except RecursionError:  # how deep a stack may grow is not the same everywhere
+        except RecursionError:  # the recursion limit differs between processes, so use only the class name
             digest = before
             digest.update(type(sample).__qualname__.encode())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Forms that values are held against: what the note of a file, or a saved state, may say."""
+"""Schemas for values read from a file: the metadata of a table, or a saved state."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,21 +25,21 @@ __all__ = [
 ]
 
 Misfit = tuple[str, str, str]
-"""Where a value does not fit, what it must be there, and what it is."""
+"""One mismatch: the path in the value, what must be there, and what is there."""
 
 _WORDS = {str: "text", bool: "True or False"}
 
 
 class Form(ABC):
-    """What a value must look like."""
+    """A schema of one value."""
 
     @abstractmethod
     def misfits(self, value: Any, path: str) -> Iterator[Misfit]:
-        """Every place where `value`, itself found at `path`, does not fit."""
+        """Yield every mismatch in `value`. `path` is the path of `value` itself."""
 
 
 def refuse_misfit(what: str, value: Any, form: Form) -> None:
-    """Raise a ValueError that names the first part of `value` that has not the declared form.
+    """Raise a ValueError that names the first part of `value` that does not match `form`.
 
     >>> refuse_misfit("the note", {"n": -1}, Fields({"n": Number(Range(1), whole=True)}))
     Traceback (most recent call last):
@@ -51,7 +51,7 @@ def refuse_misfit(what: str, value: Any, form: Form) -> None:
 
 @dataclass(frozen=True)
 class Anything(Form):
-    """Whatever is there."""
+    """Any value."""
 
     def misfits(self, value: Any, path: str) -> Iterator[Misfit]:
         yield from ()
@@ -59,7 +59,7 @@ class Anything(Form):
 
 @dataclass(frozen=True)
 class Is(Form):
-    """A text or a truth value."""
+    """A string or a bool."""
 
     kind: type
 
@@ -70,7 +70,7 @@ class Is(Form):
 
 @dataclass(frozen=True)
 class Number(Form):
-    """A number in a range; a truth value is none."""
+    """A number in a range. A bool is not a number."""
 
     within: Range
     whole: bool = False
@@ -95,7 +95,7 @@ class OneOf(Form):
 
 @dataclass(frozen=True)
 class Maybe(Form):
-    """None, or a form."""
+    """None, or a value of one form."""
 
     form: Form
 
@@ -120,7 +120,7 @@ class Items(Form):
 
 @dataclass(frozen=True)
 class Named(Form):
-    """A mapping from any names to values of one form."""
+    """A mapping whose values all have one form; its keys may be any names."""
 
     form: Form
 
@@ -134,7 +134,7 @@ class Named(Form):
 
 @dataclass(frozen=True)
 class Fields(Form):
-    """A mapping with a form for each of its names; all but the `optional` ones must be there."""
+    """A mapping with a form for each name. Every name must be there, except the `optional` ones."""
 
     forms: Mapping[str, Form]
     optional: bool | tuple[str, ...] = False
@@ -152,9 +152,9 @@ class Fields(Form):
 
 @dataclass(frozen=True)
 class Column(Form):
-    """A tensor of one of some types and of a shape (None: any length), with its values in a range.
+    """A tensor with one of some dtypes, a shape (None: any length) and values in a range.
 
-    NaN is in every range: it stands for a sample that was never observed.
+    NaN passes every range check. It marks a sample that was never observed.
     """
 
     kinds: tuple[torch.dtype, ...]

@@ -1,4 +1,4 @@
-"""Small HTML tables, as notebooks show them."""
+"""Small HTML tables for notebooks."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -7,14 +7,14 @@ __all__ = ["html_table"]
 
 
 def html_table(rows: Iterable[Sequence[object]], heads: Sequence[str] = (), caption: str = "") -> str:
-    """Rows of cells as a table; every text is escaped.
+    """Return rows of cells as an HTML table. All text is escaped.
 
     >>> html_table([("<a>", 1)], caption="names")
     '<table><caption>names</caption><tr><td>&lt;a&gt;</td><td>1</td></tr></table>'
     """
-    said = f"<caption>{escape(caption)}</caption>" if caption else ""
+    title = f"<caption>{escape(caption)}</caption>" if caption else ""
     top = _row("th", heads) if heads else ""
-    return f"<table>{said}{top}{''.join(_row('td', row) for row in rows)}</table>"
+    return f"<table>{title}{top}{''.join(_row('td', row) for row in rows)}</table>"
 
 
 def _row(kind: str, cells: Iterable[object]) -> str:

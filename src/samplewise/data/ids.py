@@ -1,4 +1,4 @@
-"""Ids and class numbers as they arrive: their types, their range, and how errors name them."""
+"""Checks of ids and class numbers from the user: dtype, range, and their text in errors."""
 
 from typing import Any
 
@@ -13,34 +13,34 @@ __all__ = ["few", "refuse_outside", "refuse_targets", "whole"]
 
 
 def few(ids: Tensor, most: int = 5) -> str:
-    """The first ids, for an error."""
+    """The first `most` ids as text, for an error."""
     shown = ", ".join(map(str, ids[:most].tolist()))
     return f"[{shown}, ... {len(ids) - most} more]" if len(ids) > most else f"[{shown}]"
 
 
 def whole(ids: Any, call: str) -> Int[Tensor, " b"]:
-    """Ids of any type of whole numbers, as int64; `call` names the call that was given them."""
+    """Return ids of any integer dtype as int64. `call` is the name of the caller, for the error."""
     if type(ids) is Tensor and ids.dtype is torch.int64 and ids.ndim == 1:
         return ids
     if not isinstance(ids, Tensor):
         raise TypeError(
-            f"{call} needs ids as a torch tensor of int64, got {type(ids).__name__}. The batches of "
-            "selector.loader() carry them; a list becomes one by torch.tensor(ids)."
+            f"{call} needs ids as a torch tensor of int64, got {type(ids).__name__}. Use the ids of the "
+            "batches of selector.loader(), or convert a list with torch.tensor(ids)."
         )
     if ids.ndim != 1 or ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise ValueError(
-            f"{call} needs int64 ids, one row of them, got ids {ids.dtype} of shape {tuple(ids.shape)}. "
+            f"{call} needs a 1-D tensor of int64 ids, got {ids.dtype} of shape {tuple(ids.shape)}. "
             "Ids are positions in the full data set."
         )
     return ids.long()
 
 
 def refuse_outside(ids: Int[Tensor, " b"], n: int) -> None:
-    """Raise for ids that are no positions in n samples; without n any id is one."""
+    """Raise if an id is not in [0, n). If n is 0, every id passes."""
     if not (n and len(ids)):
         return
     if ids.is_cpu:
-        # Seen as unsigned a negative id is a huge one, so one look at the largest finds both.
+        # As unsigned numbers, negative ids are huge. So one test of the maximum finds both errors.
         if np.maximum.reduce(ids.numpy().view(np.uint64)) < n:
             return
     else:
@@ -55,7 +55,7 @@ def refuse_outside(ids: Int[Tensor, " b"], n: int) -> None:
 
 
 def refuse_targets(ids: Int[Tensor, " b"], outputs: Outputs, epoch: int) -> None:
-    """Targets that no logit is for would end in an error without a name, or read past the end."""
+    """Raise if a target is not in [0, classes). Unchecked, indexing fails later or reads wrong memory."""
     if outputs.targets is None or not len(ids):
         return
     targets = outputs.targets.long()
@@ -65,8 +65,8 @@ def refuse_targets(ids: Int[Tensor, " b"], outputs: Outputs, epoch: int) -> None
     low, high = (int(bound) for bound in targets.aminmax())
     if low < 0 or (classes is not None and high >= classes):
         outside = targets < 0 if classes is None else (targets < 0) | (targets >= classes)
-        wanted = ">= 0" if classes is None else f"in [0, {classes}), as there are {classes} logits,"
+        wanted = ">= 0" if classes is None else f"in [0, {classes}), because there are {classes} logits,"
         raise ValueError(
             f"targets must be {wanted} but are {few(targets[outside])} for ids {few(ids[outside])} in epoch "
-            f"{epoch}. Leave samples without a class out of the data set."
+            f"{epoch}. Remove samples without a class from the data set."
         )

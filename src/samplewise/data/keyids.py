@@ -1,4 +1,4 @@
-"""`KeyIds`: numbers for samples that only have a name, such as a stream's keys."""
+"""`KeyIds`: gives integer ids to samples that only have a name, such as the keys of a stream."""
 
 import hashlib
 from collections import Counter
@@ -27,16 +27,17 @@ Numbers = npt.NDArray[np.int64]
 
 
 class KeyIds:
-    """Gives each key an id in `range(n)` when it is first seen, in order of arrival.
+    """Assigns each new key the next id in `range(n)`, in order of arrival.
 
-    Call it on a batch's keys in the main process. Its tables are in shared memory: the workers of a
-    DataLoader, forked or spawned, look keys up with `find`, also those numbered later.
+    Call it in the main process with the keys of a batch. Its tables are in shared memory. DataLoader workers,
+    forked or spawned, look up keys with `find`; they also find keys that were numbered after they started.
 
-    n must be the exact number of samples: a method plans all n, and ids without a sample would take places
-    from real ones. Memory: 16 to 24 bytes a key (its 64-bit BLAKE2b digest and a hash table that is at most
-    half full). Two of 10^7 keys share a digest, and so an id, with probability 3e-6; of 10^9, with 3 %.
+    n must be the exact number of samples. A method selects from all n ids, so an id without a sample would
+    take the place of a real sample. Memory: 16 to 24 bytes a key (its 64-bit BLAKE2b digest and a hash table
+    that is at most half full). The probability that two keys share a digest, and so an id, is 3e-6 for 10^7
+    keys and 3 % for 10^9.
 
-    Several processes see keys in different orders, so first sight is no common numbering: use `KeyIds.of`.
+    With several processes use `KeyIds.of`: processes see keys in different orders, so their ids would differ.
 
     Args:
         n: the number of samples.
@@ -59,35 +60,40 @@ class KeyIds:
 
     @classmethod
     def of(cls, keys: Sequence[str | bytes]) -> "KeyIds":
-        """A frozen numbering by place in `keys`, which every rank must give in the same order."""
+        """Number all keys by their position in `keys`, and accept no others.
+
+        Every rank must pass the same keys in the same order.
+        """
         if isinstance(keys, str | bytes) or not isinstance(keys, Sequence):
             raise TypeError(
-                f"KeyIds.of needs all keys in an order that is the same on every process, got "
-                f"{type(keys).__name__}. Give a list, such as sorted(keys)."
+                f"KeyIds.of needs a list of all keys, in the same order on every process, got "
+                f"{type(keys).__name__}. Pass a list, such as sorted(keys)."
             )
         made = cls(len(keys))
         made._number(_digest(keys), keys)
         if len(made) < len(keys):
             twice = [key for key, times in Counter(keys).items() if times > 1]
-            raise ValueError(f"KeyIds.of needs each key once, but {twice[:3]} came again.")
+            raise ValueError(
+                f"KeyIds.of needs each key once, but these are repeated: {twice[:3]}. Pass each key once."
+            )
         made.frozen = True
         return made
 
     def __len__(self) -> int:
-        """How many keys have a number."""
+        """Number of keys that have an id."""
         return int(self._count_seen[0])
 
     def __call__(self, keys: Sequence[str | bytes]) -> Int[Tensor, " b"]:
-        """The ids of a batch's keys; new keys get the next numbers. In the main process only.
+        """Return the ids of a batch's keys. New keys get the next ids. Call it in the main process only.
 
         Raises:
-            RuntimeError: in a worker, or for a new key where several processes train.
-            ValueError: for a new key that would be the (n + 1)th, or is not among those given to `of`.
+            RuntimeError: in a worker, or for a new key while several processes train.
+            ValueError: for a new key after n keys have ids, or for a key that `of` did not get.
         """
         if get_worker_info() is not None:
             raise RuntimeError(
-                "KeyIds numbers keys in the main process: call keys(...) on the batch that arrives there. "
-                "Workers look keys up with keys.find(key)."
+                "KeyIds numbers keys in the main process only, but this is a DataLoader worker. Call "
+                "keys(...) in the main process, on the keys of the batch. In a worker use keys.find(key)."
             )
         digests = _digest(keys)
         ids = self._find(digests)
@@ -95,17 +101,20 @@ class KeyIds:
             return torch.from_numpy(ids)
         new = keys[int(np.flatnonzero(ids < 0)[0])]
         if self.frozen:
-            raise ValueError(f"key {new!r} is not among the {self.n} keys given to KeyIds.of.")
+            raise ValueError(
+                f"a key must be one of the {self.n} keys that KeyIds.of got, got {new!r}. "
+                "Pass every key of the data to KeyIds.of."
+            )
         if collectives.world() > 1:
             raise RuntimeError(
-                f"key {new!r} is new, but several processes see keys in different orders, so their numbers "
-                "would differ. Give every rank the same KeyIds.of(all_keys)."
+                f"key {new!r} is new, but several processes see keys in different orders, so their ids would "
+                "differ. Build KeyIds.of(all_keys) on every rank, with the same keys in the same order."
             )
         self._number(digests, keys)
         return torch.from_numpy(self._find(digests))
 
     def find(self, key: str | bytes) -> int:
-        """The id of a key, or -1 if it has none yet. Also in workers."""
+        """Return the id of a key, or -1 if it has none yet. Workers may call it too."""
         digest = int(_digest([key])[0])
         last = len(self._slots) - 1
         place = digest & last
@@ -116,7 +125,7 @@ class KeyIds:
         return -1
 
     def _find(self, digests: Digests) -> Numbers:
-        """The ids, -1 for those without: linear probing, all keys of the batch at a time."""
+        """Return the ids, -1 for keys without one. Linear probing over all keys of the batch at once."""
         found = np.full(len(digests), -1, dtype=np.int64)
         last = np.uint64(len(self._slots) - 1)
         rows, places = np.arange(len(digests)), (digests & last).astype(np.int64)
@@ -129,7 +138,7 @@ class KeyIds:
         return found
 
     def _number(self, digests: Digests, keys: Sequence[str | bytes]) -> None:
-        """Give the new ones among `digests` the next numbers, in order of arrival; all of them or none."""
+        """Give every new digest the next id, in order of arrival. On an error no digest gets one."""
         new = np.flatnonzero(self._find(digests) < 0)
         _, first = np.unique(digests[new], return_index=True)
         arrived = new[np.sort(first)]
@@ -137,16 +146,17 @@ class KeyIds:
         if begin + len(arrived) > self.n:
             over = keys[int(arrived[self.n - begin])]
             raise ValueError(
-                f"key {over!r} would be the {self.n + 1}th, but KeyIds was built for n={self.n}: give it the "
-                "number of samples in the stream."
+                f"key {over!r} would be number {self.n + 1}, but KeyIds was built for n={self.n} keys. Set "
+                "n to the number of samples in the stream."
             )
         self._enter(digests[arrived], begin)
         self._count_seen[0] = begin + len(arrived)
 
     def _enter(self, digests: Digests, begin: int) -> None:
-        """Write distinct new digests as numbers `begin`, `begin + 1`, ...
+        """Give distinct new digests the ids `begin`, `begin + 1`, ...
 
-        The name comes before the slot that points to it: a worker that looks meanwhile finds it or not.
+        The digest is written before the slot that points to it, so a worker never reads a slot without
+        digest.
         """
         self._names[begin : begin + len(digests)] = digests
         last = len(self._slots) - 1
@@ -159,11 +169,11 @@ class KeyIds:
             left = np.ones(len(numbers), dtype=bool)
             left[placed] = False
             numbers, places = numbers[left], places[left]
-            # One that lost its free place to another finds that taken now, and goes on.
+            # If two digests wanted the same free slot, the second one now moves on to the next slot.
             places = np.where(self._slots[places] < 0, places, (places + 1) & last)
 
     def _view(self) -> None:
-        """The shared tensors as arrays, which numpy's unsigned arithmetic and scalar look-ups need."""
+        """View the shared tensors as numpy arrays: torch lacks uint64 arithmetic and fast scalar reads."""
         self._names = self._digests.numpy().view(np.uint64)
         self._slots, self._count_seen = self._table.numpy(), self._count.numpy()
 
@@ -174,26 +184,39 @@ class KeyIds:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         for table in (self._digests, self._table, self._count):
-            _shared(table)  # a copy is in private memory, which its workers would not see change
+            _shared(table)  # a copy is in private memory: its workers would not see new ids
         self._view()
 
     def state_dict(self) -> dict[str, Any]:
-        """The keys numbered so far, as `torch.load(weights_only=True)` reads it: 8 bytes a key."""
+        """The keys numbered so far: 8 bytes a key. `torch.load(weights_only=True)` can read it."""
         return {"n": self.n, "frozen": self.frozen, "digests": self._digests[: len(self)].clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a numbering; workers that hold this object see it too."""
+        """Restore saved ids. Workers that hold this object see them too.
+
+        Raises:
+            ValueError: if the state is damaged, or belongs to another n or other keys.
+        """
         for name in ("n", "frozen", "digests"):
             if name not in state:
-                raise ValueError(f"this is not a state of KeyIds: it has no {name!r}.")
+                raise ValueError(
+                    f"the state must be one of KeyIds.state_dict(), but it has no {name!r}. "
+                    "Load the state that state_dict() returned."
+                )
         refuse_misfit("the state is damaged: state", state, _STATE)
         digests = state["digests"].cpu()
         if state["n"] != self.n or len(digests) > self.n:
-            raise ValueError(f"the state is of n={state['n']} keys, but this KeyIds has n={self.n}.")
+            raise ValueError(
+                f"the state must be of n={self.n} keys, as this KeyIds, but it is of n={state['n']}. "
+                f"Build KeyIds({state['n']}) to load it."
+            )
         if len(torch.unique(digests)) < len(digests):
-            raise ValueError("the state is damaged: a key has two numbers.")
+            raise ValueError("the state is damaged: a key has two ids. Load an older state.")
         if self.frozen and not torch.equal(digests, self._digests):
-            raise ValueError("the state is of other keys than those given to KeyIds.of.")
+            raise ValueError(
+                "the state must hold the keys that KeyIds.of got, but it holds other keys. "
+                "Pass the keys of the saved run to KeyIds.of."
+            )
         self._slots[:] = -1
         self._enter(digests.numpy().view(np.uint64), 0)
         self._count_seen[0], self.frozen = len(digests), state["frozen"]
@@ -206,13 +229,15 @@ def _shared(tensor: Tensor) -> Tensor:
 def _digest(keys: Sequence[str | bytes]) -> Digests:
     """64 bits of BLAKE2b of each key; text as UTF-8."""
     if isinstance(keys, str | bytes) or not isinstance(keys, Sequence):
-        raise TypeError(f"keys must be a list of a batch's keys, got {type(keys).__name__}.")
+        raise TypeError(
+            f"keys must be a list of a batch's keys, got {type(keys).__name__}. Put a single key in a list."
+        )
     parts = []
     for key in keys:
         if not isinstance(key, str | bytes):
             raise TypeError(
-                f"a key must be text or bytes, got {key!r:.80}. A number that always means the same sample "
-                "is its id already."
+                f"a key must be text or bytes, got {key!r:.80}. If samples have fixed numbers from 0 to n "
+                "- 1, use these numbers as ids without KeyIds."
             )
         raw = key.encode() if isinstance(key, str) else key
         parts.append(hashlib.blake2b(raw, digest_size=8).digest())

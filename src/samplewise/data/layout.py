@@ -1,4 +1,4 @@
-"""Which parts of a batch hold one item a row (learned from the collate, or declared), and picking rows."""
+"""Picking rows of a batch: the collate or a declaration shows which parts hold one item per row."""
 
 import copy
 import dataclasses
@@ -21,47 +21,47 @@ from samplewise.data.outputs import walk
 __all__ = ["Layout", "Rows", "Shared", "rows", "shared"]
 
 _FEW = 2
-"""How many samples are collated, and twice as many, to see what follows their number. Even, for pairs."""
+"""Number of samples in a trial batch; a second one has twice as many. Even, for collates that make pairs."""
 _ROOM = 1 << 16
 _SCALARS = (int, float, complex, str, bytes, np.generic)
 _ARRAYS = (Tensor, np.ndarray)
 
 
 class Rows(list[Any]):
-    """A list that holds one item a row; `rows` makes it."""
+    """A list with one item per row of the batch. Made by `rows`."""
 
 
 class Shared(NamedTuple):
-    """A part of a batch that every row needs whole; `shared` makes it, forward reads its `value`."""
+    """A part that belongs to the whole batch. Made by `shared`; forward reads its `value`."""
 
     value: Any
 
 
 _LISTS = (list, tuple)
 _WHOLE = (Rows, Shared, PackedSequence)
-"""What is never walked."""
+"""Types that are picked as a whole, never part by part."""
 
 
 def rows(items: Iterable[Any]) -> Rows:
-    """Declare that a list in a batch holds one item a row, where a batch could also be read otherwise.
+    """Declare that a list in a batch holds one item per row. Needed only where this is not clear.
 
-    Put it around the list in the collate, or in the data of a batch of your own. What forward gets is a list.
+    Wrap the list in the collate, or in the data of your own batch. Forward gets a list.
 
     >>> rows(["a cat", "a dog"])
     ['a cat', 'a dog']
     """
     if isinstance(items, (str, bytes, Mapping, *_ARRAYS)):
         raise TypeError(
-            f"rows takes a list or tuple with one item a row, got {type(items).__name__}. A tensor whose "
-            "first axis is the batch's needs no declaration."
+            f"rows takes a list or tuple with one item per row, got {type(items).__name__}. A tensor whose "
+            "first axis is the batch axis needs no declaration."
         )
     return Rows(items)
 
 
 def shared(value: Any) -> Shared:
-    """Declare that a part of a batch belongs to the whole batch: no rows are picked out of it.
+    """Declare that a part of a batch belongs to the whole batch. No rows are picked from it.
 
-    Put it around the part in the collate, or in the data of a batch of your own; forward takes `.value`.
+    Wrap the part in the collate, or in the data of your own batch. Forward reads `.value`.
 
     >>> shared(("cat", "dog")).value
     ('cat', 'dog')
@@ -70,18 +70,18 @@ def shared(value: Any) -> Shared:
 
 
 class Layout:
-    """What is known of the parts of one collate's batches, by path.
+    """Stores for each path in the batches of a collate where the rows are.
 
-    A collate is called on 2 and on 4 copies of two samples (on a batch and on two, if it refuses 2): an axis
-    or a list whose length follows holds the rows, and what stays as it is belongs to the whole batch. torch's
-    own collate is known. Without a collate (streams, batches of one's own) a list as long as the batch is
-    read in the one way that is possible, and refused if there are two.
+    The collate is called on 2 and on 4 copies of two samples. If it refuses 2, it is called on a full batch
+    and on twice as many. An axis or list whose length doubles holds the rows. A part that stays the same
+    belongs to the whole batch. For torch's own collate no trial is needed. Without a collate (streams, your
+    own batches) a list as long as the batch may hold rows or fields. If both are possible, it is an error.
 
-    Workers learn; what they find lies in shared memory, where the training process reads it.
+    Workers call `learn` and write the result to shared memory. The training process reads it there.
 
     Args:
         default: the batches come from torch's `default_collate`.
-        learns: samples will be shown to `learn`.
+        learns: samples will be passed to `learn`.
     """
 
     def __init__(self, default: bool = False, learns: bool = False) -> None:
@@ -93,19 +93,19 @@ class Layout:
 
     @classmethod
     def of(cls, collate: Callable[[list[Any]], Any] | None) -> "Layout":
-        """The layout of a loader's batches before the first."""
+        """Make the layout of a loader before its first batch."""
         default = collate is None or collate is default_collate
         return cls(default=default, learns=not default)
 
     @property
     def learns(self) -> bool:
-        """Whether it is to be shown samples."""
+        """Whether samples must be passed to `learn`."""
         return self._board is not None
 
     def learn(self, samples: list[Any], collate: Callable[[list[Any]], Any]) -> None:
-        """Compare what the collate makes of some samples and of twice as many. Only the first call does.
+        """Compare the collate's results for some samples and for twice as many. Later calls do nothing.
 
-        Samples and the collate's own state are left as found, and so are the global random states.
+        The samples, the collate's own state and the global random states stay as they were.
         """
         if self._board is None or _written(self._board) or not samples:
             return
@@ -116,16 +116,16 @@ class Layout:
             with _undisturbed(collate):
                 try:
                     some = _repeated(samples[:2], few, collate)
-                except Exception:  # it may want a full batch
+                except Exception:  # the collate may need a full batch
                     few = len(samples)
                     some = _repeated(samples, few, collate)
                 _compare(some, _repeated(samples[:few], 2 * few, collate), "batch", kinds, few)
-        except Exception as error:  # then declarations decide
+        except Exception as error:  # the user must declare the parts then
             kinds, failed = {}, f"{type(error).__name__}: {error}"[:200]
         _write(self._board, {"kinds": kinds, "failed": failed})
 
     def _catch_up(self) -> None:
-        """Read what a worker has learned."""
+        """Read the result that a worker wrote."""
         if self._board is not None and (found := _seen(self._board)) is not None:
             self.kinds, self.failed, self._read = found["kinds"], found["failed"], True
 
@@ -137,11 +137,11 @@ class Layout:
     # ------------------------------------------------------------------------------- picking
 
     def take(self, data: Any, rows: Int[Tensor, " k"], b: int) -> Any:
-        """The given rows of a batch of `b` samples, with the batch's own types.
+        """Return the given rows of a batch of `b` samples, in containers of the same types.
 
-        Of a tensor or array the axis is indexed that holds the rows, by default the first; a list with one
-        item a row is picked by item; other lists and tuples, mappings, named tuples and dataclasses are
-        walked; numbers, strings, 0-d tensors and None pass. What cannot be picked is an error.
+        Tensors and arrays are indexed along the axis that holds the rows, by default the first. A list with
+        one item per row is indexed by row. Other lists and tuples, mappings, named tuples and dataclasses are
+        searched part by part. Numbers, strings, 0-d tensors and None stay as they are. Other types raise.
 
         >>> batch = {"x": torch.arange(4), "names": rows(list("abcd")), "scale": 2.0}
         >>> Layout().take(batch, torch.tensor([1, 3]), 4)
@@ -183,34 +183,34 @@ class Layout:
         return walk(data, pick, stop=is_part)
 
     def check(self, data: Any, b: int) -> None:
-        """Raise if rows could not be picked out of this batch."""
+        """Raise if rows cannot be picked from this batch."""
         self.take(data, torch.arange(min(1, b)), b)
 
     def _axis(self, leaf: Any, path: str, b: int) -> int | None:
-        """The axis that holds the rows; None where the whole belongs to the batch."""
+        """Return the axis that holds the rows, or None if the part belongs to the whole batch."""
         kind = self.kinds.get(path, 0)
         if not leaf.ndim or kind == "shared":
             return None
         axis = kind if isinstance(kind, int) else 0
         if kind != "mixed" and axis < leaf.ndim and leaf.shape[axis] == b:
             return axis
-        must = f"its {f'axis {axis}' if axis else 'first axis'} must be the batch's {b} samples"
+        must = f"its {f'axis {axis}' if axis else 'first axis'} must hold the batch's {b} samples"
         if kind == "mixed":
-            must = f"one axis, and no other, must hold a row for each of the batch's {b} samples"
+            must = f"exactly one axis must hold a row for each of the batch's {b} samples"
         raise ValueError(
-            f"{path} has shape {tuple(leaf.shape)}: {must}. If every row needs the whole of it, put "
-            f"sw.shared(...) around it and take .value in forward.{_LISTED}"
+            f"{path} has shape {tuple(leaf.shape)}: {must}. If the part belongs to the whole batch, wrap "
+            f"it in sw.shared(...) and read .value in forward.{_LISTED}"
         )
 
     def _items(self, value: list[Any] | tuple[Any, ...], path: str, b: int) -> bool:
-        """Whether a list or tuple holds one item a row; else it holds fields."""
+        """Return True if a list or tuple holds one item per row, False if it holds fields."""
         n, kind = len(value), self.kinds.get(path)
         if kind == "items" or kind == f"fields {n}":
             return kind == "items"
         if kind == "mixed":
             raise ValueError(
-                f"{path} must hold one item for each of the batch's {b} samples, or always as many fields, "
-                f"got {n} items.{_LISTED}"
+                f"{path} must hold one item for each of the batch's {b} samples, or the same number of "
+                f"fields in every batch, got {n} items.{_LISTED}"
             )
         if n != b:
             self.kinds[path] = f"fields {n}"
@@ -220,12 +220,12 @@ class Layout:
             return not fields or all(isinstance(item, str | bytes) for item in value)
         items = _alike(value)
         if fields and items and b > 1:
-            tried = f" The collate takes no other number of samples: {self.failed}." if self.failed else ""
+            tried = f" The collate fails on other numbers of samples: {self.failed}." if self.failed else ""
             raise ValueError(
-                f"{path} must say whether it holds one item a sample: it is a {type(value).__name__} of {n} "
-                f"{type(value[0]).__name__}s in a batch of {b} samples, so these could be {n} samples or {n} "
-                f"fields.{tried} Put sw.rows(...) around one item a sample and sw.shared(...) around what "
-                "belongs to the whole batch; make fields a dict or a named tuple."
+                f"{path} must declare what it holds: it is a {type(value).__name__} of {n} "
+                f"{type(value[0]).__name__}s in a batch of {b} samples, so its items could be {n} samples "
+                f"or {n} fields.{tried} Wrap a list with one item per sample in sw.rows(...). Wrap a part "
+                "of the whole batch in sw.shared(...). Put fields in a dict or a named tuple."
             )
         if fields or items:
             self.kinds[path] = f"fields {n}" if fields else "items"
@@ -233,20 +233,20 @@ class Layout:
 
 
 _LISTED = (
-    " Or use collate_fn=list: a batch is then the list of its samples, and forward puts together those that "
-    "were chosen."
+    " Or use collate_fn=list: a batch is then the list of its samples, and forward must collate the selected "
+    "ones."
 )
 
 
 def _unpickable(path: str, kind: str) -> str:
     return (
-        f"{path} is a {kind}, from which rows cannot be picked. A batch may hold tensors, arrays, lists, "
-        f"mappings, tuples, dataclasses, numbers and None.{_LISTED}"
+        f"{path} is a {kind}, and rows cannot be picked from it. A batch may hold tensors, arrays, lists, "
+        f"mappings, tuples, dataclasses, numbers, strings and None.{_LISTED}"
     )
 
 
 def _may_be_field(item: Any, b: int) -> bool:
-    """Whether rows could be picked inside `item`, or it belongs to the whole batch."""
+    """Return whether rows can be picked inside `item`, or `item` belongs to the whole batch."""
     if isinstance(item, _ARRAYS):
         return not item.ndim or item.shape[0] == b
     if item is None or isinstance(item, (*_SCALARS, Shared)):
@@ -262,7 +262,7 @@ def _may_be_field(item: Any, b: int) -> bool:
 
 
 def _alike(items: list[Any] | tuple[Any, ...]) -> bool:
-    """Whether these could be samples of one kind."""
+    """Return whether the items have one type, as samples do."""
     kinds = {_kind(item) for item in items}
     columns = any(isinstance(item, _ARRAYS) for item in items)
     return len(kinds if columns else kinds - {_kind(None)}) <= 1
@@ -275,12 +275,12 @@ def _kind(item: Any) -> Any:
 
 
 def _repeated(samples: list[Any], count: int, collate: Callable[[list[Any]], Any]) -> Any:
-    """What the collate makes of so many copies of these samples, in turns."""
+    """Call the collate on `count` copies of these samples, taken in turn."""
     return collate([_copy_of(samples[i % len(samples)]) for i in range(count)])
 
 
 def _copy_of(sample: Any) -> Any:
-    """A deep copy, but of objects that have none (an open file, a lock) a shallow one."""
+    """Deep copy. An object that cannot be copied deeply (an open file, a lock) is copied shallowly."""
     try:
         return copy.deepcopy(sample)
     except Exception:
@@ -295,7 +295,7 @@ def _leaf_copy(leaf: Any, path: str) -> Any:
 
 
 def _compare(few: Any, many: Any, path: str, kinds: dict[str, int | str], b: int) -> None:
-    """Note what follows the number of samples from `b` to twice as many, and what stays."""
+    """Write into `kinds` which parts doubled from `b` to `2 * b` samples, and which stayed the same."""
     if type(few) is not type(many) or isinstance(few, _WHOLE) or getattr(few, "is_nested", False):
         return
     if isinstance(few, _ARRAYS):
@@ -327,7 +327,7 @@ def _axis_between(few: tuple[int, ...], many: tuple[int, ...], b: int) -> int | 
 
 @contextmanager
 def _undisturbed(collate: Any) -> Iterator[None]:
-    """Put back the global random states, and the attributes and generators of a collate that is an object."""
+    """Restore the global random states, and the attributes and generators of a collate object."""
     owner = collate.__self__ if isinstance(collate, MethodType) else collate
     own = {} if isinstance(owner, type | BuiltinFunctionType) else getattr(owner, "__dict__", {})
     before = dict(own)
@@ -346,7 +346,7 @@ def _undisturbed(collate: Any) -> Iterator[None]:
 
 
 def _shared_board() -> Tensor:
-    """Room in shared memory for a text: its length in the first 8 bytes."""
+    """Shared memory for one text. The first 8 bytes hold its length."""
     board = torch.zeros(_ROOM, dtype=torch.uint8, device="cpu")
     return board.share_memory_()  # type: ignore[no-any-return,no-untyped-call]  # torch does not annotate it
 
@@ -356,7 +356,7 @@ def _written(board: Tensor) -> int:
 
 
 def _write(board: Tensor, found: dict[str, Any]) -> None:
-    """Write what was found; the length last, since another process reads when it is there."""
+    """Write the result. The length comes last, because other processes read once it is set."""
     text = json.dumps(found).encode()
     if len(text) > _ROOM - 8:
         text = json.dumps({"kinds": {}, "failed": "it has too many parts"}).encode()
@@ -365,7 +365,7 @@ def _write(board: Tensor, found: dict[str, Any]) -> None:
 
 
 def _seen(board: Tensor) -> dict[str, Any] | None:
-    """What was written, if something was."""
+    """Return the written result, or None."""
     if not (size := _written(board)):
         return None
     found: dict[str, Any] = json.loads(board[8 : 8 + size].numpy().tobytes())

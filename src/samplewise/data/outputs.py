@@ -1,4 +1,4 @@
-"""What a forward pass returns, what a batch is, and a walk through the parts of any batch."""
+"""`Outputs` of a forward pass, `Batch`, their checks, and a walk over the parts of a nested batch."""
 
 import copy
 import dataclasses
@@ -15,19 +15,19 @@ __all__ = ["Batch", "Outputs", "as_batch", "as_outputs", "check_fields", "check_
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a forward pass tells about its batch of b samples; only what the recipe needs must be given.
+    """The results of a forward pass on b samples. Give `loss`, and the fields that the recipe needs.
 
     Args:
-        loss: per-sample losses (b,), with graph where the batch is to be trained on.
+        loss: per-sample losses (b,), with the autograd graph if the batch is trained.
         logits: (b, c), before the softmax.
         targets: (b,), class numbers.
         features: (b, d), the input of the last layer.
         head: the last layer's weight (c, d) and bias (c,) or None.
-        gradient_norm: (b,), the norm of each sample's gradient over all parameters; a pass for `grand`
-            fills it in, engine users who want that score give it.
+        gradient_norm: (b,), the norm of each sample's gradient over all parameters. The scoring pass of
+            `grand` fills it in. If you call `observe` yourself, give it.
         normalizer: (b,), >= 0: what each sample adds to the divisor of the reduced loss, in place of 1. The
-            loss is then `(weights * losses).sum() / normalizer.sum()` over the rows that are trained, as
-            torch reduces with class weights (the weight of the target) or an ignored target (0).
+            loss is then `(weights * losses).sum() / normalizer.sum()` over the trained rows. torch reduces in
+            the same way with class weights (the weight of the target) and `ignore_index` (0).
     """
 
     loss: Tensor
@@ -42,9 +42,8 @@ class Outputs:
 class Batch(NamedTuple):
     """A batch and the positions of its samples in the full data set.
 
-    `data` is exactly what the user's collate returned. A NamedTuple, so that pinning and the
-    transfers of frameworks work on it as on any tuple, and `ids, data = batch` unpacks it; but its length
-    is the number of samples.
+    `data` is exactly what the user's collate returned. It is a NamedTuple: pinning and device transfers of
+    frameworks work, and `ids, data = batch` unpacks it. But `len(batch)` is the number of samples, not 2.
 
     >>> batch = Batch(torch.arange(5), "five samples")
     >>> ids, data = batch
@@ -59,7 +58,7 @@ class Batch(NamedTuple):
         return len(self.ids)
 
     def to(self, device: torch.device | str | int, non_blocking: bool = False) -> "Batch":
-        """The same batch with every tensor in it on `device`."""
+        """Return the batch with all its tensors on `device`."""
 
         def move(leaf: Any, path: str) -> Any:
             if not hasattr(leaf, "to"):
@@ -70,7 +69,7 @@ class Batch(NamedTuple):
 
 
 def _made(cls: type[Batch], parts: Iterable[Any]) -> Batch:
-    """As a named tuple's own `_make`, which `_replace` calls, but that checks the length of the tuple."""
+    """Replace the `_make` of named tuples, which `_replace` calls: the original compares `len` with 2."""
     return cls(*parts)
 
 
@@ -81,9 +80,9 @@ Stop = Callable[[Any, str], bool]
 
 
 def walk(data: Any, leaf: Leaf, path: str = "batch", stop: Stop | None = None) -> Any:
-    """Rebuild a nested batch with `leaf(value, path)` in place of everything that is no container.
+    """Rebuild a nested batch, with every value that is not a container replaced by `leaf(value, path)`.
 
-    A container for which `stop(value, path)` is true is given to `leaf` whole.
+    If `stop(value, path)` is true for a container, the whole container is passed to `leaf`.
     """
     if isinstance(data, Tensor) or (stop is not None and stop(data, path)):
         return leaf(data, path)
@@ -91,7 +90,7 @@ def walk(data: Any, leaf: Leaf, path: str = "batch", stop: Stop | None = None) -
         new = {key: walk(value, leaf, f"{path}[{key!r}]", stop) for key, value in data.items()}
         if not isinstance(data, MutableMapping):
             return type(data)(new)  # type: ignore[call-arg]
-        same = copy.copy(data)  # keeps what a BatchEncoding or a defaultdict carries beside its items
+        same = copy.copy(data)  # keeps the other attributes of a BatchEncoding or a defaultdict
         same.update(new)
         return same
     if isinstance(data, list | tuple):
@@ -107,12 +106,12 @@ def walk(data: Any, leaf: Leaf, path: str = "batch", stop: Stop | None = None) -
 
 
 def check_fields(outputs: Outputs, needed: tuple[str, ...], owner: str) -> None:
-    """Raise unless `outputs` has all that is needed, in the shapes it must have."""
+    """Raise if a field in `needed` is missing or has a wrong shape."""
     missing = [name for name in needed if getattr(outputs, name) is None]
     if missing:
-        said = ", ".join(f"{name}=..." for name in missing)
+        fields = ", ".join(f"{name}=..." for name in missing)
         raise ValueError(
-            f"{owner} needs {' and '.join(missing)}: return sw.Outputs(loss=..., {said}) from forward."
+            f"{owner} needs {' and '.join(missing)}: return sw.Outputs(loss=..., {fields}) from forward."
         )
     check_shapes(outputs, needed)
     if "head" in needed and outputs.head is not None:
@@ -120,7 +119,7 @@ def check_fields(outputs: Outputs, needed: tuple[str, ...], owner: str) -> None:
 
 
 def check_shapes(outputs: Outputs, needed: Collection[str]) -> None:
-    """Raise unless those of the needed fields that are there have the shapes that they must have."""
+    """Raise if a field in `needed` that is not None has a wrong shape."""
     b = len(outputs.loss)
     logits, targets = outputs.logits, outputs.targets
     for name in needed:
@@ -136,35 +135,40 @@ def check_shapes(outputs: Outputs, needed: Collection[str]) -> None:
 
 
 def _check_head(outputs: Outputs, weight: Tensor) -> None:
-    """Raise unless features, logits and targets are those of a head with this weight."""
+    """Raise if features, logits or targets do not fit a head with this weight (classes, width)."""
     classes, width = weight.shape
     features, logits, targets = outputs.features, outputs.logits, outputs.targets
-    targets = None if targets is None else targets.long()  # torch has no minimum of wide unsigned types
+    targets = None if targets is None else targets.long()  # torch has no `min` of uint16 to uint64
     if features is not None and features[0].numel() != width:
         raise ValueError(
-            f"Outputs.features have {features[0].numel()} numbers a sample, but Outputs.head takes {width}: "
-            "features are the input of the head."
+            f"Outputs.features must have {width} numbers per sample, as Outputs.head, got "
+            f"{features[0].numel()}. Pass the input of the head."
         )
     if logits is not None and logits.shape[-1] != classes:
-        raise ValueError(f"Outputs.logits have {logits.shape[-1]} classes, but Outputs.head has {classes}.")
+        raise ValueError(
+            f"Outputs.logits must have {classes} classes, as Outputs.head, got {logits.shape[-1]}. Pass the "
+            "output of the head."
+        )
     if targets is not None and targets.is_cpu and not 0 <= int(targets.min()) <= int(targets.max()) < classes:
         raise ValueError(
-            f"Outputs.targets must be class numbers of the head's {classes} classes, got "
+            f"Outputs.targets must be in [0, {classes}), because Outputs.head has {classes} classes, got "
             f"{int(targets.min())} to {int(targets.max())}."
         )
 
 
 def as_batch(given: Any) -> Batch:
-    """A batch that went through somebody's hands as a plain `(ids, data)` pair."""
+    """Make a `Batch` of a plain `(ids, data)` pair, as some frameworks return it."""
     pair = isinstance(given, Batch) or (isinstance(given, tuple) and len(given) == 2)
     ids = given[0] if pair else None
     if not (isinstance(ids, Tensor) and ids.dtype is torch.int64 and ids.ndim == 1):
-        raise TypeError(f"loss takes the Batch(ids, data) of selector.loader(), got {type(given).__name__}.")
+        raise TypeError(
+            f"loss takes a batch of selector.loader() or sw.Batch(ids, data), got {type(given).__name__}."
+        )
     return Batch(*given)
 
 
 def as_outputs(returned: Any, b: int) -> Outputs:
-    """What the user's forward returned, checked: one loss for each of b samples."""
+    """Check what the user's forward returned and return it as `Outputs`: one loss for each of b samples."""
     outputs = Outputs(loss=returned) if isinstance(returned, Tensor) else returned
     if not isinstance(outputs, Outputs):
         raise TypeError(
@@ -178,8 +182,8 @@ def as_outputs(returned: Any, b: int) -> Outputs:
         return outputs
     if shape == ():
         raise ValueError(
-            "forward returned one loss for the whole batch, but selection needs one for each sample: "
-            'use reduction="none".'
+            "forward returned one loss for the whole batch, but selection needs one loss per sample. "
+            'Use reduction="none" in the loss function.'
         )
     fix = ""
     if len(shape) > 1 and shape[0] == b:

@@ -1,4 +1,4 @@
-"""Global random states lent to code that may draw from them, and put back as found only if it did."""
+"""Running code that may draw random numbers, and restoring the global random states that it moved."""
 
 import random
 import threading
@@ -16,25 +16,26 @@ from torch.utils._python_dispatch import TorchDispatchMode
 __all__ = ["Drawing", "HostLent", "Lent", "drawing_of", "kept"]
 
 _PATIENCE = 64
-"""Windows in which others drew, after which it is looked again whether this code draws by now, at most."""
+"""Upper bound of `Drawing.patience`."""
 
 
 @dataclass
 class Drawing:
-    """Where some code draws random numbers, as far as is known; the places are device types."""
+    """On which device types some code draws random numbers, as far as known."""
 
     places: set[str] | None = None
+    """Device types; None before the first observation."""
     others: int = 0
-    """Windows in which the state moved although this code does not draw, as far as is known."""
+    """Number of windows in which a state moved on a device type that is not in `places`."""
     patience: int = 1
-    """How many of them there may be until it is looked again; twice as many after each look."""
+    """When `others` reaches this number, the code is watched again. It doubles after each watch."""
 
 
 _of_models: "WeakKeyDictionary[nn.Module, dict[str, Drawing]]" = WeakKeyDictionary()
 
 
 def drawing_of(model: nn.Module, what: str) -> Drawing:
-    """Where a model's forward draws, by what it is run for: in train mode dropout draws, in eval mode not."""
+    """The `Drawing` of a model's forward for a purpose. Train mode (dropout draws) and eval mode differ."""
     known = _of_models.get(model)
     if known is None:
         known = _of_models[model] = {}
@@ -44,12 +45,13 @@ def drawing_of(model: nn.Module, what: str) -> Drawing:
 
 
 class Lent:
-    """torch's random states, lent in windows to code that must not move them.
+    """Keeps torch's global random states unchanged by code that runs in its windows.
 
-    A state that moved was drawn from by this code, or by another thread of the process, which must not see
-    its numbers again. While no other thread lives it was this code. Else the operations of one window are
-    watched, which other threads' are not among, and the finding is remembered. Later windows go on where
-    the one before ended, so that a pass draws one sequence.
+    If a state moved, either this code or another thread drew from it. A draw by another thread must not be
+    undone: that thread would get the same numbers again. If the process has one thread, this code drew.
+    Otherwise a dispatch mode watches the operations of one window, which are this thread's only, and the
+    result is stored in a `Drawing`. A window starts from the state at the end of the window before, so all
+    windows of a pass draw one random sequence.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -59,7 +61,7 @@ class Lent:
 
     @contextmanager
     def window(self, drawing: Drawing) -> Iterator[None]:
-        """Lend the states, and put back what was drawn from."""
+        """Run the code of a `with` block, then restore the states that it drew from."""
         found = self._states()
         self._set(self._own)
         begun = found | self._own if self._own else found
@@ -81,7 +83,7 @@ class Lent:
                 self._set({place: found[place] for place in self._own})
 
     def _judge(self, drawing: Drawing, watch: "_Watch | None", alone: bool, moved: set[str]) -> None:
-        """Note in which places this code draws, as far as this window tells."""
+        """Update `drawing` with what this window showed."""
         if watch is not None:
             if drawing.places is not None:
                 drawing.patience = min(2 * drawing.patience, _PATIENCE)
@@ -106,7 +108,7 @@ class Lent:
 
 
 class _Watch(TorchDispatchMode):
-    """Notes on which devices this thread draws from torch's global generators."""
+    """Records the device types on which this thread draws from torch's global generators."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch does not annotate it
@@ -123,13 +125,16 @@ class _Watch(TorchDispatchMode):
 
 @dataclass
 class HostLent:
-    """numpy's and Python's global random states, lent likewise; who drew cannot be told from there."""
+    """The same for the global random states of numpy and Python. Every state that moved is restored.
+
+    numpy and Python do not show which thread drew.
+    """
 
     _own: dict[str, Any] = field(default_factory=dict)
 
     @contextmanager
     def window(self) -> Iterator[None]:
-        """Lend the states, and put back those that moved."""
+        """Run the code of a `with` block, then restore the states that moved."""
         found = _host_states()
         _set_host(self._own)
         begun = found | self._own
@@ -143,7 +148,7 @@ class HostLent:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Every global random state of the CPU as found, for code that reads samples."""
+    """Run code that reads samples, then restore every global random state of the CPU."""
     with HostLent().window(), Lent(torch.device("cpu")).window(Drawing()):
         yield
 

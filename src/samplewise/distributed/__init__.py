@@ -1,1 +1,1 @@
-"""Several processes: what they exchange and which part each one trains on."""
+"""Training with several processes: collectives, and the share of each rank."""

@@ -1,4 +1,4 @@
-"""Several processes: who am I, and what did the others see. The only file with torch.distributed."""
+"""Rank, world size and collectives. The only file that uses torch.distributed."""
 
 import math
 import zlib
@@ -17,36 +17,36 @@ T = TypeVar("T")
 
 
 def world() -> int:
-    """How many processes train together; 1 without a process group."""
+    """The number of processes that train together: the world size, or 1 without a process group."""
     return c10d.get_world_size() if c10d.is_available() and c10d.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number."""
+    """The rank of this process, or 0 without a process group."""
     return c10d.get_rank() if world() > 1 else 0
 
 
 def gather(ids: Int[Tensor, " m"], columns: list[Tensor]) -> tuple[Int[Tensor, " k"], list[Tensor]]:
-    """Every rank's `(ids, columns)`, ids ascending; of an id that several ranks hold the first rank's counts.
+    """Gather `(ids, columns)` of all ranks, sorted by id. For a shared id, the lowest rank's row is used.
 
-    Columns are (m,) or (m, w) of any type. A rank sends one int64 buffer that holds the bytes of the ids
-    and of the columns as they are, so no id is ever a float and every bit arrives. Shorter ranks are
-    padded with id -1, since gathering unequal sizes aborts the process.
+    Columns have shape (m,) or (m, w) and any dtype. Each rank sends one int64 buffer with the raw bytes of
+    its ids and columns, so values arrive bit for bit. Ranks with fewer rows are padded with id -1, because
+    gathering tensors of unequal size aborts the process.
 
     Raises:
-        RuntimeError: if another process has ended or hangs, or holds columns of other types or widths.
+        RuntimeError: if another process has ended or hangs, or its columns have other dtypes or widths.
     """
     place, here = _place(ids.device), ids.device
     mine = torch.tensor([len(ids), _layout(columns)], device=place)
     rows, layouts = torch.stack(_all_gather(mine)).T.tolist()
     if len(set(layouts)) > 1:
         raise RuntimeError(
-            "the processes hold different columns, so they cannot exchange them: every one must have "
-            f"observed samples before. Rows on rank 0, 1, ...: {rows}."
+            "all processes must hold the same columns to exchange them, but their dtypes or widths differ. "
+            f"Rows on rank 0, 1, ...: {rows}. Let every process observe samples before the exchange."
         )
     if not (most := max(rows)):
         return ids, columns
-    # Wide types first, so that every column begins at a multiple of its element size.
+    # Wide dtypes go first, so that every column begins at a multiple of its element size.
     order = sorted(range(len(columns)), key=lambda i: -columns[i].element_size())
     fields = [ids, *(columns[i] for i in order)]
     received = torch.stack(_all_gather(_packed(fields, most).to(place))).to(here)
@@ -60,17 +60,17 @@ def gather(ids: Int[Tensor, " m"], columns: list[Tensor]) -> tuple[Int[Tensor, "
 
 
 def _layout(columns: list[Tensor]) -> int:
-    """A number for the types and widths of columns, the same in every process."""
+    """A checksum of the dtypes and widths of columns. It does not depend on the process."""
     return zlib.crc32(repr([(str(column.dtype), list(column.shape[1:])) for column in columns]).encode())
 
 
 def _sizes(fields: list[Tensor], rows: int) -> list[int]:
-    """The bytes that so many rows of each field take."""
+    """Number of bytes of `rows` rows, for each field."""
     return [rows * field.element_size() * math.prod(field.shape[1:]) for field in fields]
 
 
 def _packed(fields: list[Tensor], rows: int) -> Int[Tensor, " words"]:
-    """The bytes of the fields one after the other, each with room for so many rows."""
+    """Pack the bytes of all fields into one buffer, with space for `rows` rows of each."""
     sizes = _sizes(fields, rows)
     buffer = torch.full((-(-sum(sizes) // 8),), -1, dtype=torch.int64, device=fields[0].device)
     raw, start = buffer.view(torch.uint8), 0
@@ -81,7 +81,7 @@ def _packed(fields: list[Tensor], rows: int) -> Int[Tensor, " words"]:
 
 
 def _unpacked(received: Int[Tensor, "world words"], fields: list[Tensor], rows: int) -> list[Tensor]:
-    """Every rank's fields, padding included, one rank's rows after the other's."""
+    """Unpack the fields of all ranks: the rows of rank 0 first, padding included."""
     raw, start, found = received.view(torch.uint8), 0, []
     for field, size in zip(fields, _sizes(fields, rows), strict=True):
         part = raw[:, start : start + size].view(field.dtype)
@@ -91,7 +91,7 @@ def _unpacked(received: Int[Tensor, "world words"], fields: list[Tensor], rows: 
 
 
 def largest(number: int) -> int:
-    """The largest of every rank's numbers."""
+    """The maximum of `number` over all ranks."""
     if world() == 1:
         return number
     found = torch.tensor(number, device=_place(torch.device("cpu")))
@@ -101,12 +101,12 @@ def largest(number: int) -> int:
 
 
 def total(number: int) -> int:
-    """The sum of every rank's numbers."""
+    """The sum of `number` over all ranks."""
     return int(add_up(torch.tensor(number)))
 
 
 def add_up(counts: Tensor) -> Tensor:
-    """The sum of every rank's counts, where they are."""
+    """The sum of `counts` over all ranks, on the device of `counts`."""
     if world() == 1:
         return counts
     added = counts.to(_place(counts.device), copy=True)
@@ -116,17 +116,17 @@ def add_up(counts: Tensor) -> Tensor:
 
 
 def everyone(thing: T) -> list[T]:
-    """Every rank's picklable object, rank 0's first. Slow: for tests and errors, never for a step."""
+    """Gather a picklable object from every rank, in the order of ranks. Slow: do not use it in a step."""
     if world() == 1:
         return [thing]
     found: list[T | None] = [None] * world()
     with _together():
         c10d.all_gather_object(found, thing)
-    return found  # type: ignore[return-value]  # filled by now
+    return found  # type: ignore[return-value]  # no entry is None now
 
 
 def _all_gather(mine: Tensor) -> list[Tensor]:
-    """Every rank's tensor of one size."""
+    """Gather a tensor, of the same shape on every rank, in the order of ranks."""
     found = [torch.empty_like(mine) for _ in range(world())]
     with _together():
         c10d.all_gather(found, mine)
@@ -134,7 +134,7 @@ def _all_gather(mine: Tensor) -> list[Tensor]:
 
 
 def _place(device: torch.device) -> torch.device:
-    """Where the process group can exchange what is on `device`: there, or on this process's accelerator."""
+    """The device for exchanges: `device` if the backend supports it, else the accelerator of this process."""
     if device.type in c10d.get_backend_config():
         return device
     there = torch.accelerator.current_accelerator()
@@ -143,12 +143,12 @@ def _place(device: torch.device) -> torch.device:
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """Say in plain words what it means when a collective fails."""
+    """Turn the error of a failed collective into one that says what to do."""
     try:
         yield
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0]
         raise RuntimeError(
-            f"rank {rank()} could not exchange with the {world() - 1} other processes: one of them has ended "
-            f"or hangs. Its own error, if it left one, is the cause: look there first. Seen here: {reason}"
+            f"rank {rank()} could not exchange data with the {world() - 1} other processes: one of them has "
+            f"ended or hangs. Look for the error of that process first. The error here: {reason}"
         ) from error

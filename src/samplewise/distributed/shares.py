@@ -1,4 +1,4 @@
-"""Dealing: which part of an epoch's order each process trains on, and which rows of a batch are padding."""
+"""Shards: which part of an epoch each rank trains on, and which rows of a batch are padding."""
 
 from typing import NamedTuple
 
@@ -10,17 +10,17 @@ __all__ = ["Share", "deal", "rows_of", "share_of"]
 
 
 def deal(order: Int[Tensor, " k"], done: int, rank: int, world: int, covers: bool) -> Int[Tensor, " m"]:
-    """What one process trains on of an epoch's order, of which the first `done` are trained: equal shares.
+    """Return the shard of one rank: every `world`-th id of the order after the first `done`.
 
-    The processes take turns, so after s steps of b rows each the first s x b x world of the order are
-    done, whatever the number of processes that go on with the rest.
+    All shards have the same length. After s steps with batches of b rows, exactly the first s * b * world ids
+    of the order are trained. So a run can continue with another number of processes.
 
     Args:
-        order: the epoch's ids.
-        done: how many of them, from the front, no process takes again.
-        rank: of this process.
+        order: the ids of the epoch, in order.
+        done: the number of leading ids that are already trained.
+        rank: the rank of this process.
         world: the number of processes.
-        covers: pad the shares with ids from the front, so that every id is seen; else the last
+        covers: pad the shards with ids from the front, so that every id is trained. If False, the last
             `len(rest) % world` ids are left out.
     """
     rest = order[done:]
@@ -33,27 +33,27 @@ def deal(order: Int[Tensor, " k"], done: int, rank: int, world: int, covers: boo
 
 
 class Share(NamedTuple):
-    """What a process holds of the batch that all processes train on together in one step."""
+    """The numbers of real rows in one step."""
 
     mine: int
-    """Rows of this process that are no padding; they come first."""
+    """Number of leading rows of this process that are real, not padding."""
     total: int
-    """Rows of all processes that are no padding."""
+    """Number of real rows of all processes."""
 
 
 def share_of(left: int, b: int, rank: int, world: int, sharded: bool) -> Share | None:
-    """The share of a process in a step before which `left` ids of the order are still to come.
+    """Return the real rows of a step before which `left` ids are not yet trained. None if all rows are real.
 
-    None where the step is full. Else the end of this process's batch is padding: our own shards are padded
-    while every id must be seen; frameworks that shard a global order deal whole batches in turns and fill
-    up the last round with ids from the epoch's start (Accelerate's `even_batches`).
+    Otherwise the last rows of the batch are padding. `deal` pads shards if every id must be trained.
+    Frameworks that shard by batch fill the last step with ids from the start of the epoch (`even_batches` in
+    Accelerate).
 
     Args:
-        left: ids of the order that no process has trained on.
+        left: the number of ids of the order that no process has trained yet.
         b: the batch size of one process.
-        rank: of this process.
+        rank: the rank of this process.
         world: the number of processes.
-        sharded: whether the processes take turns id by id, as `deal` does, or batch by batch.
+        sharded: True if ids go to the ranks in turn, as `deal` does; False if whole batches do.
 
     >>> [share_of(10, 8, rank, 2, sharded=False) for rank in range(2)]
     [Share(mine=8, total=10), Share(mine=2, total=10)]
@@ -67,14 +67,14 @@ def share_of(left: int, b: int, rank: int, world: int, sharded: bool) -> Share |
 
 
 def rows_of(size: int, b: int, rank: int, world: int, sharded: bool, covers: bool, drop_last: bool) -> int:
-    """How many samples of an epoch one process trains on, padding left out.
+    """Return the number of samples that one process trains on in an epoch, without padding.
 
     Args:
-        size: samples of the epoch.
+        size: the number of samples of the epoch.
         b: the batch size of one process.
-        rank: of this process.
+        rank: the rank of this process.
         world: the number of processes.
-        sharded: whether the processes take turns id by id, as `deal` does, or batch by batch.
+        sharded: True if ids go to the ranks in turn, as `deal` does; False if whole batches do.
         covers: as in `deal`.
         drop_last: whether a batch that is not full is left out.
 

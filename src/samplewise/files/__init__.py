@@ -1,1 +1,1 @@
-"""What is written to disk: whole files, checkpoints, Parquet columns, states."""
+"""Writing to disk: atomic files, checkpoints, Parquet columns."""

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, with a digest inside, and read without running anything."""
+"""Checkpoints: written atomically, with a SHA-256 digest inside, and loaded without running any code."""
 
 import hashlib
 import pickle
@@ -11,8 +11,8 @@ from samplewise.files.atomic import replacing
 
 __all__ = ["load", "save"]
 
-# The comment of the zip archive that torch.save makes: plain torch.load does not look at it, and torch's
-# own reader does not notice a changed byte inside a tensor.
+# The digest is the comment of the zip archive that torch.save writes. Plain torch.load ignores the comment.
+# Without a digest, torch's own reader does not notice a changed byte inside a tensor.
 _LABEL = b"samplewise sha256 "
 _COMMENT = len(_LABEL) + 64
 _CHUNK = 1 << 20
@@ -21,13 +21,12 @@ _CHUNK = 1 << 20
 def save(path: str | Path, state: Any) -> None:
     """Write a checkpoint: tensors, numbers, strings, None, and dicts, lists or tuples of them.
 
-    The file appears under its name, or takes the place of the one there, only when it is whole and on
-    disk. Plain `torch.load(path, weights_only=True)` reads it as well. With several processes call it
-    on one of them.
+    The new file replaces an old one only when it is complete and on disk. Plain
+    `torch.load(path, weights_only=True)` can read it too. With several processes, call it on one of them.
 
     Raises:
-        ValueError: where `state` holds an object that `load` would refuse to build.
-        OSError: where it cannot be written; what was there before is as it was.
+        ValueError: if `state` holds an object that `load` would refuse.
+        OSError: if the file cannot be written. The old file is then unchanged.
     """
     with replacing(path) as file:
         writer = _Hashed(file)
@@ -36,29 +35,29 @@ def save(path: str | Path, state: Any) -> None:
             raise writer.failure
         if refused := _foreign(file):
             raise ValueError(
-                f"{path} was not written: the state holds {refused}, which load would refuse. Save tensors "
-                "and plain values: float(x) of a numpy number, torch.from_numpy(x) of an array, "
-                "state_dict() of an object."
+                f"{path} was not written: the state may hold only tensors and plain values, but it holds "
+                f"{refused}. Convert a numpy number with float(x) and an array with torch.from_numpy(x). "
+                "Save an object as its state_dict()."
             )
         file.seek(-2, 2)
         file.write(_COMMENT.to_bytes(2, "little") + _LABEL + writer.digest.hexdigest().encode())
 
 
 def load(path: str | Path, map_location: Any = None) -> Any:
-    """Read what `save` wrote; nothing that the file may hold is run.
+    """Read a file that `save` wrote. No code in the file is run.
 
     Args:
         path: the file.
-        map_location: as in `torch.load`: where tensors go.
+        map_location: the device for the tensors, as in `torch.load`.
 
     Raises:
-        ValueError: where the file is torn, was changed, or holds anything but tensors and plain values.
+        ValueError: if the file is incomplete or changed, or holds anything but tensors and plain values.
     """
     with Path(path).open("rb") as file:
         if not _is_whole(file):
             raise ValueError(
-                f"{path} is damaged, or was not written by samplewise.save: it does not agree with the "
-                "digest at its end. Go on from an older checkpoint; a file of torch.save is read by "
+                f"{path} is damaged, or samplewise.save did not write it: its content does not match the "
+                "digest at its end. Use an older checkpoint. To read a file of torch.save, call "
                 "torch.load(path, weights_only=True)."
             )
         file.seek(0)
@@ -69,38 +68,41 @@ def load(path: str | Path, map_location: Any = None) -> Any:
                 return torch.load(file, map_location=map_location, weights_only=True)
         except (RuntimeError, ValueError, pickle.UnpicklingError) as error:
             raise ValueError(f"{path} cannot be read by torch {torch.__version__}: {error}") from error
-    raise ValueError(f"{path} asks for {refused}, which is no tensor or plain value. It was not run.")
+    raise ValueError(
+        f"{path} may hold only tensors and plain values, but it holds {refused}. No code of it was run. Load "
+        "only files that samplewise.save wrote."
+    )
 
 
 def _foreign(file: BinaryIO) -> str:
-    """What a checkpoint names besides tensors and plain values; nothing of it is imported or run."""
+    """Names of objects in a checkpoint that are not tensors or plain values. No code is imported or run."""
     file.seek(0)
     return ", ".join(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file)))
 
 
 def _is_whole(file: BinaryIO) -> bool:
-    """Whether the content agrees with the digest in the archive's comment."""
+    """Return whether the content matches the digest in the comment of the archive."""
     end = file.seek(0, 2) - _COMMENT
     if end < 2:
         return False
     file.seek(end - 2)
     if file.read(2) != _COMMENT.to_bytes(2, "little") or file.read(len(_LABEL)) != _LABEL:
         return False
-    told = file.read()
+    stored = file.read()
     digest, left = hashlib.sha256(), end - 2
     file.seek(0)
     while left and (chunk := file.read(min(left, _CHUNK))):
         digest.update(chunk)
         left -= len(chunk)
-    digest.update(b"\0\0")  # the length of the comment, when there was none yet
-    return digest.hexdigest().encode() == told
+    digest.update(b"\0\0")  # the length of the comment was 0 when the digest was computed
+    return digest.hexdigest().encode() == stored
 
 
 class _Hashed:
-    """What torch writes to: passes all on and digests it.
+    """A file for torch to write to. It computes the digest of all bytes and passes them on.
 
-    A failure, and what a signal handler raises here, is kept for the end: on its way through torch's
-    writer it would become an error of another kind.
+    An exception in `write`, also one from a signal handler, is stored and raised after torch has returned.
+    If it went through torch's writer, torch would turn it into another type of error.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -117,4 +119,4 @@ class _Hashed:
         return len(content)
 
     def flush(self) -> None:
-        """Nothing is held back here."""
+        """Do nothing: `write` does not buffer."""

@@ -1,4 +1,4 @@
-"""Columns of numbers to a Parquet file and back, with a note in the schema; damaged files are refused."""
+"""Writing columns of numbers to Parquet and reading them, with JSON metadata in the schema."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ __all__ = ["arrow_table", "naming", "read_columns", "write_columns"]
 
 
 def arrow_table(columns: Mapping[str, Tensor], provenance: Mapping[str, Any]) -> Any:
-    """Columns of equal length as a `pyarrow.Table`; `provenance` is JSON under `samplewise` in its schema."""
+    """Make a `pyarrow.Table` of equally long columns, with `provenance` as JSON in its schema."""
     table = require("pyarrow", "scores").table(
         {name: column.cpu().numpy() for name, column in columns.items()}
     )
@@ -26,9 +26,9 @@ def arrow_table(columns: Mapping[str, Tensor], provenance: Mapping[str, Any]) ->
 
 
 def write_columns(path: str | Path, columns: Mapping[str, Tensor], provenance: Mapping[str, Any]) -> None:
-    """Write what `arrow_table` makes.
+    """Write `arrow_table(columns, provenance)` to a Parquet file.
 
-    The file is replaced whole: where it cannot be written, the one that was there is as it was.
+    The file is written atomically: if writing fails, the old file is unchanged.
     """
     table, parquet = arrow_table(columns, provenance), require("pyarrow.parquet", "scores")
     with replacing(path) as file:
@@ -36,15 +36,15 @@ def write_columns(path: str | Path, columns: Mapping[str, Tensor], provenance: M
 
 
 def read_columns(path: str | Path, required: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The columns and the note of a file; whole numbers come as int64 where torch cannot count in their type.
+    """Read the columns and the metadata of a file. uint16, uint32 and uint64 columns become int64.
 
     Raises:
-        ValueError: for a file that is damaged, has no rows, lacks a `required` column, or holds what is no
-            number; the file is named.
+        ValueError: if the file is damaged, has no rows, lacks a `required` column, or has a column that does
+            not hold numbers. The error names the file.
     """
     pa, parquet = require("pyarrow", "scores"), require("pyarrow.parquet", "scores")
     if Path(path).exists() and not Path(path).is_file():
-        raise ValueError(f"{path} is not a file.")
+        raise ValueError(f"the table must be a Parquet file, but {path} is not a file.")
     try:
         table = parquet.read_table(path, page_checksum_verification=True)
     except FileNotFoundError:
@@ -53,7 +53,7 @@ def read_columns(path: str | Path, required: tuple[str, ...]) -> tuple[dict[str,
         raise ValueError(f"{path} is not a readable Parquet file: {error}") from error
     names = table.column_names
     if missing := [name for name in required if name not in names]:
-        raise ValueError(f"{path} has no column {missing[0]!r}: it has {names}.")
+        raise ValueError(f"{path} must have a column {missing[0]!r}, but has only {names}.")
     if not table.num_rows:
         raise ValueError(f"{path} has no rows.")
     for name, column in zip(names, table.columns, strict=True):
@@ -61,14 +61,17 @@ def read_columns(path: str | Path, required: tuple[str, ...]) -> tuple[dict[str,
         if not any(is_kind(column.type) for is_kind in kinds):
             raise ValueError(f"{path}: column {name!r} must hold numbers, got {column.type}.")
         if column.null_count:
-            raise ValueError(f"{path}: column {name!r} has empty cells.")
+            raise ValueError(
+                f"{path}: column {name!r} must hold a number in every row, but {column.null_count} rows "
+                "are null."
+            )
     columns = {name: _tensor(f"{path}: column {name!r}", table[name].to_numpy()) for name in names}
     return columns, _note(path, (table.schema.metadata or {}).get(b"samplewise", b"{}"))
 
 
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Put the file's name before the error of what is made of its content."""
+    """Put the name of the file in front of any ValueError raised in the block."""
     try:
         yield
     except ValueError as error:
@@ -76,7 +79,7 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def _tensor(what: str, array: Any) -> Tensor:
-    """A column, in a type that all of torch works on."""
+    """Convert a column to a dtype with full torch support."""
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         if (whole := whole_numbers(array)) is None:
             raise ValueError(f"{what} must hold numbers below 2^63, got {array.max()}.")
@@ -86,14 +89,14 @@ def _tensor(what: str, array: Any) -> Tensor:
 
 
 def _note(path: str | Path, written: bytes) -> dict[str, Any]:
-    """What the schema says of where the numbers come from."""
+    """Read the metadata from the schema of a file."""
     try:
         note = json.loads(written)
     except (ValueError, RecursionError):
         note = None
     if not isinstance(note, dict):
         raise ValueError(
-            f"{path}: its note, 'samplewise' in the schema, is damaged: it must be a JSON object, got "
-            f"{written!r:.60}. Write the file again, or remove the note."
+            f"{path}: the metadata 'samplewise' in the schema must be a JSON object, got "
+            f"{written!r:.60}. Write the file again, or remove this metadata."
         )
     return note
