@@ -137,7 +137,7 @@ def test_files_are_overwritten_with_force_only(tmp_path, scores, capsys):
         assert main([*command, "-o", str(out), "--force"]) == 0
         assert len(pd.read_parquet(out)) == 120
     assert main([*command, "-o", str(tmp_path), "--force"]) == 2
-    assert "is a folder" in said(capsys)
+    assert "--out must name a file, got the folder" in said(capsys)
 
 
 @pytest.mark.parametrize(
@@ -292,5 +292,5 @@ def test_how_runs_combine_is_part_of_the_work_that_is_resumed(tmp_path, monkeypa
 
 def test_a_coreset_does_not_replace_its_scores(scores, capsys):
     assert main(["select", str(scores), "--method", "el2n", "-o", str(scores), "--force"]) == 2
-    assert "is the file of scores itself" in said(capsys)
+    assert "--out must not be the file of scores" in said(capsys)
     assert len(ScoreTable.read(scores)) == 120

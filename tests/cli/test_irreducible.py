@@ -228,7 +228,7 @@ def test_training_by_what_is_no_method_or_without_its_table_says_what_to_run(tmp
     run = ["--out", str(tmp_path / "run")]
     for method, error in (
         ("irreducible", "run samplewise score --method irreducible --out il.parquet, then train"),
-        ("rho_loss", "samplewise score --method irreducible --out il.parquet. Then give rho"),
+        ("rho_loss", "samplewise score --method irreducible --out il.parquet. Then use --method rho_loss"),
         (f"rho_loss:irreducible={tmp_path}/no.parquet", "no such file"),
         (f"rho_loss:irreducible={losses['cross']}", "are of 120 samples, but this data set has 1347"),
     ):  # fmt: skip

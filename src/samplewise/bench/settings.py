@@ -10,10 +10,17 @@ from samplewise import recipes
 from samplewise.bench.models import builder
 from samplewise.bench.optim import DEFAULT_LR
 from samplewise.checks import Range, checked
-from samplewise.policy import Policy
+from samplewise.policy import Policy, Weighting
 
 IRREDUCIBLE = "irreducible"
 """What `samplewise score` computes by training in full on half of the data: no method to train by."""
+Optimizer = Literal["sgd", "adamw"]
+LrSchedule = Literal["cosine", "onecycle", "constant"]
+Noise = Literal["uniform", "flip"]
+Strategy = Literal["E", "P"]
+Normalize = Literal["mean1"]
+Combine = Literal["mean", "sum"]
+Fit = Literal["cross", "holdout"]
 
 
 @checked
@@ -30,12 +37,12 @@ class Settings:
     epochs: Annotated[int, Range(1, 10**6)] = 30
     batch_size: Annotated[int, Range(2)] = 128
     lr: Annotated[float | None, Range(0, open_low=True)] = None
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    schedule: Literal["cosine", "onecycle", "constant"] = "onecycle"
+    optimizer: Optimizer = "sgd"
+    schedule: LrSchedule = "onecycle"
     seeds: Annotated[int, Range(1, 10**4)] = 3
     augment: bool = False
     label_noise: Annotated[float, Range(0, 1, open_high=True)] = 0.0
-    noise: Literal["uniform", "flip"] = "uniform"
+    noise: Noise = "uniform"
     limit: Annotated[int | None, Range(2)] = None
     device: str | None = None
     amp: bool = False
@@ -43,14 +50,14 @@ class Settings:
     threads: Annotated[int | None, Range(1, 1024)] = None  # torch dies of many more
     test_every: Annotated[int, Range(1)] = 1
     subset: str | None = None
-    strategy: Literal["E", "P"] = "E"
-    weights: Literal["none", "per_sample", "batch_mean"] | None = None
-    normalize: Literal["mean1"] | None = None
+    strategy: Strategy = "E"
+    weights: Weighting | None = None
+    normalize: Normalize | None = None
     coreset_batch_size: Annotated[int | None, Range(2)] = None
     score_model: str | None = None
     proxy_width: Annotated[float, Range(0, 1, open_low=True)] = 0.5
-    combine: Literal["mean", "sum"] = "mean"
-    fit: Literal["cross", "holdout"] | None = None
+    combine: Combine = "mean"
+    fit: Fit | None = None
 
     def __post_init__(self) -> None:
         # A value read back from JSON arrives as a list.

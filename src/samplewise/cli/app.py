@@ -1,4 +1,4 @@
-"""The commands together, and how their errors reach the user: one line, exit code 2."""
+"""All commands, and how their errors reach the user: one line, exit code 2."""
 
 import io
 import os
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import samplewise
+from samplewise.checks import nearest
 from samplewise.cli.methods import methods
 from samplewise.cli.score import score
 from samplewise.cli.select import select
@@ -16,13 +17,12 @@ from samplewise.cli.theory import theory
 from samplewise.cli.train import train
 
 LONGEST = 1000
-"""Letters of an error; the middle of a longer one, which repeats long input, is left out."""
+"""The most letters of an error. Of a longer one, which repeats long input, the middle is left out."""
 
 app = typer.Typer(
     name="samplewise",
-    help="Data selection for training: which samples are worth it, and what that saves.",
+    help="Select the samples that are worth training on, and measure what that saves.",
     no_args_is_help=True,
-    add_completion=False,
 )
 app.command()(train)
 app.command()(score)
@@ -44,20 +44,20 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Data selection for training: which samples are worth it, and what that saves."""
+    """Select the samples that are worth training on, and measure what that saves."""
 
 
 def call(arguments: list[str]) -> int:
-    """Run the app and turn what the user can mend into one line on stderr."""
+    """Run the app. An error that the user can fix becomes one line on stderr."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show stops nothing
+        if isinstance(stream, io.TextIOWrapper):  # a name that it cannot show stops nothing
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(arguments, prog_name="samplewise", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:
-        # Whoever read the output is gone; nor may the interpreter find that out once more at its end.
+        # The reader of the output is gone. Without this, the interpreter reports it again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (ValueError, ImportError, OSError, MemoryError) as error:
@@ -74,8 +74,18 @@ def call(arguments: list[str]) -> int:
             raise
         if type(error).__name__ == "NoArgsIsHelpError":  # the help was printed; nothing else is wrong
             return 2
-        return _fail(error.format_message())
+        return _fail(_choices(error.format_message()))
     return code if isinstance(code, int) else 0
+
+
+def _choices(message: str) -> str:
+    """The parser's error about an option with choices, worded as all other errors."""
+    found = re.fullmatch(r".*?'(--[\w-]+).*?: .*?'(.*)' is not one of (.+)\.", message, re.DOTALL)
+    if found is None:
+        return message
+    option, got, known = found.groups()
+    meant = nearest(got, re.findall(r"'(.*?)'", known))
+    return f"{option} must be one of {known}, got {got!r}.{meant}"
 
 
 def _fail(message: str) -> int:

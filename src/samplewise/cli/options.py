@@ -1,19 +1,48 @@
 """The options that `samplewise train` and `samplewise score` share."""
 
+import inspect
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
+from samplewise import recipes
+from samplewise.bench import settings
 from samplewise.bench.models import BUILDERS
 from samplewise.bench.optim import DEFAULT_LR
-from samplewise.bench.settings import Settings
+from samplewise.bench.settings import IRREDUCIBLE, Settings
+from samplewise.policy import Recipe
 
 DEFAULT = Settings()
+Complete = Callable[[str], list[str]] | Callable[[str], list[tuple[str, str]]]
 
 
-def option(help: str, *names: str, default: Any = None) -> Any:
-    """An option whose absence can be told from its default, for `--resume` to compare."""
-    return typer.Option(*names, help=help, show_default=False if default is None else str(default))
+def option(help: str, *names: str, default: Any = None, complete: Complete | None = None) -> Any:
+    """An option that is None unless it is given: `--resume` compares only what is given."""
+    shown = False if default is None else str(default)
+    return typer.Option(*names, help=help, show_default=shown, autocompletion=complete)
+
+
+def methods(incomplete: str) -> list[tuple[str, str]]:
+    """The methods that a word begins, each with what it does."""
+    known = {name: _what(made) for name, made in recipes.all().items()}
+    return [pair for pair in known.items() if pair[0].startswith(incomplete)]
+
+
+def static_methods(incomplete: str) -> list[tuple[str, str]]:
+    """The same for `samplewise score`: static methods, and the irreducible losses."""
+    known = {name: _what(made) for name, made in recipes.all().items() if made.level == "static"}
+    known[IRREDUCIBLE] = "What models that never saw a sample lose on it, for rho_loss."
+    return [pair for pair in known.items() if pair[0].startswith(incomplete)]
+
+
+def models(incomplete: str) -> list[str]:
+    """The networks that a word begins."""
+    return [name for name in BUILDERS if name.startswith(incomplete)]
+
+
+def _what(made: Recipe) -> str:
+    return (inspect.getdoc(made) or "").partition("\n")[0]
 
 
 Data = Annotated[
@@ -33,7 +62,11 @@ LabelColumn = Annotated[
 Size = Annotated[int | None, option("Resize and centre-crop all images to this side.")]
 Model = Annotated[
     str | None,
-    option(f"{', '.join(BUILDERS)} or package.module:function, which is imported.", default=DEFAULT.model),
+    option(
+        f"{', '.join(BUILDERS)}, or package.module:function. The module is imported.",
+        default=DEFAULT.model,
+        complete=models,
+    ),
 ]
 Epochs = Annotated[int | None, option("Epochs per run.", default=DEFAULT.epochs)]
 BatchSize = Annotated[int | None, option("Samples per batch.", default=DEFAULT.batch_size)]
@@ -41,12 +74,18 @@ Lr = Annotated[
     float | None,
     option("Top learning rate.", default=", ".join(f"{lr} for {name}" for name, lr in DEFAULT_LR.items())),
 ]
-Optimizer = Annotated[str | None, option("sgd or adamw.", default=DEFAULT.optimizer)]
-Schedule = Annotated[str | None, option("cosine, onecycle or constant.", default=DEFAULT.schedule)]
+Optimizer = Annotated[settings.Optimizer | None, option("The optimizer.", default=DEFAULT.optimizer)]
+Schedule = Annotated[
+    settings.LrSchedule | None, option("How the learning rate changes.", default=DEFAULT.schedule)
+]
 Augment = Annotated[bool | None, option("Random crops and flips of the training images.", "--augment")]
 LabelNoise = Annotated[float | None, option("Share of the training labels to make wrong.", default=0)]
 Noise = Annotated[
-    str | None, option("How: uniform or flip (one wrong class a class).", default=DEFAULT.noise)
+    settings.Noise | None,
+    option(
+        "Where wrong labels come from: uniform draws any other class, flip gives each class one other class.",
+        default=DEFAULT.noise,
+    ),
 ]
 Limit = Annotated[int | None, option("Use this many training images.")]
 Device = Annotated[str | None, option("cpu, cuda, cuda:1, ...", default="cuda if there is one")]
@@ -56,7 +95,7 @@ Threads = Annotated[int | None, option("CPU threads of torch.", default="torch's
 
 
 def settings_of(options: dict[str, Any], other: set[str]) -> tuple[Settings, dict[str, Any]]:
-    """The settings of a command, and which of them the user wrote out; `other` are no settings."""
+    """The settings of a command, and those that the user gave; `other` names options that are none."""
     given = {key: value for key, value in options.items() if key not in other and value is not None}
     if "method" in given:
         given["method"] = tuple(given["method"])

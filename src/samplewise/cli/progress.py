@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 EVERY = 10.0
-"""Seconds between two lines of a run under way where there is no terminal for a bar."""
+"""Seconds between two lines about a run, where there is no terminal for a bar."""
 
 
 class Watch:
@@ -61,14 +61,14 @@ class Watch:
         self.bar.update(self.task, state=state)
 
     def scored(self, row: dict[str, Any]) -> None:
-        """One line a finished scoring run."""
+        """Print a line for a finished scoring run."""
         methods = f"{len(row['methods'])} method" + "s" * (len(row["methods"]) > 1)
         self._finished(
             f"scoring, seed {row['seed']}: {methods} from {row['epochs']} epochs in {row['seconds']:.1f} s"
         )
 
     def ended(self, row: dict[str, Any]) -> None:
-        """One line a finished run, which stays."""
+        """Print a line for a finished run."""
         self._finished(
             f"{row['method']}, seed {row['seed']}: {row['test_accuracy']:.2f} % in {row['seconds']:.1f} s"
         )

@@ -9,7 +9,7 @@ import typer
 
 from samplewise.bench import experiment, irreducible, scoring
 from samplewise.bench.lock import file_alone
-from samplewise.bench.settings import IRREDUCIBLE
+from samplewise.bench.settings import IRREDUCIBLE, Combine, Fit
 from samplewise.checks import require
 from samplewise.cli import options
 from samplewise.cli.console import terminal
@@ -23,23 +23,28 @@ def score(
     method: Annotated[
         list[str] | None,
         option(
-            "A static method, as in `el2n` or `tdds:keep=0.3`; may be given several times. Or, alone, "
-            "`irreducible`: the losses that rho_loss needs."
+            "A static method, as in `el2n` or `tdds:keep=0.3`. Repeat the option for several. Or only "
+            "`irreducible`: the losses that rho_loss needs.",
+            complete=options.static_methods,
         ),
     ] = None,
     fit: Annotated[
-        str | None,
+        Fit | None,
         typer.Option(
-            help="irreducible: cross (two models, each for the other's half) or holdout (one model, on a "
-            "half that then never trains).",
+            help="For irreducible. cross: two models, trained on one half each, score the other half. "
+            "holdout: one model is trained on a half, and rho_loss leaves that half out.",
             show_default="cross",
         ),
     ] = None,
     runs: Annotated[
         int | None,
-        typer.Option(help="Trainings with seeds 0, 1, ..., combined.", min=1, show_default="1"),
+        typer.Option(
+            help="Number of trainings (seeds 0, 1, ...), whose scores are combined.", min=1, show_default="1"
+        ),
     ] = None,
-    combine: Annotated[str | None, typer.Option(help="How: mean or sum.", show_default="mean")] = None,
+    combine: Annotated[
+        Combine | None, typer.Option(help="How the scores of several runs are combined.", show_default="mean")
+    ] = None,
     data: options.Data = None,
     image_column: options.ImageColumn = None,
     label_column: options.LabelColumn = None,
@@ -61,13 +66,11 @@ def score(
     resume: Annotated[bool, typer.Option("--resume", help="Continue where the command was stopped.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
-    """Train as in full, and write what static methods make of it; see `samplewise select`.
+    """Train on all samples, and write the scores of static methods to a file.
 
-    Training ends when the last score is final. While it is under way its state is beside the file,
-    in FILE.work, from where --resume continues.
+    `samplewise select` chooses a coreset by these scores. Training ends when the last score is final.
+    Until then its state is in FILE.work beside the file, and --resume continues from there.
     """
-    if combine not in (None, "mean", "sum"):
-        raise ValueError(f"--combine must be one of 'mean', 'sum', got {combine!r}.")
     work = out.with_name(f"{out.name}.work")
     written = locals() | {"seeds": runs}
     settings, given = options.settings_of(written, {"out", "runs", "resume", "force", "work"})

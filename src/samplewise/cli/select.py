@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 import typer
 
 from samplewise.bench.lock import file_alone
+from samplewise.bench.settings import Normalize
 from samplewise.checks import Range, checked
 from samplewise.cli.console import terminal
 from samplewise.cli.files import refuse_existing
@@ -29,36 +30,47 @@ class Wanted:
     keep: Annotated[float | None, Range(0, 1, open_low=True)]
     balance: bool | None
     weights: Weighting | None
-    normalize: Literal["mean1"] | None
+    normalize: Normalize | None
     seed: Annotated[int | None, Range(0)]
+
+
+def recorded(ctx: Any, incomplete: str) -> list[str]:
+    """The methods in the file of scores that a word begins; none where there is no such file yet."""
+    files = [*ctx.args, ctx.params["scores"]]  # among the args where an option still lacks its value
+    try:
+        provenance = ScoreTable.read(files[0]).provenance
+    except (TypeError, ValueError, OSError, ImportError):
+        return []
+    return [name for name in provenance.get("methods", ()) if name.startswith(incomplete)]
 
 
 def select(
     scores: Annotated[Path, typer.Argument(help="Scores, as `samplewise score` writes them.")],
-    method: Annotated[str, typer.Option(help="One of the recorded methods.")],
+    method: Annotated[str, typer.Option(help="One of the recorded methods.", autocompletion=recorded)],
     out: Annotated[Path, typer.Option("--out", "-o", help="The subset's file.")],
     keep: Annotated[
         float | None, typer.Option(help="The share kept.", show_default="what was recorded")
     ] = None,
     balance: Annotated[bool | None, typer.Option("--balance", help="Choose inside each class.")] = None,
     weights: Annotated[
-        str | None,
-        typer.Option(help="per_sample, batch_mean or none.", show_default="what the method does"),
+        Weighting | None,
+        typer.Option(help="How the samples are weighted.", show_default="what the method does"),
     ] = None,
-    normalize: Annotated[str | None, typer.Option(help="mean1 divides the weights by their mean.")] = None,
+    normalize: Annotated[
+        Normalize | None, typer.Option(help="mean1 divides the weights by their mean.")
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(help="Seed of the random draws, if the method draws.", show_default="the recording's"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
-    """Choose a coreset by scores that were recorded before."""
-    given: Any = {"keep": keep, "weights": weights, "normalize": normalize, "seed": seed}
-    wanted = Wanted(**given, balance=balance)
+    """Choose a coreset by the scores in a file of `samplewise score`."""
+    wanted = Wanted(keep, balance, weights, normalize, seed)
     with file_alone(out):
         refuse_existing(out, force)
         if out.exists() and scores.exists() and out.samefile(scores):
-            raise ValueError(f"--out {out} is the file of scores itself: choose another.")
+            raise ValueError(f"--out must not be the file of scores, got {out}. Choose another file.")
         table = ScoreTable.read(scores)
         with naming(scores):
             subset = table.subset(method, **vars(wanted))
@@ -87,7 +99,7 @@ def _lines(subset: Subset, table: ScoreTable, policy: Policy, out: Path) -> list
 
 
 def _note(policy: Policy, keep: float) -> list[str]:
-    """TDDS has published settings for each share: say so if the scores were made for another one."""
+    """TDDS has published settings for each share. Note it if the scores were made for another share."""
     params = policy.params
     if policy.name != "tdds" or params["T"] is not None or keep == params["keep"]:
         return []

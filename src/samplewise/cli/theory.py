@@ -25,6 +25,8 @@ theory = typer.Typer(
     name="theory", help="Compare the theory of selection with simulations.", no_args_is_help=True
 )
 ROOT = Path("runs")
+Schedule = Literal["constant", "linear", "both"]
+Margin = Literal["unsigned", "signed"]
 
 
 @theory.callback()
@@ -40,8 +42,8 @@ class Wanted:
     alpha: Annotated[float, Range(0.1, 50)] = 3.2
     keep: tuple[Annotated[float, Range(0.05, 1)], ...] = (0.6,)
     theta: Annotated[float, Range(0, 89)] = 40.0
-    schedule: Literal["constant", "linear", "both"] | None = None
-    margin: Literal["unsigned", "signed"] = "unsigned"
+    schedule: Schedule | None = None
+    margin: Margin = "unsigned"
     stages: Annotated[int | None, Range(1, 10**4)] = None
     dimension: Annotated[int, Range(2, 10**6)] = 200
     repeats: Annotated[int, Range(2, 10**6)] = 10
@@ -57,41 +59,41 @@ def perceptron(
     keep: Annotated[
         list[float] | None,
         typer.Option(
-            help="The share kept; given several times, the share of each stage.", show_default="0.6"
+            help="The share kept. Repeat the option for the share of each stage.", show_default="0.6"
         ),
     ] = None,
     theta: Annotated[
-        float, typer.Option(help="Angle between the first probe and the teacher, degrees.")
+        float, typer.Option(help="Angle between the first probe and the teacher, in degrees.")
     ] = Wanted.theta,
     schedule: Annotated[
-        str | None,
+        Schedule | None,
         typer.Option(
-            help="With one --keep: constant, linear (falling, --keep on average) or both.",
+            help="With one --keep: a constant share, a share that falls linearly to have --keep as its mean, "
+            "or both.",
             show_default="both",
         ),
     ] = None,
     stages: Annotated[
-        int | None, typer.Option(help="Selections, with one --keep.", show_default=str(STAGES))
+        int | None, typer.Option(help="Number of selections, with one --keep.", show_default=str(STAGES))
     ] = None,
     margin: Annotated[
-        str,
+        Margin,
         typer.Option(
-            help="The simulations keep the smallest unsigned or signed margins; theory has unsigned."
+            help="Which margins the simulations keep the smallest of. The theory has unsigned ones."
         ),
     ] = Wanted.margin,
     dimension: Annotated[int, typer.Option(help="Dimension of the simulated inputs.")] = Wanted.dimension,
     repeats: Annotated[int, typer.Option(help="Number of simulated runs.")] = Wanted.repeats,
     seed: Annotated[int, typer.Option(help="Seed of the simulations.")] = Wanted.seed,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="A folder.", show_default="a new runs/perceptron-N")
+        Path | None,
+        typer.Option("--out", "-o", help="The folder to write.", show_default="a new runs/perceptron-N"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is in the folder.")] = False,
 ) -> None:
-    """Select and train a perceptron again and again: equations, simulations, table and picture."""
-    given: Any = {"keep": tuple(keep) if keep else Wanted.keep, "schedule": schedule, "margin": margin}
-    wanted = Wanted(
-        alpha=alpha, theta=theta, stages=stages, dimension=dimension, repeats=repeats, seed=seed, **given
-    )
+    """Train a perceptron on what it selects, stage by stage: theory, simulations, table, picture."""
+    keeps = tuple(keep) if keep else Wanted.keep
+    wanted = Wanted(alpha, keeps, theta, schedule, margin, stages, dimension, repeats, seed)
     free = free_folder_alone(lambda: next_folder(ROOT, "perceptron"))
     with free if out is None else folder_alone(out) as folder:
         _compare(wanted, folder, force)

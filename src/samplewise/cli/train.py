@@ -11,7 +11,7 @@ from samplewise.bench import experiment
 from samplewise.bench.data import name_of
 from samplewise.bench.folder import RunFolder, latest_folder, next_folder
 from samplewise.bench.lock import folder_alone, free_folder_alone
-from samplewise.bench.settings import Settings
+from samplewise.bench.settings import Normalize, Settings, Strategy
 from samplewise.checks import require
 from samplewise.cli import options
 from samplewise.cli.console import terminal
@@ -19,6 +19,7 @@ from samplewise.cli.files import interrupted
 from samplewise.cli.options import DEFAULT, option
 from samplewise.cli.progress import Watch
 from samplewise.cli.results import show
+from samplewise.policy import Weighting
 
 ROOT = Path("runs")
 
@@ -32,8 +33,9 @@ def train(
     method: Annotated[
         list[str] | None,
         option(
-            "A method, as in `ucb` or `ucb:keep=0.3,period=5`; may be given several times.",
+            "A method, as in `ucb` or `ucb:keep=0.3,period=5`. Repeat the option for several.",
             default=", ".join(DEFAULT.method),
+            complete=options.methods,
         ),
     ] = None,
     subset: Annotated[
@@ -48,22 +50,25 @@ def train(
         int | None, option("Number of runs per method (seeds 0, 1, ...).", default=DEFAULT.seeds)
     ] = None,
     strategy: Annotated[
-        str | None,
+        Strategy | None,
         option(
-            "Coresets: E keeps the epochs, with smaller batches at keep <= 0.2; P stretches them by 1/keep.",
+            "Coresets: E trains as many epochs, in smaller batches at keep <= 0.2; P trains 1/keep as many.",
             default=DEFAULT.strategy,
         ),
     ] = None,
     weights: Annotated[
-        str | None,
-        option("Coresets: per_sample, batch_mean or none.", default="what the method does"),
+        Weighting | None, option("Coresets: how the samples are weighted.", default="what the method does")
     ] = None,
-    normalize: Annotated[str | None, option("Coresets: mean1 divides the weights by their mean.")] = None,
+    normalize: Annotated[
+        Normalize | None, option("Coresets: mean1 divides the weights by their mean.")
+    ] = None,
     score_model: Annotated[
-        str | None, option("Coresets: another model for the scoring run, a proxy.", default="--model")
+        str | None,
+        option("Coresets: another model for the scoring run.", default="--model", complete=options.models),
     ] = None,
     proxy_width: Annotated[
-        float | None, option("Proxies: the share of the channels they have.", default=DEFAULT.proxy_width)
+        float | None,
+        option("Proxy methods: the share of the channels that the proxy has.", default=DEFAULT.proxy_width),
     ] = None,
     coreset_batch_size: Annotated[
         int | None, option("Coresets: samples per batch.", default="what the strategy says")
@@ -86,7 +91,7 @@ def train(
 ) -> None:
     """Train with every method and every seed, and show what selection saved.
 
-    An interrupted command continues with --resume to exactly the results of an uninterrupted one.
+    Continue an interrupted command with --resume. The results are the same as without the break.
     """
     settings, given = options.settings_of(locals(), {"out", "resume"})
     if subset is not None and method is None:
