@@ -15,6 +15,7 @@ from unittest import mock
 
 import pytest
 
+import samplewise
 from samplewise import recipes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,6 +91,16 @@ def test_links_to_files_and_sections_lead_somewhere(page):
 def sections(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_glossary_has_each_word_once_and_its_names_exist():
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    words = [word for cell in re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE) for word in cell.split(", ")]
+    words = [word for word in words if word not in ("word", "---")]
+    assert len(words) == len(set(words))
+    assert {"plan", "pass", "observe", "narrow", "`keep`", "ledger"} <= set(words)
+    for name in re.findall(r"`sw\.(\w+)[.(`]", text):
+        assert hasattr(samplewise, name), name
 
 
 MODULES = ("", ".recipes", ".schedules", ".trackers", ".pickers", ".signals", ".testing")
