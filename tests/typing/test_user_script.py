@@ -1,22 +1,52 @@
-"""The types that users see: a type checker flags mistakes in a script of theirs, and nothing else."""
+"""The types that users see: type checkers flag mistakes in a script of theirs, and nothing else."""
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from mypy import api
 
-SCRIPT = Path(__file__).parent / "user_script.txt"  # pytest would run a .py
+ROOT = Path(__file__).parents[2]
+LINES = (Path(__file__).parent / "user_script.txt").read_text().splitlines()  # pytest would run a .py
+WRONG = {number for number, line in enumerate(LINES, 1) if "# WRONG" in line}
 
 
-def test_mypy_flags_the_mistakes_of_a_user_and_nothing_else(tmp_path, monkeypatch):
-    script = tmp_path / "user_script.py"
-    script.write_text(SCRIPT.read_text())
-    monkeypatch.chdir(
-        Path(__file__).parents[2]
-    )  # whose settings and cache it then shares with the check of src
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "user_script.py"
+    path.write_text("\n".join([*LINES, ""]))
+    return path
+
+
+def test_the_script_has_mistakes():
+    assert len(WRONG) > 4
+
+
+def test_mypy_flags_the_mistakes_of_a_user_and_nothing_else(script, monkeypatch):
+    monkeypatch.chdir(ROOT)  # whose settings and cache it then shares with the check of src
     said, _, _ = api.run(["--strict", "--no-error-summary", str(script)])
     flagged = {int(line) for line in re.findall(r"user_script\.py:(\d+): error", said)}
-    lines = SCRIPT.read_text().splitlines()
-    wrong = {number for number, line in enumerate(lines, 1) if "# WRONG" in line}
-    assert wrong
-    assert flagged == wrong, said
+    assert flagged == WRONG, said
+
+
+def test_pyright_flags_the_mistakes_of_a_user_and_nothing_else(script):
+    pytest.importorskip("basedpyright")
+    settings = {"include": [script.name], "extraPaths": [str(ROOT / "src")], "typeCheckingMode": "strict"}
+    config = script.with_name("pyrightconfig.json")
+    config.write_text(json.dumps(settings))
+    command = [
+        sys.executable,
+        "-m",
+        "basedpyright",
+        "--outputjson",
+        "--pythonpath",
+        sys.executable,
+        "-p",
+        str(config),
+    ]
+    said = subprocess.run(command, capture_output=True, text=True).stdout
+    found = json.loads(said)["generalDiagnostics"]
+    assert {message["range"]["start"]["line"] + 1 for message in found} == WRONG, said
