@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Generic, Literal, ParamSpec, TypeVar
 
 from samplewise.checks import Range, check_arguments, checked, nearest
+from samplewise.data.html import html_table
 from samplewise.pickers import Picker
 from samplewise.schedules import Schedule, resolve, sized
 from samplewise.signals import Signal, needs
@@ -187,6 +188,14 @@ class Policy:
         shown = [f for f in fields(self) if f.repr and f.name != "name"]
         said = ", ".join(f"{f.name}={_show(getattr(self, f.name))}" for f in shown)
         return f"Policy({said})"
+
+    def _repr_html_(self) -> str:
+        parts = [
+            f for f in fields(self) if f.repr and f.name != "name" and getattr(self, f.name) != f.default
+        ]
+        rows = [("level", self.level), *((f.name, _show(getattr(self, f.name))) for f in parts)]
+        params = [(name, repr(value)) for name, value in self.params.items()]
+        return html_table([*params, *rows], (), f"{self.name}, the method")
 
 
 def _show(value: Any) -> str:

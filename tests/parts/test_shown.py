@@ -1,5 +1,8 @@
 """How objects show themselves: short in a console, as a table in a notebook, as data for other tools."""
 
+import pickle
+
+import numpy as np
 import pytest
 import torch
 
@@ -60,6 +63,34 @@ def test_a_table_goes_to_arrow_and_pandas_with_the_names_of_its_file(trained, tm
 def test_a_subset_shows_its_first_rows():
     subset = sw.Subset(range(30), [0.5] * 30)
     assert subset._repr_html_().count("<td>0.5</td>") == 10
+
+
+def test_a_batch_says_its_first_ids_and_what_its_data_is():
+    data = {"x": torch.zeros(7, 3), "y": [torch.zeros(7, dtype=torch.int64), np.zeros((7, 2))], "name": None}
+    batch = sw.Batch(torch.arange(7) + 10, data)
+    said = "{'x': float32(7, 3), 'y': [int64(7), float64(7, 2)], 'name': None}"
+    assert repr(batch) == f"Batch(7 ids: 10, 11, 12, 13, 14, ...; data: {said})"
+    assert "<td>{&#x27;x&#x27;: float32(7, 3)" in batch._repr_html_()
+    assert repr(sw.Batch(torch.arange(2), list("ab" * 9))).endswith(
+        "data: [str, str, str, str, str, str, ...])"
+    )
+    pair = sw.Batch(torch.arange(1), (sw.Outputs(loss=torch.ones(1)), sw.Batch(torch.arange(2), "text")))
+    assert "(Outputs(loss=float32(1), logits=None, " in repr(pair)
+    assert repr(pair).endswith(", Batch(int64(2), str)))")
+    assert pickle.loads(pickle.dumps(batch)).ids.tolist() == batch.ids.tolist()
+
+
+@pytest.mark.parametrize("made", sw.recipes.all().values(), ids=lambda made: made.name)
+def test_a_policy_shows_its_parameters_and_its_parts_in_a_notebook(made):
+    policy = made() if made.toy is None else made.toy(12)
+    if isinstance(policy, sw.Policy):
+        shown = policy._repr_html_()
+        assert shown.startswith(f"<table><caption>{made.name}, the method</caption>")
+        assert f"<tr><td>level</td><td>{policy.level}</td></tr>" in shown
+        for name in policy.params:
+            assert f"<tr><td>{name}</td>" in shown
+        assert ("<td>picker</td>" in shown) == (policy.picker is not None)
+        assert "<td>weighting</td>" not in shown or policy.weighting != "none"
 
 
 def test_text_from_data_is_escaped():

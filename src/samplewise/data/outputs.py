@@ -10,6 +10,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from samplewise.data.html import html_table
+from samplewise.data.shown import shown
+
 __all__ = ["Batch", "Outputs", "as_batch", "as_outputs", "check_fields", "check_shapes", "walk"]
 
 
@@ -66,6 +69,18 @@ class Batch(NamedTuple):
             return leaf.to(device, non_blocking=non_blocking)
 
         return Batch(self.ids.to(device, non_blocking=non_blocking), walk(self.data, move))
+
+    def __repr__(self) -> str:
+        return f"Batch({len(self)} ids: {self._first_ids()}; data: {shown(self.data)})"
+
+    def _repr_html_(self) -> str:
+        return html_table(
+            [("ids", self._first_ids()), ("data", shown(self.data))], (), f"{len(self)} samples"
+        )
+
+    def _first_ids(self) -> str:
+        more = ["..."] * (len(self) > 5)
+        return ", ".join([*(str(int(id)) for id in self.ids[:5]), *more])
 
 
 def _made(cls: type[Batch], parts: Iterable[Any]) -> Batch:
