@@ -1,4 +1,4 @@
-"""Accelerate on scikit-learn's digits: evolved sampling with plan (ESWP), stopped in mid-epoch and resumed.
+"""Accelerate on scikit-learn's digits: ESWP, stopped in the middle of an epoch and resumed.
 
 python examples/accelerate_digits.py [method]
 accelerate launch --cpu --num_processes 2 examples/accelerate_digits.py [method]
@@ -20,7 +20,7 @@ EPOCHS, BATCH = 20, 64
 
 
 def train(method: str, folder: str, resumes: bool) -> None:
-    """Train up to a checkpoint in mid-epoch, or from it to the end."""
+    """Train up to a checkpoint in the middle of an epoch, or from the checkpoint to the end."""
     accelerator = Accelerator(cpu=True)
     torch.manual_seed(0)
     images, labels = load_digits(return_X_y=True)
@@ -53,7 +53,7 @@ def train(method: str, folder: str, resumes: bool) -> None:
 
 
 def main(method: str) -> None:
-    """Train in two halves, the second in objects of its own."""
+    """Train in two halves. The second half uses new objects."""
     with tempfile.TemporaryDirectory() as folder:
         shared = [folder]
         if Accelerator(cpu=True).num_processes > 1:

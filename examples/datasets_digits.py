@@ -1,4 +1,4 @@
-"""A Hugging Face data set of scikit-learn's digits: KAKURENBO over its rows, and no column added.
+"""A Hugging Face data set of scikit-learn's digits: KAKURENBO chooses its rows, and no column is added.
 
 python examples/datasets_digits.py [method]
 """
@@ -15,7 +15,7 @@ EPOCHS, BATCH = 20, 64
 
 
 def main(method: str) -> None:
-    """Train, and print accuracy and account."""
+    """Train, and print the accuracy and the ledger."""
     torch.manual_seed(0)
     images, labels = load_digits(return_X_y=True)
     digits = Dataset.from_dict({"pixels": images / 16, "label": labels}).with_format("torch")

@@ -1,10 +1,10 @@
-"""DistributedDataParallel on scikit-learn's digits: ESWP on any number of processes, one of them enough.
+"""DistributedDataParallel on scikit-learn's digits: ESWP on one or more processes.
 
 torchrun --nproc-per-node 2 examples/ddp.py [method] [checkpoint]
 python examples/ddp.py [method] [checkpoint]
 
-With a checkpoint it saves every 20 steps, and goes on from the file if there is one: also with another
-number of processes than before.
+With a checkpoint it saves every 20 steps. If the file exists, it continues from it, also with another number
+of processes than before.
 """
 
 import gc
@@ -25,7 +25,7 @@ EPOCHS, BATCH, SAVE_EVERY = 20, 32, 20
 
 
 def main(method: str, checkpoint: Path | None) -> None:
-    """Train, and let rank 0 print the accuracy and its account."""
+    """Train. Rank 0 prints the accuracy and its ledger."""
     together = "WORLD_SIZE" in os.environ
     if together:
         dist.init_process_group("gloo")
@@ -58,14 +58,14 @@ def main(method: str, checkpoint: Path | None) -> None:
             optimizer.step()
             steps += 1
             if checkpoint is not None and steps % SAVE_EVERY == 0:
-                selector.sync()  # on every rank; what rank 0 saves is then all that any rank knows
+                selector.sync()  # on every rank, so that rank 0 saves what all ranks observed
                 if rank == 0:
                     sw.save(checkpoint, [part.state_dict() for part in (net, optimizer, selector)])
 
     if rank == 0:
         x, y = test_set[:]
         accuracy = (net(x).argmax(1) == y).float().mean().item()
-        print(f"{method}: test accuracy {accuracy:.1%}, of this process:\n{selector.ledger}")
+        print(f"{method}: test accuracy {accuracy:.1%}. Ledger of this process:\n{selector.ledger}")
     if together:
         dist.destroy_process_group()
 
@@ -73,5 +73,5 @@ def main(method: str, checkpoint: Path | None) -> None:
 if __name__ == "__main__":
     given = sys.argv[1:]
     main(given[0] if given else "eswp", Path(given[1]) if len(given) > 1 else None)
-    # The wrapped model is part of a cycle. Freed at the exit of Python, it aborts some runs.
+    # The wrapped model is part of a reference cycle. If Python frees it at exit, some runs abort.
     gc.collect()

@@ -1,4 +1,4 @@
-"""Lightning on scikit-learn's digits: InfoBatch by a callback and one line in training_step.
+"""Lightning on scikit-learn's digits: InfoBatch with a callback and one line in training_step.
 
 python examples/lightning_digits.py [method]
 """
@@ -34,12 +34,12 @@ class Digits(L.LightningModule):
         )
 
     def losses(self, batch: list[torch.Tensor]) -> torch.Tensor:
-        """A loss for each sample: what the Selector's forward is."""
+        """A loss for each sample. This is the Selector's forward."""
         x, y = batch
         return F.cross_entropy(self.net(x), y, reduction="none")
 
     def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
-        """As ever, but for `weighted_mean` in the place of `.mean()`."""
+        """The usual step, with `weighted_mean` instead of `.mean()`."""
         return weighted_mean(self, self.losses(batch))
 
     def validation_step(self, batch: list[torch.Tensor], batch_idx: int) -> None:
@@ -53,9 +53,9 @@ class Digits(L.LightningModule):
 
 
 def main(method: str) -> None:
-    """Train, and print accuracy and account."""
+    """Train, and print the accuracy and the ledger."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")  # the number of workers and the like
+    warnings.filterwarnings("ignore", module="lightning")  # about the number of workers, for example
     L.seed_everything(0, verbose=False)
     images, labels = load_digits(return_X_y=True)
     x = torch.tensor(images, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16

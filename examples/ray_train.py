@@ -1,4 +1,4 @@
-"""Ray Train on scikit-learn's digits: two workers, each with its share of every plan.
+"""Ray Train on scikit-learn's digits: two workers, and each trains on its share of every plan.
 
 python examples/ray_train.py [method]
 """
@@ -21,7 +21,7 @@ EPOCHS, BATCH = 20, 32
 
 
 def train(config: dict[str, str]) -> None:
-    """What each worker does."""
+    """The training function of each worker."""
     torch.manual_seed(0)
     images, labels = load_digits(return_X_y=True)
     digits = TensorDataset(torch.tensor(images, dtype=torch.float32) / 16, torch.tensor(labels))

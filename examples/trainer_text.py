@@ -1,4 +1,4 @@
-"""The Hugging Face Trainer on short texts: MiniLM's encoder is fine-tuned, ESWP chooses the samples.
+"""The Hugging Face Trainer on short texts: fine-tune MiniLM's encoder on samples that ESWP chooses.
 
 python examples/trainer_text.py [method]
 """
@@ -37,7 +37,7 @@ WHEN = ["", " last week", " on sunday", " this year", " for us"]
 
 
 def reviews(tokenizer: PreTrainedTokenizerBase) -> tuple[Dataset, Dataset]:
-    """Small reviews, good (1) or bad (0): 200 to train on and 70 to test, as token ids."""
+    """Short reviews as token ids, good (1) or bad (0): 200 for training and 70 for the test."""
     said = [(verb, what) for verb, whats in HOW.items() for what in whats]
     texts = [
         (f"{who} {verb} {what}{when}", what) for who, (verb, what), when in itertools.product(WHO, said, WHEN)
@@ -55,7 +55,7 @@ def accuracy(shown: EvalPrediction) -> dict[str, float]:
 
 
 def main(method: str = "eswp") -> None:
-    """Fine-tune, and say what it cost."""
+    """Fine-tune, and print the accuracy and the ledger."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     set_seed(0)

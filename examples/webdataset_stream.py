@@ -1,4 +1,4 @@
-"""scikit-learn's digits as webdataset tars: InfoBatch drops samples in the workers, before they are decoded.
+"""scikit-learn's digits as webdataset tars: workers drop the samples that InfoBatch leaves out, undecoded.
 
 python examples/webdataset_stream.py [method]
 """
@@ -22,7 +22,7 @@ EPOCHS, BATCH, N, SHARDS = 15, 64, 1400, 4
 
 
 def write(folder: Path, x: np.ndarray, y: np.ndarray) -> list[str]:
-    """The samples in tars, as a download would bring them."""
+    """Write the samples into tars and return the paths."""
     paths = []
     for shard in range(SHARDS):
         path = folder / f"digits-{shard}.tar"
@@ -39,7 +39,7 @@ def write(folder: Path, x: np.ndarray, y: np.ndarray) -> list[str]:
 
 
 def main(method: str) -> None:
-    """Train, and print accuracy and account."""
+    """Train, and print the accuracy and the ledger."""
     torch.manual_seed(0)
     images, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(images))
