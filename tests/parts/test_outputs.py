@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from beartype import beartype
+from beartype.roar import BeartypeCallHintParamViolation
 from torch.utils import _pytree as pytree
 from torch.utils.data._utils.pin_memory import pin_memory
 
@@ -258,3 +260,17 @@ def test_numbers_of_numpy_build_a_selector_whose_state_and_notes_are_plain():
     build(selector, "full", [torch.zeros(1)] * 4, lambda data: data.mean(1), **given)
     assert sum(1 for _ in selector.loader()) == 2
     assert type(selector.state_dict()["seed"]) is type(selector.provenance()["seed"]) is int
+
+
+def test_a_batch_of_a_declared_kind_is_a_batch_as_any_other():
+    made = sw.Batch[list[int]](torch.arange(2), [5, 6])
+    assert type(made) is type(made._replace(data=[7, 8])) is type(made.to("cpu")) is sw.Batch
+    assert type(pickle.loads(pickle.dumps(made))) is type(copy.deepcopy(made)) is sw.Batch
+
+    @beartype
+    def double(batch: sw.Batch[list[int]], other: sw.Batch) -> sw.Batch:
+        return batch._replace(data=[2 * number for number in batch.data + other.data])
+
+    assert double(made, made).data == [10, 12, 10, 12]
+    with pytest.raises(BeartypeCallHintParamViolation):
+        double(made, (torch.arange(2), [5, 6]))

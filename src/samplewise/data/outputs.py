@@ -4,14 +4,18 @@ import copy
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from samplewise.data.html import html_table
 from samplewise.data.shown import shown
+
+T = TypeVar("T", default=Any)
+"""What the collate function returns; with this default, `Batch` alone means a batch of anything."""
 
 __all__ = ["Batch", "Outputs", "as_batch", "as_outputs", "check_fields", "check_shapes", "walk"]
 
@@ -42,7 +46,7 @@ class Outputs:
     normalizer: Tensor | None = None
 
 
-class Batch(NamedTuple):
+class Batch(NamedTuple, Generic[T]):
     """A batch and the positions of its samples in the full data set.
 
     `data` is exactly what the user's collate returned. It is a NamedTuple: pinning and device transfers of
@@ -55,12 +59,12 @@ class Batch(NamedTuple):
     """
 
     ids: Int[Tensor, " b"]
-    data: Any
+    data: T
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def to(self, device: torch.device | str | int, non_blocking: bool = False) -> "Batch":
+    def to(self, device: torch.device | str | int, non_blocking: bool = False) -> "Batch[T]":
         """Return the batch with all its tensors on `device`."""
 
         def move(leaf: Any, path: str) -> Any:
@@ -81,6 +85,10 @@ class Batch(NamedTuple):
     def _first_ids(self) -> str:
         more = ["..."] * (len(self) > 5)
         return ", ".join([*(str(int(id)) for id in self.ids[:5]), *more])
+
+
+# beartype, also where a user runs it, knows named tuples and generics but not what is both.
+Batch.__orig_bases__ = (tuple, Generic[T])  # type: ignore[attr-defined, index]
 
 
 def _made(cls: type[Batch], parts: Iterable[Any]) -> Batch:
