@@ -31,14 +31,17 @@ def refused(error, said):
         (lambda: sw.recipes.parse("ucbb:keep=1"), "unknown method 'ucbb'. Did you mean 'ucb'?"),
         (
             lambda: sw.Selector("ucb:keep=0.3", 4, epochs=1),
-            "parameters go into a policy: sw.recipes.ucb(...)",
+            "To give parameters, use sw.recipes.ucb(...)",
         ),
         (
             lambda: sw.recipes.ucb(kep=0.3),
             "ucb has no parameter 'kep', only keep, period, alpha, c. Did you mean 'keep'?",
         ),
         (lambda: sw.recipes.full(keep=0.3), "full takes no parameters."),
-        (lambda: sw.recipes.parse("ucb:0.3"), "parameters are written NAME:key=value,key=value, got '0.3'"),
+        (
+            lambda: sw.recipes.parse("ucb:0.3"),
+            "parameters must be written NAME:key=value,key=value, got '0.3'",
+        ),
         (lambda: sw.recipes.parse("ucb:keep=half"), "ucb.keep must be a number or a schedule, got 'half'."),
         (lambda: sw.recipes.ucb(keep=0), "ucb.keep must be in (0, 1], got 0."),
         (lambda: sw.recipes.ucb(keep=-0.5), "ucb.keep must be in (0, 1], got -0.5."),

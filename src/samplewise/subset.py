@@ -1,4 +1,4 @@
-"""`Subset`: the samples that were chosen, their weights and their origin, in memory and as Parquet."""
+"""`Subset`: the chosen samples, their weights and their origin, in memory and as a Parquet file."""
 
 import hashlib
 from collections.abc import Mapping
@@ -20,8 +20,8 @@ __all__ = ["Subset"]
 
 
 @runtime_checkable
-class Scored(Protocol):
-    """The n rows that a subset is a part of: a `ScoreTable`."""
+class Table(Protocol):
+    """All n rows, of which a subset is a part: a `ScoreTable`."""
 
     @property
     def ids(self) -> Tensor: ...
@@ -44,21 +44,22 @@ _PROVENANCE = Fields(
     },
     optional=True,
 )
-"""What is read of a subset's origin when it is trained on."""
+"""The parts of a subset's origin that a training reads."""
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Subset:
-    """Samples of a data set: `ids` ascending (k,), a weight for each or None for all 1, and their origin.
+    """Samples of a data set: `ids` (k,) in ascending order, their weights, and their origin.
 
-    `weighting` says what a weight does: it multiplies its own sample's loss (`per_sample`), or the
-    batch's mean loss is multiplied by the batch's mean weight (`batch_mean`).
+    `weights` is None if all weights are 1. `weighting` says what a weight does. With `per_sample` it
+    multiplies the loss of its own sample. With `batch_mean` the mean weight of a batch multiplies the mean
+    loss of the batch.
 
-    Ids and weights may also be given as lists, arrays or columns of a data frame, of any kind of numbers and
-    in any order: they are sorted by id, and weights become float32.
+    Ids and weights may also be lists, arrays or columns of a data frame, with any kind of numbers and in any
+    order. They are sorted by id, and the weights become float32.
 
     Raises:
-        ValueError: for ids that are negative or come twice, and weights that are not finite and above 0.
+        ValueError: if an id is negative or comes twice, or if a weight is not finite and above 0.
 
     >>> Subset([7, 1], [2, 3]).ids, Subset([7, 1], [2, 3]).weights
     (tensor([1, 7]), tensor([3., 2.]))
@@ -109,21 +110,24 @@ class Subset:
         cells = [[f"{cell:.6g}" for cell in row] for row in rows]
         return html_table(cells, list(named), f"{self!r}, the first {len(cells)}")
 
-    def to_parquet(self, path: str | Path, table: Scored | None = None) -> None:
-        """Write the columns `id`, `selected` and `weight`; the provenance goes into the schema.
+    def to_parquet(self, path: str | Path, table: Table | None = None) -> None:
+        """Write the columns `id`, `selected` and `weight`. The provenance is stored in the schema.
 
         Args:
-            path: of the file.
-            table: the `ScoreTable` that the subset was made of: with it all n rows are written, with
-                `label` and the score columns, and those that are not selected have weight 0.
+            path: the file to write.
+            table: the `ScoreTable` that the subset was made from. If given, all its rows are written, with
+                `label` and the score columns. Rows that are not selected have weight 0.
         """
         weights = torch.ones(len(self.ids)) if self.weights is None else self.weights
         columns = {"id": self.ids}
         selected = torch.ones(len(self.ids), dtype=torch.bool)
         if table is not None:
             selected = torch.isin(table.ids, self.ids)
-            if int(selected.sum()) != len(self.ids):
-                raise ValueError(f"the table has {len(table.ids)} rows, but not all ids of the subset.")
+            if lacking := len(self.ids) - int(selected.sum()):
+                raise ValueError(
+                    f"to_parquet(table=...) must have every id of the subset, but {lacking} of "
+                    f"{len(self.ids)} ids are missing. Give the table that the subset was made from."
+                )
             columns = {"id": table.ids}
             columns |= {} if table.labels is None else {"label": table.labels}
             columns |= dict(table.columns)
@@ -133,7 +137,7 @@ class Subset:
 
     @classmethod
     def read(cls, path: str | Path) -> "Subset":
-        """Read what `to_parquet` wrote, with or without the rows that were not selected."""
+        """Read a file of `to_parquet`, with or without rows that are not selected."""
         columns, provenance = read_columns(path, ("id", "weight"))
         weighting = provenance.pop("weighting", "per_sample")
         ids, weights = columns["id"], columns["weight"]
@@ -141,7 +145,9 @@ class Subset:
             selected = columns["selected"].bool()
             ids, weights = ids[selected], weights[selected]
             if not len(ids):
-                raise ValueError(f"{path} has no row that is selected.")
+                raise ValueError(
+                    f"{path} must have at least one selected row, but `selected` is false in all rows."
+                )
         with naming(path):
             return cls(ids, None if bool((weights == 1).all()) else weights, provenance, weighting)
 
@@ -152,6 +158,6 @@ def _as_weights(given: Any) -> Float[Tensor, " k"]:
     if len(odd := weights[~((weights > 0) & torch.isfinite(weights))]):
         raise ValueError(
             f"Subset.weights must be finite and above 0, got {odd[0].item():g} ({len(odd)} such weights). "
-            "Leave out the samples that weigh nothing."
+            "Leave out samples of weight 0."
         )
     return weights

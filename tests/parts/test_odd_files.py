@@ -232,7 +232,10 @@ def test_a_subset_whose_note_cannot_be_meant_is_refused_with_its_file(tmp_path, 
     [
         ({"id": [1, 1], "weight": [1.0, 1.0]}, "must hold each id once"),
         ({"id": [1, 2], "weight": [0.0, 1.0]}, "must be finite and above 0, got 0"),
-        ({"id": [1, 2], "weight": [1.0, 1.0], "selected": [False, False]}, "has no row that is selected"),
+        (
+            {"id": [1, 2], "weight": [1.0, 1.0], "selected": [False, False]},
+            "must have at least one selected row",
+        ),
         ({"id": np.array([], dtype=np.int64), "weight": np.array([])}, "has no rows"),
     ],
 )

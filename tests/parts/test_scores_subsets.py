@@ -118,7 +118,7 @@ def test_a_subset_with_its_table_has_a_row_for_every_sample(tmp_path):
 
 
 def test_a_subset_of_another_table_is_not_written(tmp_path):
-    with pytest.raises(ValueError, match="the table has 6 rows, but not all ids of the subset"):
+    with pytest.raises(ValueError, match="must have every id of the subset, but 1 of 2 ids are missing"):
         Subset(torch.tensor([2, 6])).to_parquet(tmp_path / "s.parquet", table())
 
 

@@ -15,23 +15,24 @@ _CALL = re.compile(r"\s*(?:\w+\.)?recipes\.(\w+)\(")
 
 
 def get(name: str) -> Recipe:
-    """The recipe of that name; an unknown one is an error that suggests the nearest."""
+    """The recipe of this name. The error for an unknown name suggests a similar one."""
     if name not in REGISTRY:
         if ":" in name:
             start = name.split(":")[0]
             raise ValueError(
-                f"parameters go into a policy: sw.recipes.{start}(...), or sw.recipes.parse({name!r})."
+                f"a method must be a name or a policy, got {name!r:.80}. To give parameters, use "
+                f"sw.recipes.{start}(...) or sw.recipes.parse({name!r:.80})."
             )
         known = ", ".join(sorted(REGISTRY))
         raise ValueError(
-            f"unknown method {name!r:.80}.{nearest(name, REGISTRY)} Known: {known}. A method of your own is "
-            "known after @recipe registered it: import its module first."
+            f"unknown method {name!r:.80}.{nearest(name, REGISTRY)} Known: {known}. To use a method of "
+            "your own, import its module first."
         )
     return REGISTRY[name]
 
 
 def parse(spec: str) -> Any:
-    """The policy, or the method without one, from its text: the command-line form, or the repr.
+    """Build a method from its text: the command-line form, or the repr of a policy.
 
     Values are read as Python literals, never evaluated. In the command-line form, any other value is text.
 
@@ -83,7 +84,7 @@ def _items(spec: str, written: str) -> Iterator[tuple[str, Any]]:
     for item in _split(written):
         word, equals, value = item.partition("=")
         if not equals:
-            raise ValueError(f"{spec!r}: parameters are written NAME:key=value,key=value, got {item!r}.")
+            raise ValueError(f"{spec!r}: parameters must be written NAME:key=value,key=value, got {item!r}.")
         yield word.strip(), _value(value.strip())
 
 
