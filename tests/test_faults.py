@@ -350,21 +350,21 @@ def holds_a_lambda(monkeypatch):
 class SharesItsColumn(trackers.Last):
     """Copies of it write into one column."""
 
-    columns: dict
+    shared: dict
 
     def start(self, n, values):
-        return self.columns.setdefault(n, super().start(n, values))
+        return self.shared.setdefault(n, super().start(n, values))
 
     def __deepcopy__(self, memo):
         return self
 
     def observe(self, state, ids, values):
-        made = self.columns.setdefault(len(state["loss"]), state)
+        made = self.shared.setdefault(len(state["loss"]), state)
         made["loss"][ids] = made["loss"][ids].nan_to_num() + values["loss"]
         return ids, values
 
     def read(self, state, ids=None):
-        return super().read(self.columns.get(len(state["loss"]), state), ids)
+        return super().read(self.shared.get(len(state["loss"]), state), ids)
 
 
 @fault(laws.a_copy_changes_nothing, "chose differently|moved the original")

@@ -116,6 +116,13 @@ class Policy:
         return named or tracked or (self.signals[0].__name__ if self.signals else None)
 
     @property
+    def column_names(self) -> set[str]:
+        """The names that its score columns may have."""
+        kept = {} if self.tracker is None else self.tracker.columns({})
+        made = {name for picker in self.pickers for name in picker.makes}
+        return {signal.__name__ for signal in self.signals} | kept.keys() | made | {str(self.ranks)}
+
+    @property
     def reads(self) -> tuple[str, ...]:
         """The names of the fields of `Outputs` that the signals read."""
         names = [name for signal in self.signals for name in needs(signal)]
@@ -143,9 +150,9 @@ class Policy:
         return any(picker.by_class for picker in self.pickers)
 
     @property
-    def given(self) -> Subset | None:
+    def fixed_subset(self) -> Subset | None:
         """The coreset that was chosen before the training, if it repeats one."""
-        return None if self.picker is None else self.picker.given
+        return None if self.picker is None else self.picker.fixed_subset
 
     def at(self, epoch: int, epochs: int) -> "Policy":
         """The policy with every schedule replaced by its number in this epoch."""
@@ -286,7 +293,7 @@ class Recipe:
         # Some static recipes take another one's score, and its source with it.
         fixed = built.source if self.level == "static" else self.source
         level = built.level
-        if self.level == "batch" and built.given is not None:
+        if self.level == "batch" and built.fixed_subset is not None:
             level = "batch"  # some samples take no part at all
         if (level, built.source) != (self.level, fixed):
             raise ValueError(

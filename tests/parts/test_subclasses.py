@@ -1,6 +1,7 @@
 """A subclass of a shipped part stays what it is, with its own fields, wherever the part is made anew."""
 
 from dataclasses import dataclass, fields, is_dataclass, replace
+from inspect import isabstract
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 import samplewise as sw
 from samplewise import pickers, recipes, schedules, signals, trackers
 from samplewise.coresets.choose import choose
+from samplewise.pickers import Picker
 from samplewise.policy import Policy
 from samplewise.recipes.kakurenbo import Relaxed
 from samplewise.recipes.online_batch_selection import Easing
@@ -179,6 +181,11 @@ def test_a_coreset_by_class_with_another_share_is_chosen_by_the_subclass():
 
 
 def test_every_shipped_part_is_tried():
-    for kind in (Tracker, Schedule):
-        shipped = {part for part in kind.__subclasses__() if part.__module__.startswith("samplewise.")}
-        assert shipped <= set(PARTS)
+    for kind in (Tracker, Schedule, Picker):
+        shipped = {part for part in below(kind) if part.__module__.startswith("samplewise.")}
+        assert {part for part in shipped if not isabstract(part)} <= set(PARTS)
+
+
+def below(kind):
+    """All subclasses, theirs too."""
+    return set(kind.__subclasses__()).union(*map(below, kind.__subclasses__()))

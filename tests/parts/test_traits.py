@@ -95,9 +95,9 @@ def test_only_pickers_that_say_so_choose_otherwise_with_another_seed(part):
 
 
 def test_a_coreset_that_was_given_says_so():
-    assert recipes.fixed(SUBSET).given is SUBSET
-    assert Policy(picker=TopK(0.5), final=0).given is None
-    assert Policy().given is None
+    assert recipes.fixed(SUBSET).fixed_subset is SUBSET
+    assert Policy(picker=TopK(0.5), final=0).fixed_subset is None
+    assert Policy().fixed_subset is None
     assert Given(SUBSET).own_weights
     assert not Given(replace(SUBSET, weights=None)).own_weights
 

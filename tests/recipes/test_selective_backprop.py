@@ -162,7 +162,7 @@ def test_a_batch_with_a_bad_loss_leaves_the_history_alone():
 def test_behind_another_tracker_it_keeps_its_history_too():
     pipe = Last() | Percentile(history=3)
     state = pipe.start(4, {"loss": torch.zeros(0)})
-    assert pipe.beside == ("recent",)
+    assert pipe.local == ("recent",)
     assert pipe.whole_batches
     assert sorted(state) == ["last", "loss", "recent"]
 

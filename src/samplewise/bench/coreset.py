@@ -23,7 +23,9 @@ def static_methods(settings: Settings) -> dict[str, Policy]:
     """The methods of an experiment that are scored before they are trained on."""
     policies = {name: policy for name, policy in settings.policies().items() if name in settings.method}
     static = {
-        name: policy for name, policy in policies.items() if policy.level == "static" and policy.given is None
+        name: policy
+        for name, policy in policies.items()
+        if policy.level == "static" and policy.fixed_subset is None
     }
     if settings.weights in ("per_sample", "batch_mean"):
         for name, policy in static.items():

@@ -12,8 +12,6 @@ from samplewise.policy import Policy, Source
 __all__ = ["Recorder"]
 
 _TAKEN = ("id", "label", "times_selected", "selected", "weight")
-_MADE = ("distance", "order", "probability", "rank", "weight", "target")
-"""What else a method may have a column of, besides its score."""
 _SOURCES: dict[tuple[bool, bool], Source] = {
     (False, False): "none",
     (True, False): "training",
@@ -51,7 +49,7 @@ class Recorder(Policy):
                 raise ValueError(
                     f"Recorder has two methods named {own!r}: give a mapping with names of your own."
                 )
-            if policy.given is not None:
+            if policy.fixed_subset is not None:
                 raise ValueError("Recorder takes methods that score: a fixed subset is there already.")
             if "/" in own or not own or own in _TAKEN:
                 raise ValueError(
@@ -61,7 +59,7 @@ class Recorder(Policy):
             records[own] = policy
         for own in records:
             head, _, tail = own.rpartition("_")
-            if head in records and tail in _MADE:
+            if head in records and tail in records[head].column_names:
                 raise ValueError(f"{own!r} is the name of a column of {head!r}: choose another.")
         if not records:
             raise ValueError("Recorder needs at least one static method.")

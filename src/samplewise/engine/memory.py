@@ -171,7 +171,7 @@ class Memory:
         if good is None:
             tracker.observe(self.memory, ids, values)
             return
-        own = {name: self.memory[name] for name in tracker.beside}
+        own = {name: self.memory[name] for name in tracker.local}
         columns = [column for name, column in self.memory.items() if column.ndim and name not in own]
         before = [column.index_select(0, ids) for column in columns]
         tracker.observe(self.memory, ids, values)
@@ -269,14 +269,11 @@ class Memory:
     def exchanged(self) -> list[str]:
         """The columns in which processes may differ until they merge."""
         tracker = self.tracker(self.epoch)
-        written = None if tracker is None else tracker.written
-        own = self.kept_beside()
-        names = [name for name, column in self.memory.items() if column.ndim and name not in own]
-        return names if written is None else [name for name in names if name in written]
+        return [] if tracker is None else tracker.exchanged(self.memory)
 
     def kept_beside(self) -> tuple[str, ...]:
         """The entries of the memory that each process keeps for itself."""
-        return () if self.policy.tracker is None else self.policy.tracker.beside
+        return () if self.policy.tracker is None else self.policy.tracker.local
 
     def beside(self) -> dict[str, Any] | None:
         """What this process keeps for itself, on the CPU; None if the method has no such thing."""

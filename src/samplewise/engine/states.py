@@ -1,7 +1,7 @@
 """Whether a saved state is whole and belongs here, asked before any of it is taken over.
 
-What each part may be is declared as a `Form`. What a tracker keeps is declared by the tracker itself: by the
-columns that it starts with, and by what it leaves of them when a picker has chosen or a score is final.
+Each part of a state has a declared `Form`. The form of a memory follows from the columns that the trackers
+declare.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from samplewise import trackers
 from samplewise.checks import Range
 from samplewise.coresets.recorder import Recorder
 from samplewise.data.declared import (
@@ -140,9 +141,9 @@ def _refuse_memory(engine: Mapping[str, Any], policy: Policy, n: int, epochs: in
         refuse_misfit(what, columns, Fields(nearest | made))
     for number, kept in enumerate(engine.get("beside", ())):
         forms = _forms(policy, n, epochs, "", static)
-        beside = {} if policy.tracker is None else dict.fromkeys(policy.tracker.beside)
+        local = () if policy.tracker is None else policy.tracker.local
         if forms and kept:
-            form = Fields({name: forms[0][name] for name in beside})
+            form = Fields({name: forms[0][name] for name in local})
             refuse_misfit(f"{_WHAT}['engine']['beside'][{number}]", kept, form)
 
 
@@ -164,27 +165,29 @@ class _Entry(Form):
 def _forms(policy: Policy, n: int, epochs: int, prefix: str, static: bool) -> list[dict[str, Form]]:
     """The columns that a tracker has while it observes, after a choice, and when its score is final.
 
-    Empty where that cannot be known: a tracker or signal of somebody's own need not take made-up values.
+    Empty where that is unknown: a tracker may declare nothing, and a signal may refuse made-up outputs.
     """
     now = policy if static else policy.sized(n).at(0, epochs)
     if now.tracker is None or not n:
         return []
-    b = min(n, _ANY - 1)
-    ids = torch.arange(b)
     try:
         tracker = now.tracker.within(epochs) if static else now.tracker
-        values = measure(now.signals, _made_up(b), policy.name)
-        started = tracker.start(n, values)
-        tracker.observe(started, ids, values)
-        chosen, final = dict(started), dict(started)
-        tracker.chosen(chosen)
-        if static:
-            tracker.finish(final)
-    except Exception:  # whatever somebody's class may raise
+        values = measure(now.signals, _made_up(min(n, _ANY - 1)), policy.name)
+        declared = tracker.columns({name: value[:0] for name, value in values.items()})
+    except Exception:  # a user's class may raise anything
         return []
-    beside = () if static else tracker.beside
-    shapes = [started, {name: c for name, c in chosen.items() if name not in beside}, final]
-    return [{f"{prefix}{name}": _like(column) for name, column in shape.items()} for shape in shapes]
+    begun = {name: column for name, column in declared.items() if column.since is None}
+    chosen = {name: c for name, c in begun.items() if c.until != "choice" and (static or c.join != "local")}
+    final = {name: c for name, c in declared.items() if c.until != "final"}
+    like = next(iter(values.values()))
+    shapes = [begun, chosen, final] if declared else []
+    return [
+        {
+            f"{prefix}{name}": _form(column, n, values.get(column.of or "", like))
+            for name, column in shape.items()
+        }
+        for shape in shapes
+    ]
 
 
 def _made_up(b: int) -> Outputs:
@@ -194,8 +197,7 @@ def _made_up(b: int) -> Outputs:
     return Outputs(one, table, torch.arange(b), table.clone(), head, one.clone())
 
 
-def _like(column: Tensor) -> Form:
-    """A column like this one; where it is as wide as the made-up outputs, of any width."""
-    wide = tuple(None if length == _ANY else length for length in column.shape[1:])
-    first = column.shape[:1]
-    return Column((column.dtype,), (*first, *wide))
+def _form(column: trackers.Column, n: int, like: Tensor) -> Form:
+    """The form of a declared column; where it is as wide as the made-up outputs, of any width."""
+    row = tuple(None if length == _ANY else length for length in column.row(like))
+    return Column((column.kind(like),), (n, *row) if column.per_sample else row)

@@ -170,10 +170,8 @@ class Static(Engine):
     def exchanged(self) -> list[str]:
         names = []
         for name, record in self.records.items():
-            written = None if record.tracker is None else record.tracker.written
-            for key, column in self._states[name].items():
-                if name not in self._finished and column.ndim and (written is None or key in written):
-                    names.append(f"{name}/{key}")
+            if record.tracker is not None and name not in self._finished:
+                names += [f"{name}/{key}" for key in record.tracker.exchanged(self._states[name])]
         return names
 
     def merge(self) -> None:
@@ -319,8 +317,8 @@ class Static(Engine):
         name = self.policy.find(name) if isinstance(self.policy, Recorder) else self._own(name)
         self.ready(name)
         policy = self.records[name].policy
-        if policy.given is not None:
-            return unchanged(policy.given, **wanted)
+        if policy.fixed_subset is not None:
+            return unchanged(policy.fixed_subset, **wanted)
         if (
             policy.signals
             and not self._states[name]
@@ -352,7 +350,8 @@ class Static(Engine):
         tracker, state = self.records[name].tracker, self._states[name]
         if tracker is None or not state:
             return {}
-        made = {key: state[key] for key in ("order", "rank", "weight") if key in state}
+        picker = self.records[name].policy.picker
+        made = {key: state[key] for key in (picker.makes if picker is not None else ()) if key in state}
         return {key: column.cpu() for key, column in (tracker.read(state) | made).items()}
 
     def columns(self) -> dict[str, Tensor]:

@@ -68,6 +68,8 @@ class Picker(ABC):
     """The column it ranks by. None: the one that the tracker ranks by."""
     ranks: ClassVar[str | None] = None
     """The column of its own `columns` that a coreset is ranked by."""
+    makes: ClassVar[tuple[str, ...]] = ()
+    """The names of the columns that its `columns` gives."""
     nonnegative: ClassVar[bool] = False
     """Whether scores must be >= 0: a negative loss is then an error."""
     on_device: ClassVar[bool] = False
@@ -102,7 +104,7 @@ class Picker(ABC):
         return 1.0 if self.keeps is None else float(number(self.keeps))
 
     @property
-    def given(self) -> Subset | None:
+    def fixed_subset(self) -> Subset | None:
         """The coreset that it repeats, if that was chosen before the training."""
         return None
 
@@ -219,6 +221,11 @@ class PerClass(Picker):
     def ranks(self) -> str | None:  # type: ignore[override]
         """As the inner picker."""
         return self.inner.ranks
+
+    @property
+    def makes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """As the inner picker."""
+        return self.inner.makes
 
     @property
     def keeps(self) -> float | Schedule:

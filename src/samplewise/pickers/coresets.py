@@ -29,6 +29,7 @@ class MedianBlock(Budgeted):
 
     keep: Share
     ranks: ClassVar[str | None] = "rank"
+    makes: ClassVar[tuple[str, ...]] = ("rank",)
 
     def columns(self, pool: Pool) -> dict[str, Tensor]:
         distances = pool.scores("distance")

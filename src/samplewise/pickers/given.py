@@ -22,7 +22,7 @@ class Given(Picker):
             raise ValueError("a subset to train on needs at least one id, got none.")
 
     @property
-    def given(self) -> Subset:
+    def fixed_subset(self) -> Subset:
         return self.subset
 
     @property

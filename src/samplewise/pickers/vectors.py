@@ -37,6 +37,7 @@ class Greedy(Budgeted):
 
     keep: Keep
     ranks: ClassVar[str | None] = "order"
+    makes: ClassVar[tuple[str, ...]] = ("order", "weight")
     needs: ClassVar[tuple[str, ...]]
     """The columns of vectors that it reads."""
 

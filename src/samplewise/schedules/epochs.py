@@ -48,7 +48,7 @@ def _at(number: "float | Schedule", epoch: int, epochs: int) -> float:
     return number.at(epoch, epochs) if isinstance(number, Schedule) else number
 
 
-def number(value: "float | Schedule") -> float:
+def number(value: Any) -> Any:
     """A part's number after `resolve`; a schedule that is still there is an error of the caller."""
     if isinstance(value, Schedule):
         raise TypeError(f"{value!r} must be resolved for an epoch before a part that reads it runs")

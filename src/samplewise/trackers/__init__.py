@@ -15,6 +15,7 @@ from samplewise.trackers.averages import (
 )
 from samplewise.trackers.averages import Rate as Rate
 from samplewise.trackers.base import Pipe, State, Tracker, Values
+from samplewise.trackers.columns import Column
 from samplewise.trackers.depth import DualDepth
 from samplewise.trackers.difficulty import DifficultySpread
 from samplewise.trackers.dynamics import Forgotten, Mean, WindowSpread
@@ -27,6 +28,7 @@ from samplewise.trackers.smoothing import Smoothed
 __all__ = [
     "BestAccuracy",
     "ClassDistance",
+    "Column",
     "Count",
     "DecoupledEma",
     "DifficultySpread",

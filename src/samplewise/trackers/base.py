@@ -3,11 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
+
+from samplewise.schedules import number
+from samplewise.trackers.columns import Column
 
 __all__ = [
     "Ids",
@@ -17,13 +21,15 @@ __all__ = [
     "Values",
     "add_seen",
     "at",
-    "column",
-    "keep_only",
+    "counted",
     "mean_so_far",
     "only",
     "open_epoch",
+    "put",
+    "refuse_longer",
     "refuse_short",
     "ring",
+    "scaled",
     "write",
 ]
 
@@ -33,14 +39,77 @@ Ids = Int[Tensor, " b"]
 
 
 class Tracker(ABC):
-    """Memory of one or more columns; subclass it as a frozen dataclass of parameters."""
+    """Memory of one or more columns. Subclass it as a frozen dataclass of parameters.
 
-    written: ClassVar[tuple[str, ...] | None] = None
-    """The columns that `observe` writes, for processes to exchange; None: all of them."""
+    Write `columns` and `observe`, and `close` if an epoch counts as a whole. What processes exchange, what is
+    saved and what is dropped when a score is final follows from `columns`.
+    """
+
     whole_batches: ClassVar[bool] = False
-    """Whether it may only be shown batches as they came, not the rows that were chosen from them."""
+    """Whether it may see only whole batches, not the rows that were chosen from them."""
     complete: ClassVar[bool] = False
     """Whether every sample must be seen in every epoch."""
+
+    @property
+    @abstractmethod
+    def ranks(self) -> str | None:
+        """The column that a picker ranks by unless it names another. None: that of the first signal."""
+
+    def columns(self, values: Values) -> dict[str, Column]:
+        """The state, by name. `values` have no rows; they are empty where no signal is known yet."""
+        return {}
+
+    def start(self, n: int, values: Values) -> State:
+        """The state before the first observation, for n samples, on the device of the first `values`."""
+        for parameter in vars(self).values():
+            number(parameter)  # `observe` runs in every step, so a schedule that is left is refused here
+        return {
+            name: column.empty(n, self._signal(column, values))
+            for name, column in self.columns(values).items()
+            if column.since is None
+        }
+
+    def _signal(self, column: Column, values: Values) -> Tensor:
+        """The signal that a column follows."""
+        return only(values, type(self).__name__) if column.of is None else values[column.of]
+
+    @abstractmethod
+    def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
+        """Write what was seen of `ids`. Return what the next tracker is to see; fewer rows are fine."""
+
+    def derive(self, state: State, ids: Ids | None = None) -> Values:
+        """Columns that follow from others, at `ids` or whole. They take no memory until a score is final."""
+        return {}
+
+    def read(self, state: State, ids: Ids | None = None) -> Values:
+        """All columns for pickers and tables, at `ids` or whole."""
+        declared = self.columns({})
+        kept = {name: at(state[name], ids) for name, c in declared.items() if c.read and name in state}
+        final = any(c.since == "final" and name in state for name, c in declared.items())
+        return kept if final else self.derive(state, ids) | kept
+
+    def bytes_a_sample(self, values: Values, final: bool = False) -> int:
+        """The memory of its columns for each sample, while it records or when a static score is final."""
+        first, declared = next(iter(values.values())), self.columns(values).values()
+        left = [c for c in declared if (c.until != "final" if final else c.since is None)]
+        return sum(column.bytes_a_sample(values.get(column.of or "", first)) for column in left)
+
+    @cached_property
+    def local(self) -> tuple[str, ...]:
+        """The per-process state: the names of the entries that each process keeps for itself."""
+        return tuple(name for name, column in self.columns({}).items() if column.join == "local")
+
+    def exchanged(self, state: State) -> list[str]:
+        """The columns whose rows processes exchange; one that is not declared is among them."""
+        declared, plain = self.columns({}), Column()
+        return [
+            name for name, kept in state.items() if kept.ndim and declared.get(name, plain).join == "newest"
+        ]
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """What the letters stand for in the bytes that its docstring states, such as K epochs of a window."""
+        return {}
 
     @property
     def provenance(self) -> Mapping[str, Any]:
@@ -50,51 +119,39 @@ class Tracker(ABC):
     def check_fits(self, n: int, fingerprint: Callable[[], str | None]) -> None:  # noqa: B027
         """Raise if it was made for other data than these `n` samples."""
 
-    @property
-    def beside(self) -> tuple[str, ...]:
-        """The entries of the state that are no columns of n rows: each process keeps its own."""
-        return ()
-
-    @property
-    @abstractmethod
-    def ranks(self) -> str | None:
-        """The column a picker ranks by unless it names another; None: the first one it is fed."""
-
-    @abstractmethod
-    def start(self, n: int, values: Values) -> State:
-        """Empty columns for n samples, on the device and of the types of the first `values`."""
-
-    @abstractmethod
-    def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
-        """Write what was seen of `ids` and emit what the next tracker is to see (fewer is fine)."""
-
-    def read(self, state: State, ids: Ids | None = None) -> Values:
-        """The columns at `ids`, or whole; derived ones are computed here and cost no memory."""
-        return {}
-
     def within(self, epochs: int) -> "Tracker":
-        """Itself with what depends on the length of the training filled in; refuses one too short."""
+        """The tracker for a training of this length. Raises if the training is too short for it."""
         return self
 
     @property
     def enough(self) -> int | None:
-        """After how many epochs its columns no longer change; None: they do to the end."""
+        """The number of epochs after which its columns no longer change. None: they change to the end."""
         return None
 
     def close(self, state: State) -> None:  # noqa: B027 - most trackers have nothing to do then
         """Called once when an epoch ends."""
 
-    def chosen(self, state: State) -> None:  # noqa: B027
-        """Called when the picker has chosen from the columns: drop what only it needed."""
+    def chosen(self, state: State) -> None:
+        """Called when the picker has chosen. Drops the columns that are kept `until="choice"`."""
+        self._drop(state, "choice")
 
     def restart(self, state: State) -> None:  # noqa: B027
         """Called when the open epoch begins again."""
 
-    def finish(self, state: State) -> None:  # noqa: B027
-        """Called once when a static score is final: derive columns, drop what only they needed."""
+    def finish(self, state: State) -> None:
+        """Called once when a static score is final. Drops what is kept `until="final"`, adds what is new."""
+        since = [name for name, column in self.columns({}).items() if column.since == "final"]
+        made = self.derive(state) if since else {}
+        self._drop(state, "final")
+        state.update({name: made[name] for name in since})
+
+    def _drop(self, state: State, when: str) -> None:
+        for name, column in self.columns({}).items():
+            if column.until == when:
+                state.pop(name, None)
 
     def __or__(self, following: "Tracker") -> "Pipe":
-        # A subclass of Pipe has ways of its own: it stays whole, as one stage.
+        # A subclass of Pipe may behave otherwise: it stays whole, as one stage.
         parts = [part.stages if type(part) is Pipe else (part,) for part in (self, following)]
         return Pipe(parts[0] + parts[1])
 
@@ -112,16 +169,47 @@ class Pipe(Tracker):
         return named[-1] if named else None
 
     @property
-    def beside(self) -> tuple[str, ...]:
-        """Every stage's."""
-        return tuple(name for stage in self.stages for name in stage.beside)
-
-    @property
     def whole_batches(self) -> bool:  # type: ignore[override]
         """Whether any stage asks for it."""
         return any(stage.whole_batches for stage in self.stages)
 
+    @property
+    def complete(self) -> bool:  # type: ignore[override]
+        """Whether any stage asks for it."""
+        return any(stage.complete for stage in self.stages)
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        return {letter: size for stage in self.stages for letter, size in stage.sizes.items()}
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """That of the first stage that has one."""
+        return next((stage.provenance for stage in self.stages if stage.provenance), {})
+
+    def check_fits(self, n: int, fingerprint: Callable[[], str | None]) -> None:
+        for stage in self.stages:
+            stage.check_fits(n, fingerprint)
+
+    def columns(self, values: Values) -> dict[str, Column]:
+        if not values:
+            return {name: column for stage in self.stages for name, column in stage.columns({}).items()}
+        found: dict[str, Column] = {}
+
+        def begin(stage: Tracker, seen: Values) -> State:
+            own = stage.columns(seen).items()
+            known = {name: column.resolved(stage._signal(column, seen)) for name, column in own}
+            found.update(known)
+            return {name: column.empty(1, next(iter(seen.values()))) for name, column in known.items()}
+
+        self._begun(values, begin)
+        return found
+
     def start(self, n: int, values: Values) -> State:
+        return self._begun(values, lambda stage, seen: stage.start(n, seen))
+
+    def _begun(self, values: Values, begin: Callable[["Tracker", Values], State]) -> State:
+        """The state of all stages; `begin` makes that of one from what it is fed, without rows."""
         state: State = {}
         values = {name: value[:0] for name, value in values.items()}
         for before, stage in zip((None, *self.stages), self.stages, strict=False):
@@ -130,11 +218,11 @@ class Pipe(Tracker):
                     f"Pipe.stages must have {type(before).__name__} last, because it passes nothing on, got "
                     f"{type(stage).__name__} after it. Change their order, or leave one out."
                 )
-            columns = stage.start(n, values)
+            columns = begin(stage, values)
             if twice := sorted(state.keys() & columns.keys()):
                 raise ValueError(f"two trackers of one pipe both keep a column {twice[0]!r}")
             state |= columns
-            # Observing nobody shows the next stage the names and types of what it will be fed.
+            # An empty observe gives the next stage its input names and dtypes.
             nobody = torch.empty(0, dtype=torch.int64, device=next(iter(values.values())).device)
             _, values = stage.observe(state, nobody, values)
         return state
@@ -155,7 +243,7 @@ class Pipe(Tracker):
 
     @property
     def enough(self) -> int | None:
-        """The first stage's that has one: what it no longer emits, no other sees."""
+        """That of the first stage that has one: later stages then see nothing new."""
         return next((stage.enough for stage in self.stages if stage.enough is not None), None)
 
     def close(self, state: State) -> None:
@@ -183,16 +271,6 @@ def only(values: Values, owner: str) -> Tensor:
     return value
 
 
-def column(n: int, like: Tensor, fill: float = float("nan")) -> Shaped[Tensor, "n ..."]:
-    """An empty column for values like these: float32, truth values, or whole numbers with -1 for never."""
-    shape = (n, *like.shape[1:])
-    if like.dtype == torch.bool:
-        return torch.zeros(shape, dtype=torch.bool, device=like.device)
-    if not like.is_floating_point():
-        return torch.full(shape, -1, dtype=torch.int32, device=like.device)
-    return torch.full(shape, fill, dtype=torch.float32, device=like.device)
-
-
 def at(column: Shaped[Tensor, "n ..."], ids: Ids | None) -> Tensor:
     """The column at `ids`, or whole."""
     return column if ids is None else column.index_select(0, ids)
@@ -203,9 +281,11 @@ def write(column: Shaped[Tensor, "n ..."], ids: Ids, values: Shaped[Tensor, "b .
     column.index_copy_(0, ids, values if values.dtype == column.dtype else values.to(column.dtype))
 
 
-def ring(n: int, like: Shaped[Tensor, " b"], window: int) -> Shaped[Tensor, "n k"]:
-    """An empty column for the last `window` epochs of a signal: the state's `values`, see `open_epoch`."""
-    return column(n, like.new_empty((0, window)))
+def put(state: State, ids: Ids, values: Values) -> None:
+    """Write several columns of the state at `ids`."""
+    for name, new in values.items():
+        kept = state[name]
+        kept.index_copy_(0, ids, new if new.dtype == kept.dtype else new.to(kept.dtype))
 
 
 def open_epoch(state: State) -> Shaped[Tensor, " n"]:
@@ -224,22 +304,24 @@ def add_seen(state: State, new: Float[Tensor, " n"], total: str = "total", times
 
 
 def mean_so_far(
-    state: State, name: str, ids: Ids | None, total: str = "total", times: str = "times"
+    state: State, ids: Ids | None, total: str = "total", times: str = "times"
 ) -> Float[Tensor, " b"]:
-    """The final column `name`; before `finish`, the mean of what `add_seen` added, or NaN without any."""
-    if name in state:
-        return at(state[name], ids)
+    """The mean of what `add_seen` added; NaN without any."""
     return at(state[total], ids) / at(state[times], ids)
 
 
-def keep_only(state: State, columns: Values) -> None:
-    """Replace the whole state by the final columns.
+def ring(window: int) -> dict[str, Column]:
+    """The columns `values`, a signal's last `window` epochs, and `epoch`, the number of closed epochs."""
+    epoch = Column(torch.int64, shape=(), first=0, join="same", per_sample=False, until="final")
+    return {"values": Column(shape=(window,), until="final"), "epoch": epoch}
 
-    Make them by the tracker's own class, `Mean.read(self, state)`: what a subclass changes in `read` is
-    done whenever it is read, and must not be in the state besides.
-    """
-    state.clear()
-    state.update(columns)
+
+def counted(total: str = "total", times: str = "times") -> dict[str, Column]:
+    """The two columns of a mean: see `add_seen` and `mean_so_far`."""
+    return {
+        total: Column(shape=(), first=0.0, join="same", until="final"),
+        times: Column(torch.int32, shape=(), first=0, join="same", until="final"),
+    }
 
 
 def refuse_short(where: str, needed: int, epochs: int) -> None:
@@ -247,3 +329,17 @@ def refuse_short(where: str, needed: int, epochs: int) -> None:
     if needed > epochs:
         said = "1 epoch" if epochs == 1 else f"{epochs} epochs"
         raise ValueError(f"{where} must fit into a training of {said}, got {needed}. Train longer.")
+
+
+def refuse_longer(owner: str, T: int | None, window: int | None) -> None:  # noqa: N803 - the papers' letter
+    """Raise if a window is longer than the T epochs that are recorded; None and odd types pass."""
+    if isinstance(T, int) and isinstance(window, int) and window > T:
+        raise ValueError(
+            f"{owner}.T must be at least the window of {window}, got {T}. "
+            "Give a larger T or a smaller window."
+        )
+
+
+def scaled(published: int, epochs: int, length: int) -> int:
+    """A number of epochs published for a training of `length`, in one of `epochs`; halves are rounded up."""
+    return int(published * epochs / length + 0.5)

@@ -1,6 +1,6 @@
 """The memory of TDDS: how much a sample's predictions move, and how unevenly (arXiv:2311.13613)."""
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from samplewise.checks import Range, checked
-from samplewise.trackers.base import Ids, State, Tracker, Values, at, only, write
+from samplewise.trackers.base import Ids, State, Tracker, Values, refuse_longer, refuse_short, scaled, write
+from samplewise.trackers.columns import Column
 
 __all__ = ["Absolute", "Depth", "DualDepth", "WindowAverage"]
 
@@ -32,8 +33,8 @@ class DualDepth(Tracker):
     squared deviations from their mean (without `sqrt` the sum) over the K - 1 changes of `window` = K
     epochs. Windows are averaged with the newest weighted `beta`, starting at 0, or plainly.
 
-    Only the last two snapshots and K - 1 changes are held: 8 C + 4 K + 1 bytes a sample while
-    recording C numbers (4 C + 4 K + 1 with `half`, which stores snapshots in float16), 4 when final.
+    The state holds the last two snapshots and K - 1 changes. `half` stores snapshots in float16 (4 C in place
+    of 8 C). Memory: 8 C + 4 K + 1 bytes a sample while recording C numbers, 4 when final.
 
     Args:
         T: the epochs recorded; None scales `published[0]` from `length` epochs to the training's.
@@ -54,45 +55,40 @@ class DualDepth(Tracker):
     complete: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.T, int) and isinstance(self.window, int) and self.window > self.T:
-            raise ValueError(f"DualDepth.T must be at least the window of {self.window}, got {self.T}.")
-
-    written: ClassVar[tuple[str, ...] | None] = ("now", "seen")
+        refuse_longer("DualDepth", self.T, self.window)
 
     @property
     def ranks(self) -> str:
         return "score"
 
     @property
+    def sizes(self) -> Mapping[str, int]:
+        return {"K": self.window or self.published[1]}
+
+    @property
     def enough(self) -> int | None:
         return self.T
 
     def within(self, epochs: int) -> "DualDepth":
-        scaled = math.floor(self.published[0] * epochs / self.length + 0.5)
-        window = self.window or max(3, min(self.published[1], (self.T or scaled) - 1))
-        last = self.T or max(scaled, window + 1)
-        if last > epochs:
-            raise ValueError(
-                f"DualDepth.T must fit into a training of {epochs} epochs, got {last}. "
-                "Train longer, or give a smaller T and window."
-            )
+        here = scaled(self.published[0], epochs, self.length)
+        window = self.window or max(3, min(self.published[1], (self.T or here) - 1))
+        last = self.T or max(here, window + 1)
+        refuse_short("DualDepth.T", last, epochs)
         return replace(self, T=last, window=window)
 
-    def start(self, n: int, values: Values) -> State:
-        like = only(values, "DualDepth")
-        kept = torch.float16 if self.half else torch.float32
-        window = self.window or self.published[1]
-        state = {
-            "now": torch.zeros((n, *like.shape[1:]), dtype=kept, device=like.device),
-            "seen": torch.zeros(n, dtype=torch.bool, device=like.device),
+    def columns(self, values: Values) -> dict[str, Column]:
+        now = Column(torch.float16 if self.half else torch.float32, first=0, until="final")
+        window = self.sizes["K"]
+        epoch = Column(torch.int64, shape=(), first=0, join="same", per_sample=False, until="final")
+        return {
+            "now": now,
+            "seen": Column(torch.bool, shape=(), until="final"),
             # A window of K epochs has K - 1 changes, but K values.
-            "changes": torch.zeros((n, window - self._lag), device=like.device),
-            "score": torch.full((n,), float("nan"), device=like.device),
-            "epoch": torch.zeros((), dtype=torch.int64, device=like.device),
+            "changes": Column(torch.float32, (window - self._lag,), first=0, join="same", until="final"),
+            "score": Column(torch.float32, shape=(), join="same"),
+            "epoch": epoch,
+            **({"before": replace(now, join="same")} if self._lag else {}),
         }
-        if self._lag:
-            state["before"] = torch.zeros_like(state["now"])
-        return state
 
     def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
         again = state["seen"].index_select(0, ids)
@@ -101,7 +97,8 @@ class DualDepth(Tracker):
                 f"every sample must be seen once in an epoch, but {_named(ids[again])} came again in epoch "
                 f"{int(state['epoch'])}."
             )
-        write(state["now"], ids, only(values, "DualDepth"))
+        (new,) = values.values()
+        write(state["now"], ids, new)
         state["seen"].index_fill_(0, ids, True)
         return ids, {}
 
@@ -126,14 +123,6 @@ class DualDepth(Tracker):
             state["before"], state["now"] = state["now"], state["before"]
         state["seen"].zero_()
         state["epoch"] += 1
-
-    def read(self, state: State, ids: Ids | None = None) -> Values:
-        return {"score": at(state["score"], ids)}
-
-    def finish(self, state: State) -> None:
-        score = state["score"]
-        state.clear()
-        state["score"] = score
 
     @property
     def _lag(self) -> int:

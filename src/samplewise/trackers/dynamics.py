@@ -4,10 +4,14 @@ An epoch counts when it closes. Until then its values lie in a column of their o
 which begins again from its start is not counted twice. Once a score is final only its column is left.
 """
 
+from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from samplewise.checks import Range, checked
 from samplewise.trackers.base import (
@@ -17,17 +21,16 @@ from samplewise.trackers.base import (
     Values,
     add_seen,
     at,
-    column,
-    keep_only,
+    counted,
     mean_so_far,
-    only,
     open_epoch,
     refuse_short,
     ring,
     write,
 )
+from samplewise.trackers.columns import Column
 
-__all__ = ["Forgotten", "Mean", "Never", "WindowSpread"]
+__all__ = ["Forgotten", "Mean", "Never", "WindowSpread", "Windowed"]
 
 Never = Literal["inf", "zero", "epochs"]
 _UNSEEN = -1
@@ -38,14 +41,12 @@ _UNSEEN = -1
 class Mean(Tracker):
     """Mean of a signal over the epochs in which a sample was seen, column `mean`.
 
-    Over the `first` epochs; over all of them without it, or over at most `most`. 12 bytes a sample
-    while recording, 4 when final.
+    Over the `first` epochs; without it over all of them, or over at most `most`.
+    Memory: 12 bytes a sample while recording, 4 when final.
     """
 
     first: Annotated[int | None, Range(1)] = None
     most: Annotated[int | None, Range(1)] = None
-
-    written: ClassVar[tuple[str, ...] | None] = ("now",)
 
     @property
     def ranks(self) -> str:
@@ -61,13 +62,12 @@ class Mean(Tracker):
         refuse_short("Mean.first", self.first, epochs)
         return replace(self, most=None)
 
-    def start(self, n: int, values: Values) -> State:
-        like = only(values, "Mean")
-        times = torch.zeros(n, dtype=torch.int32, device=like.device)
-        return {"now": column(n, like), "total": column(n, like, 0.0), "times": times}
+    def columns(self, values: Values) -> dict[str, Column]:
+        return {"now": Column(until="final"), **counted(), "mean": Column(since="final")}
 
     def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
-        write(state["now"], ids, only(values, "Mean"))
+        (new,) = values.values()
+        write(state["now"], ids, new)
         return ids, {}
 
     def close(self, state: State) -> None:
@@ -77,11 +77,8 @@ class Mean(Tracker):
     def restart(self, state: State) -> None:
         state["now"].fill_(float("nan"))
 
-    def read(self, state: State, ids: Ids | None = None) -> Values:
-        return {"mean": mean_so_far(state, "mean", ids)}
-
-    def finish(self, state: State) -> None:
-        keep_only(state, Mean.read(self, state))
+    def derive(self, state: State, ids: Ids | None = None) -> Values:
+        return {"mean": mean_so_far(state, ids)}
 
 
 @checked
@@ -90,31 +87,31 @@ class Forgotten(Tracker):
     """How often `correct` fell from right to wrong between two presentations, column `forgotten`.
 
     Before its first presentation a sample counts as wrong. `never` is what a sample gets that was
-    seen but never right: +inf, 0, or its count plus the number of epochs. 7 bytes a sample while
-    recording, 4 when final.
+    seen but never right: +inf, 0, or its count plus the number of epochs.
+    Memory: 7 bytes a sample while recording, 4 when final.
     """
 
     never: Never = "inf"
-
-    written: ClassVar[tuple[str, ...] | None] = ("now",)
 
     @property
     def ranks(self) -> str:
         return "forgotten"
 
-    def start(self, n: int, values: Values) -> State:
-        device = only(values, "Forgotten").device
-        unseen = torch.full((n,), _UNSEEN, dtype=torch.int8, device=device)
+    def columns(self, values: Values) -> dict[str, Column]:
+        seen = Column(torch.int8, shape=(), first=_UNSEEN, until="final")
+        own = replace(seen, join="same")
         return {
-            "now": unseen,
-            "before": unseen.clone(),
-            "learned": torch.zeros(n, dtype=torch.bool, device=device),
-            "count": torch.zeros(n, dtype=torch.int32, device=device),
-            "epochs": torch.zeros((), dtype=torch.int64, device=device),
+            "now": seen,
+            "before": own,
+            "learned": replace(own, dtype=torch.bool, first=0),
+            "count": replace(own, dtype=torch.int32, first=0),
+            "epochs": replace(own, dtype=torch.int64, first=0, per_sample=False),
+            "forgotten": Column(torch.float32, shape=(), since="final"),
         }
 
     def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
-        write(state["now"], ids, only(values, "Forgotten") != 0)
+        (new,) = values.values()
+        write(state["now"], ids, new != 0)
         return ids, {}
 
     def close(self, state: State) -> None:
@@ -128,9 +125,7 @@ class Forgotten(Tracker):
     def restart(self, state: State) -> None:
         state["now"].fill_(_UNSEEN)
 
-    def read(self, state: State, ids: Ids | None = None) -> Values:
-        if "forgotten" in state:
-            return {"forgotten": at(state["forgotten"], ids)}
+    def derive(self, state: State, ids: Ids | None = None) -> Values:
         count = at(state["count"], ids).float()
         if self.never == "zero":
             found = count
@@ -141,24 +136,41 @@ class Forgotten(Tracker):
             found = torch.where(at(state["learned"], ids), count, stubborn)
         return {"forgotten": torch.where(at(state["before"], ids) == _UNSEEN, float("nan"), found)}
 
-    def finish(self, state: State) -> None:
-        keep_only(state, Forgotten.read(self, state))
+
+class Windowed(Tracker):
+    """The last epochs of a signal as a ring of columns, and a number of every full window added up."""
+
+    @abstractmethod
+    def of_window(self, window: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+        """The number of one window of every sample; NaN where an epoch is missing."""
+
+    def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
+        (new,) = values.values()
+        write(open_epoch(state), ids, new)
+        return ids, {}
+
+    def close(self, state: State) -> None:
+        state["epoch"] += 1
+        if int(state["epoch"]) >= state["values"].shape[1]:
+            add_seen(state, self.of_window(state["values"]))
+        self.restart(state)
+
+    def restart(self, state: State) -> None:
+        open_epoch(state).fill_(float("nan"))
 
 
 @checked
 @dataclass(frozen=True)
-class WindowSpread(Tracker):
+class WindowSpread(Windowed):
     """Mean over all windows of `window` epochs of a signal's unbiased standard deviation, column `spread`.
 
-    Without `window` at most `most`, and no more than the training has; a spread needs two. A window
-    in which a sample was missing does not count for it. 4 K + 8 bytes a sample while recording (K =
-    `window`), 4 when final.
+    Without `window` it is `most`, or the length of a shorter training, but at least 2. A window in which a
+    sample was missing does not count for it.
+    Memory: 4 K + 8 bytes a sample while recording (K = `window`), 4 when final.
     """
 
     window: Annotated[int | None, Range(2)] = None
     most: Annotated[int, Range(2)] = 10
-
-    written: ClassVar[tuple[str, ...] | None] = ("values",)
 
     @property
     def ranks(self) -> str:
@@ -169,30 +181,15 @@ class WindowSpread(Tracker):
         refuse_short("WindowSpread.window", window, epochs)
         return replace(self, window=window)
 
-    def start(self, n: int, values: Values) -> State:
-        like = only(values, "WindowSpread")
-        return {
-            "values": ring(n, like, self.window or self.most),
-            "total": column(n, like, 0.0),
-            "times": torch.zeros(n, dtype=torch.int32, device=like.device),
-            "epoch": torch.zeros((), dtype=torch.int64, device=like.device),
-        }
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        return {"K": self.window or self.most}
 
-    def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
-        write(open_epoch(state), ids, only(values, "WindowSpread"))
-        return ids, {}
+    def columns(self, values: Values) -> dict[str, Column]:
+        return {**ring(self.sizes["K"]), **counted(), "spread": Column(shape=(), since="final")}
 
-    def close(self, state: State) -> None:
-        state["epoch"] += 1
-        if int(state["epoch"]) >= state["values"].shape[1]:
-            add_seen(state, state["values"].std(1, correction=1))
-        self.restart(state)
+    def of_window(self, window: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+        return window.std(1, correction=1)
 
-    def restart(self, state: State) -> None:
-        open_epoch(state).fill_(float("nan"))
-
-    def read(self, state: State, ids: Ids | None = None) -> Values:
-        return {"spread": mean_so_far(state, "spread", ids)}
-
-    def finish(self, state: State) -> None:
-        keep_only(state, WindowSpread.read(self, state))
+    def derive(self, state: State, ids: Ids | None = None) -> Values:
+        return {"spread": mean_so_far(state, ids)}

@@ -9,7 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from samplewise.checks import checked
-from samplewise.trackers.base import Ids, State, Tracker, Values, at, column, write
+from samplewise.trackers.base import Ids, State, Tracker, Values, put
+from samplewise.trackers.columns import Column
 
 __all__ = ["ClassDistance", "distances"]
 
@@ -23,7 +24,7 @@ class ClassDistance(Tracker):
 
     Follows the signals `features` and `target`. The centre is the coordinate-wise median (as
     `numpy.median`: the mean of the two middle ones) or the mean over the samples of the class that
-    were seen. Features and targets, 4 d + 4 bytes a sample, are held until `finish`; 4 bytes stay.
+    were seen. Memory: 4 d + 8 bytes a sample while recording, 4 when final.
 
     Raises:
         ValueError: by `finish`, if features are not finite, naming the ids.
@@ -38,16 +39,18 @@ class ClassDistance(Tracker):
     def start(self, n: int, values: Values) -> State:
         if set(values) != {"features", "target"}:
             raise ValueError(f"ClassDistance follows features and target, but is fed {sorted(values)}")
-        state = {name: column(n, value) for name, value in values.items()}
-        return state | {"distance": column(n, values["features"][:, 0])}
+        return super().start(n, values)
+
+    def columns(self, values: Values) -> dict[str, Column]:
+        return {
+            "features": Column(of="features", until="final"),
+            "target": Column(of="target", until="final"),
+            "distance": Column(torch.float32, shape=(), join="same", of="features"),
+        }
 
     def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
-        for name, value in values.items():
-            write(state[name], ids, value)
+        put(state, ids, values)
         return ids, values
-
-    def read(self, state: State, ids: Ids | None = None) -> Values:
-        return {"distance": at(state["distance"], ids)}
 
     def finish(self, state: State) -> None:
         features, target = state.pop("features"), state.pop("target")

@@ -8,7 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from samplewise.checks import Range, checked
-from samplewise.trackers.base import Ids, State, Tracker, Values, at, column, only, write
+from samplewise.trackers.base import Ids, State, Tracker, Values, at, write
+from samplewise.trackers.columns import Column
 
 __all__ = ["Percentile"]
 
@@ -19,8 +20,8 @@ class Percentile(Tracker):
     """The share of the last `history` values, of all samples, that lie strictly below a sample's last one.
 
     Column `percentile`, in [0, 1), computed when it is read from the column of last values. The values of a
-    call count among the last ones before the percentiles of its samples are read. 4 bytes a sample, and 4 for
-    each of `history` values, which every process keeps of its own batches.
+    call count among the last ones before the percentiles of its samples are read. Each process keeps the last
+    values of its own batches. Memory: 4 bytes a sample, and 4 for each of `history` values.
     """
 
     history: Annotated[int, Range(1, 65_536)] = 1024
@@ -30,16 +31,12 @@ class Percentile(Tracker):
     def ranks(self) -> str:
         return "percentile"
 
-    @property
-    def beside(self) -> tuple[str, ...]:
-        return ("recent",)
-
-    def start(self, n: int, values: Values) -> State:
-        like = only(values, "Percentile")
-        return {"last": column(n, like), "recent": column(self.history, like)}
+    def columns(self, values: Values) -> dict[str, Column]:
+        recent = Column(shape=(self.history,), join="local", per_sample=False)
+        return {"last": Column(), "recent": recent}
 
     def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
-        new = only(values, "Percentile")
+        (new,) = values.values()
         write(state["last"], ids, new)
         if len(ids):
             # A sample that a sampler repeats to pad its batch is one sample.
@@ -48,9 +45,8 @@ class Percentile(Tracker):
             state["recent"] = torch.cat([kept, latest])
         return ids, {"percentile": self._percentile(state, new)}
 
-    def read(self, state: State, ids: Ids | None = None) -> Values:
-        values = at(state["last"], ids)
-        return {"percentile": self._percentile(state, values), "last": values}
+    def derive(self, state: State, ids: Ids | None = None) -> Values:
+        return {"percentile": self._percentile(state, at(state["last"], ids))}
 
     def _percentile(self, state: State, values: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         recent = state["recent"]

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -12,7 +12,8 @@ from torch import Tensor
 from samplewise.data.byid import by_id
 from samplewise.data.fits import refuse_other_data
 from samplewise.data.ids import few
-from samplewise.trackers.base import Ids, State, Tracker, Values, at, column, only, write
+from samplewise.trackers.base import Ids, State, Tracker, Values, put
+from samplewise.trackers.columns import Column
 
 __all__ = ["IrreducibleLosses", "Reducible"]
 
@@ -100,11 +101,10 @@ _AGAIN = "Run samplewise score --method irreducible on these data."
 class Reducible(Tracker):
     """The last loss minus the sample's irreducible loss, column `reducible_loss`.
 
-    8 bytes a sample: the irreducible losses lie beside it, on the device of the losses.
+    The irreducible losses are a second column, on the device of the losses. Memory: 8 bytes a sample.
     """
 
     losses: IrreducibleLosses
-    written: ClassVar[tuple[str, ...] | None] = ("reducible_loss",)
 
     @property
     def provenance(self) -> Mapping[str, Any]:
@@ -117,16 +117,17 @@ class Reducible(Tracker):
     def ranks(self) -> str:
         return "reducible_loss"
 
+    def columns(self, values: Values) -> dict[str, Column]:
+        return {"reducible_loss": Column(), "irreducible": Column(torch.float32, shape=(), join="same")}
+
     def start(self, n: int, values: Values) -> State:
-        like = only(values, "Reducible")
-        irreducible = torch.full((n,), float("nan"))
-        irreducible[self.losses.ids] = self.losses.values
-        return {"reducible_loss": column(n, like), "irreducible": irreducible.to(like.device)}
+        state = super().start(n, values)
+        kept = state["irreducible"]
+        kept[self.losses.ids.to(kept.device)] = self.losses.values.to(kept.device)
+        return state
 
     def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
-        above = only(values, "Reducible").float() - state["irreducible"].index_select(0, ids)
-        write(state["reducible_loss"], ids, above)
-        return ids, {"reducible_loss": above}
-
-    def read(self, state: State, ids: Ids | None = None) -> Values:
-        return {name: at(state[name], ids) for name in ("reducible_loss", "irreducible")}
+        (new,) = values.values()
+        found = {"reducible_loss": new.float() - state["irreducible"].index_select(0, ids)}
+        put(state, ids, found)
+        return ids, found

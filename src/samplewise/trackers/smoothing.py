@@ -7,7 +7,8 @@ import torch
 
 from samplewise.checks import Range, checked
 from samplewise.schedules import Schedule, number
-from samplewise.trackers.base import Ids, State, Tracker, Values, at, only
+from samplewise.trackers.base import Ids, State, Tracker, Values, at
+from samplewise.trackers.columns import Column
 
 __all__ = ["Smoothed"]
 
@@ -15,7 +16,7 @@ __all__ = ["Smoothed"]
 @checked
 @dataclass(frozen=True)
 class Smoothed(Tracker):
-    """The value of the tracker before it plus a constant, column `smoothed`; no memory a sample.
+    """The value of the tracker before it plus a constant, column `smoothed`. Memory: 0 bytes a sample.
 
     Must follow `Last` of one signal, whose column `of` it reads.
 
@@ -35,20 +36,17 @@ class Smoothed(Tracker):
     def ranks(self) -> str:
         return "smoothed"
 
-    @property
-    def beside(self) -> tuple[str, ...]:
-        return () if self.rate is None else ("running_mean",)
+    def columns(self, values: Values) -> dict[str, Column]:
+        mean = Column(torch.float64, shape=(), join="local", per_sample=False)
+        return {} if self.rate is None else {"running_mean": mean}
 
     def start(self, n: int, values: Values) -> State:
         if self.of not in values:
             raise ValueError(f"Smoothed must follow a tracker of {self.of}: Last() | Smoothed(amount)")
-        if self.rate is None:
-            return {}
-        nothing = torch.full((), float("nan"), dtype=torch.float64, device=only(values, "Smoothed").device)
-        return {"running_mean": nothing}
+        return super().start(n, values)
 
     def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
-        value = only(values, "Smoothed")
+        (value,) = values.values()
         if self.rate is not None and len(ids):
             # From the column, where an id that pads the batch is once.
             new = state[self.of].index_select(0, torch.unique(ids)).double().mean()
@@ -56,7 +54,7 @@ class Smoothed(Tracker):
             state["running_mean"] = torch.where(mean.isnan(), new, mean + number(self.rate) * (new - mean))
         return ids, {"smoothed": value.float() + self._added(state)}
 
-    def read(self, state: State, ids: Ids | None = None) -> Values:
+    def derive(self, state: State, ids: Ids | None = None) -> Values:
         return {"smoothed": at(state[self.of], ids) + self._added(state)}
 
     def _added(self, state: State) -> torch.Tensor | float:
