@@ -1,12 +1,11 @@
-"""Fourteen ways to choose before training, on Fashion-MNIST and CIFAR-10, at four shares.
+"""Fourteen static methods on Fashion-MNIST and CIFAR-10, at four shares.
 
     python benchmarks/coresets.py data/fmnist.npz data/cifar10.npz
 
-Each experiment is one of `samplewise train` in its run folder: one training a seed scores for all
-methods (another, of a small proxy, for `svp`), then every method trains a fresh model on its
-coreset by Strategy E. A second call continues where the first was stopped, every finished run
-being on disk. At the end, and with --report at any time, benchmarks/results/ gets the rows, the
-table and the picture.
+Each experiment is one `samplewise train` with its run folder. One training per seed scores for all
+methods (another one, of a small proxy, for `svp`). Then every method trains a fresh model on its
+coreset by Strategy E. A second call continues from the last finished run. At the end, and with --report at
+any time, it writes the rows, the table and the picture to benchmarks/results/.
 """
 
 import argparse
@@ -30,12 +29,12 @@ UNWEIGHTED = "tdds, unweighted"
 ROWS = (*FOURTEEN, UNWEIGHTED)
 PROXY = "mlp"
 LIMIT = 10.0
-"""Leads over `random`, in points, at which the picture's colours end."""
+"""The lead over `random`, in points, at which the picture's colour scale ends."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One table: a data set, how many images, which shares, which share of wrong labels."""
+    """One table: a data set, the number of images, the shares kept, and the share of wrong labels."""
 
     heading: str
     images: int
@@ -51,7 +50,7 @@ PARTS = {
 
 
 def spec(row: str, keep: float) -> str:
-    """The method of one cell as it is written on the command line."""
+    """The method of one cell as on the command line."""
     if row == UNWEIGHTED:
         return f"tdds:keep={keep:g},weighting=none"
     return f"{row}:keep={keep:g}"
@@ -79,16 +78,16 @@ def experiments(part: Part, data: str, given: argparse.Namespace) -> dict[str, S
 
 
 def main() -> None:
-    """Run what is left, then write the results."""
+    """Run what is not finished, then write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("fmnist", help="the .npz file of Fashion-MNIST")
     parser.add_argument("cifar10", help="the .npz file of CIFAR-10")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--limit", type=int, help="fewer images, to try it out")
+    parser.add_argument("--limit", type=int, help="use fewer images, for a test")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", choices=list(PARTS), action="append", help="some of the parts")
-    parser.add_argument("--report", action="store_true", help="train nothing, report what is there")
+    parser.add_argument("--only", choices=list(PARTS), action="append", help="only these parts")
+    parser.add_argument("--report", action="store_true", help="train nothing, only report finished runs")
     parser.add_argument("--runs", type=Path, default=Path("runs/coresets"))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
@@ -117,7 +116,7 @@ def rows_of(runs: Path, name: str) -> list[dict[str, Any]]:
 
 
 def cell_of(method: str) -> dict[str, Any]:
-    """Where a method stands in the table."""
+    """The row and the share of a method in the table."""
     recipe, _, said = method.partition(":")
     if not said:
         return {"row": recipe, "keep": 1.0}
@@ -160,19 +159,20 @@ def _opening(configs: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in config["versions"].items())
     minutes = sum(row["seconds_data"] + row["seconds_training"] for row in rows) / 60
     return [
-        "# Coresets: fourteen ways to choose before training",
+        "# Coresets: fourteen static methods",
         "",
-        "![Accuracy of every method at every share, beside a random draw](coresets.png)",
+        "![Accuracy of every method at every share, compared with a random draw](coresets.png)",
         "",
         f"Model `{settings['model']}`, {settings['epochs']} epochs, batch {settings['batch_size']}, "
         f"{settings['optimizer']}, top learning rate {settings['lr']:g} ({settings['schedule']}), "
-        f"{settings['seeds']} seeds, Strategy E: as many epochs on the coreset as on all (batch 32 at "
-        "keep 0.1). Each method has its defaults, so `tdds`, `el2n` and `dyn_unc` record as their papers "
-        "say, scaled to these epochs; `svp` is scored by a proxy (`mlp`), all others by the model itself. "
-        "Test accuracy in % after the last epoch, mean ± standard deviation over seeds. None was tuned.",
+        f"{settings['seeds']} seeds, Strategy E: the same number of epochs on the coreset as on all samples "
+        "(batch 32 at keep 0.1). Each method has its defaults, so `tdds`, `el2n` and `dyn_unc` record as "
+        "their papers say, scaled to these epochs; `svp` is scored by a proxy (`mlp`), all others by the "
+        "model itself. Test accuracy in % after the last epoch, mean ± standard deviation over seeds. No "
+        "method was tuned.",
         "",
         f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['threads']} thread(s) of torch; "
-        f"{versions}. Training took {minutes:.0f} minutes in all; other work ran beside it.",
+        f"{versions}. Training took {minutes:.0f} minutes in all. Other work ran at the same time.",
     ]
 
 
@@ -210,8 +210,8 @@ def _costs(rows: list[dict[str, Any]], done: list[str]) -> list[str]:
     lines = [
         f"## Cost at keep {keep:g} ({PARTS[done[0]].heading})",
         "",
-        "In shares of ordinary training's forwards and backwards, the scoring run charged as if it had been "
-        "made for one method alone, and without it: what a coreset that exists already costs.",
+        "Shares of the forwards and backwards of ordinary training. With the scoring run: as if it had been "
+        "made for this method alone. Without it: the cost of a coreset that exists already.",
         "",
         "| method | with scoring run | without |",
         "| --- | ---: | ---: |",
@@ -227,11 +227,11 @@ def _costs(rows: list[dict[str, Any]], done: list[str]) -> list[str]:
 
 
 def _weights(runs: Path, name: str, seed: int = 0) -> list[str]:
-    """How uneven the weights are that some methods give; one seed, from the subsets in the run folder."""
+    """How uneven the weights of some methods are, for one seed, from the subsets in the run folder."""
     lines = [
         f"## Weights ({PARTS[name].heading}, seed {seed})",
         "",
-        "Largest weight, mean weight, and what the heaviest 1 % of the samples carry.",
+        "Largest weight, mean weight, and the share of the weight on the heaviest 1 % of the samples.",
         "",
         "| method | " + " | ".join(f"keep {keep:g}" for keep in PARTS[name].keeps) + " |",
         "| --- |" + " ---: |" * len(PARTS[name].keeps),
@@ -288,7 +288,7 @@ def draw(parts: dict[str, list[dict[str, Any]]], path: Path) -> None:
 
 
 def _lead(means: dict[tuple[str, float], float], row: str, keep: float) -> float:
-    """Points above `random`, where both have ended."""
+    """Points above `random`, if both are finished."""
     missing = (row, keep) not in means or ("random", keep) not in means
     return 0.0 if missing else means[row, keep] - means["random", keep]
 

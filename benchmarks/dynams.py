@@ -1,11 +1,11 @@
-"""DynaMS with its proxy and controls, and the methods that choose in other ways, on real images.
+"""DynaMS with its proxy and controls, and five other methods, on real images.
 
     python benchmarks/dynams.py data/fmnist.npz data/cifar10.npz
 
-Every group of methods with equal batch size and optimizer is one experiment of `samplewise train`
-in its run folder, with a `full` of its own. A second call continues where the first was stopped,
-every finished run being on disk. At the end, and with --report at any time, benchmarks/results/
-gets the rows, the tables and the picture.
+Methods with the same batch size and optimizer form a group. Each group is one experiment of
+`samplewise train` with its run folder and its own `full`. A second call continues from the last finished
+run. At the end, and with --report at any time, it writes the rows, the tables and the picture to
+benchmarks/results/.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from samplewise.cli.progress import Watch
 from samplewise.report import dots, table
 from samplewise.report.summary import summarise
 
-# 24 epochs in periods of 2 are 12 periods, as ImageNet's in the paper: its numbers apply as they are.
+# 24 epochs in periods of 2 are 12 periods, as for ImageNet in the paper: its numbers need no change.
 FALLING = ("constant", "linear,fit=False", "power,fit=False")
 MAIN = (
     "full",
@@ -85,17 +85,17 @@ PARTS = {
 
 
 def main() -> None:
-    """Run what is left, then write the results."""
+    """Run what is not finished, then write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("fmnist", help="the .npz file of Fashion-MNIST")
     parser.add_argument("cifar10", help="the .npz file of CIFAR-10")
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--limit", type=int, help="fewer images, to try it out")
+    parser.add_argument("--limit", type=int, help="use fewer images, for a test")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", choices=list(PARTS), action="append", help="some of the parts")
-    parser.add_argument("--group", choices=list(GROUPS), action="append", help="some of the groups")
-    parser.add_argument("--report", action="store_true", help="train nothing, report what is there")
+    parser.add_argument("--only", choices=list(PARTS), action="append", help="only these parts")
+    parser.add_argument("--group", choices=list(GROUPS), action="append", help="only these groups")
+    parser.add_argument("--report", action="store_true", help="train nothing, only report finished runs")
     parser.add_argument("--runs", type=Path, default=Path("runs/dynams"))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
@@ -108,7 +108,7 @@ def main() -> None:
 
 
 def train(name: str, group: str, given: argparse.Namespace) -> None:
-    """One experiment, or what is left of it."""
+    """Run one experiment, or the rest of it."""
     part, path = PARTS[name], given.runs / f"{name}-{group}"
     settings = Settings(
         **{
@@ -148,7 +148,7 @@ def losses(path: Path, settings: Settings) -> Path:
 
 
 def with_table(method: str, made: Path) -> str:
-    """The method as it is written on the command line."""
+    """The method as on the command line, with the path of its table."""
     name, _, said = method.partition(":")
     if name != "rho_loss":
         return method
@@ -156,7 +156,7 @@ def with_table(method: str, made: Path) -> str:
 
 
 def shown(method: str, group: str) -> str:
-    """The name of a row: the method with what sets it apart, and what its group has in common."""
+    """The name of a row: the method and its parameters, except those that all methods of the group share."""
     name, _, said = method.partition(":")
     common = ("irreducible=", "fit=", "period=")
     items = [item for item in said.split(",") if item and not item.startswith(common)]
@@ -182,9 +182,9 @@ def rows_of(runs: Path, name: str) -> list[dict[str, Any]]:
 
 
 def by_own_clock(row: dict[str, Any], full: float) -> dict[str, float]:
-    """The times of a row by the process's own clock, which other work on the machine moves less.
+    """The times of a row by the clock of the process. Other work on the machine changes it less.
 
-    What computing irreducible losses took is known by the wall clock only.
+    The time of computing irreducible losses is known only by the wall clock.
     """
     own = row["cpu_seconds"]
     whole = own + row["seconds"] - row["seconds_without_scoring"]
@@ -202,7 +202,7 @@ def order_of(name: str) -> list[str]:
 
 
 def repeated(method: str, group: str) -> bool:
-    """Whether it is the `full` of a group that trains as another does: only its clock is needed."""
+    """Whether this is the `full` of a group that trains like another group. Only its clock is needed."""
     return method == "full" and group == "others"
 
 
@@ -240,7 +240,7 @@ def report(runs: Path, out: Path) -> None:
 
 
 def by_cpu(text: str) -> str:
-    """The words of a table whose clock is that of the process."""
+    """The table with words for the clock of the process."""
     for wall, cpu in (("wall clock saved", "CPU clock saved"), ("Wall clock saved", "CPU clock saved")):
         text = text.replace(wall, cpu)
     return text
@@ -259,26 +259,26 @@ def _opening(configs: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> 
         f"Model `{settings['model']}`, {settings['epochs']} epochs, batch {settings['batch_size']}, "
         f"{settings['optimizer']}, top learning rate {settings['lr']:g} ({settings['schedule']}), "
         f"{settings['seeds']} seeds, unless a row or heading says otherwise. DynaMS and its controls: "
-        "periods of 2 epochs, hence 12 as in the paper's ImageNet runs, whose published numbers for a budget "
-        "of 0.6 are used as they are (`fit=False`; the constant share is fitted to the budget). "
+        "periods of 2 epochs, so 12 periods as in the paper's ImageNet runs. Their published numbers for a "
+        "budget of 0.6 are used without changes (`fit=False`; the constant share is fitted to the budget). "
         "`importance_sampling` has batches of 256 as published, `rho_loss` batches of 320 of which 32 train, "
-        "and AdamW at 0.001; each such group has its own `full`, against which its clock is held. None was "
-        "tuned.",
+        "and AdamW at 0.001; each of these groups has its own `full`, and its clock is compared with that. "
+        "No method was tuned.",
         "",
         f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['threads']} thread(s) of torch; "
         f"{versions}. Training and selecting took {minutes:.0f} CPU minutes in all. Other "
-        "work ran beside it, so what was saved is by the process's own CPU clock, and the selection overhead "
-        "by the wall clock. Counts are exact.",
+        "work ran at the same time. So the savings are by the process's own CPU clock, and the selection "
+        "overhead is by the wall clock. Counts are exact.",
     ]
 
 
 def _proxies(rows: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """What the proxy promised and what it gave, beside DynaMS without it."""
+    """What the proxy promised and what it saved, compared with DynaMS without it."""
     lines = [
         "## Does the proxy pay?",
         "",
-        "Promised is by FLOPs, realised by the CPU clock, both as shares of ordinary training saved (`full` "
-        "with the same seed). The narrow view has half the channels.",
+        "Promised: by FLOPs. Realised: by the CPU clock. Both are the saved shares of ordinary training "
+        "(`full` with the same seed). The narrow view has half the channels.",
         "",
         "| part | method | accuracy % | narrow share of FLOPs | promised | realised | scoring s "
         "| training s |",

@@ -2,9 +2,9 @@
 
     python benchmarks/fashion_mnist.py data/fmnist.npz
 
-Two experiments of `samplewise train`, each in its run folder; a second call continues where the
-first was stopped, every finished run being on disk. At the end, and with --report at any time,
-benchmarks/results/ gets the rows, the table and the picture.
+Two experiments of `samplewise train`, each with its run folder. A second call continues from the last
+finished run. At the end, and with --report at any time, it writes the rows, the table and the picture to
+benchmarks/results/.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from samplewise.cli.progress import Watch
 from samplewise.report import dots, table
 from samplewise.report.summary import summarise
 
-# The default period of 10 epochs is for 200; here it is 3 of 30, so that ten checkpoints choose.
+# The default period is 10 epochs of 200. Here it is 3 of 30, so that there are ten checkpoints.
 METHODS = (
     "full",
     "random_dynamic:period=3",
@@ -39,15 +39,15 @@ HEADINGS = {"clean": "Clean labels", "noise": "40 % uniform label noise"}
 
 
 def main() -> None:
-    """Run what is left, then write the results."""
+    """Run what is not finished, then write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="the .npz file")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--limit", type=int, default=20_000)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", choices=list(LABELS), help="one of the two experiments")
-    parser.add_argument("--report", action="store_true", help="train nothing, report what is there")
+    parser.add_argument("--only", choices=list(LABELS), help="only this experiment")
+    parser.add_argument("--report", action="store_true", help="train nothing, only report finished runs")
     parser.add_argument("--runs", type=Path, default=Path("runs/fashion-mnist"))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
@@ -91,15 +91,15 @@ def report(runs: Path, out: Path) -> None:
         "",
         "![Accuracy, cost and wall clock of every method](fashion_mnist.png)",
         "",
-        f"{data['train']:,} training images, drawn once with even classes, and the whole test split of "
+        f"{data['train']:,} training images, drawn once with balanced classes, and the whole test split of "
         f"{data['test']:,}; model `{settings.model}`, {settings.epochs} epochs, batch {settings.batch_size}, "
         f"{settings.optimizer}, top learning rate {settings.lr:g} ({settings.schedule}), {settings.seeds} "
-        "seeds. Every method has its defaults but for the period (3 epochs of 30 instead of 10 of 200), and "
-        "all have the same learning rate: none was tuned. Accuracy is that of the last epoch.",
+        "seeds. Every method has its defaults except for the period (3 epochs of 30 instead of 10 of 200), "
+        "and all have the same learning rate. No method was tuned. Accuracy is that of the last epoch.",
         "",
         f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['threads']} thread(s) of torch; "
-        f"{versions}. Training and selecting took {trained:.0f} minutes in all, tests not counted. The "
-        "machine did other work at times, so single wall clocks may be off; counts are exact.",
+        f"{versions}. Training and selecting took {trained:.0f} minutes in all, without tests. Other "
+        "work ran on the machine at times, so single wall clocks may be wrong; counts are exact.",
         "",
     ]
     for name, heading in HEADINGS.items():

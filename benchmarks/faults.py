@@ -3,10 +3,10 @@
     python benchmarks/faults.py
 
 A plain loop, Lightning, the Trainer and Accelerate, with 0 and 2 workers: 30 moments each, 12 of them
-inside a checkpoint write and 5 inside a scoring pass. At each the training process is killed, started
-again from its last whole checkpoint, and held against the run that was never killed: the ids of every
-training step, the final weights and everything that the selector remembers. Finished moments are in
-the rows file, and a second call goes on after them.
+inside a checkpoint write and 5 inside a scoring pass. At each moment the training process is killed and
+started again from its last complete checkpoint. Then it is compared with the run that was never killed: the
+ids of every training step, the final weights and the whole state of the selector. Finished moments are
+in the rows file, and a second call continues after them.
 """
 
 import argparse
@@ -45,14 +45,14 @@ SCHEDULE = (
     ("ucb", CLOCK),
     ("eswp", STEP),
 )
-"""Recipe and kind of each of the 30 moments of a combination; more begin again."""
+"""Recipe and kind of each of the 30 moments of a combination. Further moments start again from the first."""
 SOON = 40
-"""Events of a resumed run in which it may be killed again."""
+"""A resumed run may be killed again within this number of events."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A kill: before which event of its kind, or for the clock after which share of the run's time."""
+    """A kill. `share` selects an event of its kind, or the time of the kill as a share of the run's time."""
 
     case: Case
     kind: str
@@ -61,7 +61,7 @@ class Moment:
 
 
 def moments(framework: str, workers: int, epochs: int, count: int, first: int) -> list[Moment]:
-    """`count` moments of one combination, those of a kind spread over the run with a jitter."""
+    """`count` moments of one combination. Those of a kind are spread over the run, with random shifts."""
     chosen = [SCHEDULE[(first + i) % len(SCHEDULE)] for i in range(count)]
     of_a_kind, drawn, seen = Counter(chosen), random.Random(f"{framework} {workers}"), Counter()
     planned = []
@@ -73,16 +73,16 @@ def moments(framework: str, workers: int, epochs: int, count: int, first: int) -
 
 
 def killed(moment: Moment, reference: Attempt, folder: Path) -> tuple[list[Attempt], dict[str, Any]]:
-    """All attempts: one that is killed at the moment, and one that goes on to the end.
+    """All attempts: one is killed at the moment, and one continues to the end.
 
-    Every third time the second is killed too, soon after it began, and a third goes on.
+    In every third case the second attempt is killed too, soon after its start, and a third one continues.
     """
     if moment.kind == CLOCK:
         begun, ended = (reference.events[i]["at"] for i in (0, -1))
         after = begun + moment.share * (ended - begun)
         while not (first := attempt(moment.case, folder, after=after)).killed:
             shutil.rmtree(folder)
-            after *= 0.8  # the machine was faster than for the reference
+            after *= 0.8  # the run had ended: the machine was faster than for the reference
         place = {"after_seconds": round(after, 3)}
     else:
         fitting = reference.of_kind(moment.kind)
@@ -100,12 +100,12 @@ def killed(moment: Moment, reference: Attempt, folder: Path) -> tuple[list[Attem
 
 
 def tried(moment: Moment, reference: Attempt, folder: Path) -> dict[str, Any]:
-    """One row: the moment, and whether the resumed run was the uninterrupted one."""
+    """One row: the moment, and whether the resumed run equals the uninterrupted one."""
     begun = time.perf_counter()
     attempts, place = killed(moment, reference, folder)
     wrong = list(differences(reference, attempts))
     if not attempts[0].killed:
-        wrong.append("the moment never came")
+        wrong.append("the run ended before the kill")
     return {
         **asdict(moment.case),
         "kind": moment.kind,
@@ -123,26 +123,26 @@ def tried(moment: Moment, reference: Attempt, folder: Path) -> dict[str, Any]:
 
 
 def combination(framework: str, workers: int, wanted: list[Moment], work: Path) -> Iterator[dict[str, Any]]:
-    """The rows of one combination; its uninterrupted runs come first."""
+    """The rows of one combination. The uninterrupted runs are made first."""
     references: dict[str, Attempt] = {}
     for moment in wanted:
         policy = moment.case.policy
         if policy not in references:
             references[policy] = attempt(moment.case, work / f"{policy}-whole")
             if references[policy].end is None:
-                raise RuntimeError(f"{moment.case} does not even run:\n{references[policy].output}")
+                raise RuntimeError(f"{moment.case} fails without a kill:\n{references[policy].output}")
         yield tried(moment, references[policy], work / f"{policy}-{moment.number}")
 
 
 def main() -> None:
-    """Try every moment that is not in the rows file yet, then write the report."""
+    """Try every moment that has no row yet, then write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--moments", type=int, default=len(SCHEDULE), help="of each combination")
-    parser.add_argument("--epochs", type=int, default=16, help="of each training")
+    parser.add_argument("--moments", type=int, default=len(SCHEDULE), help="moments of each combination")
+    parser.add_argument("--epochs", type=int, default=16, help="epochs of each training")
     parser.add_argument("--only", action="append", choices=list(faults_train.FRAMEWORKS))
-    parser.add_argument("--workers", type=int, action="append", help="0 and 2 unless given")
+    parser.add_argument("--workers", type=int, action="append", help="numbers of workers (default: 0 and 2)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    parser.add_argument("--report", action="store_true", help="kill nothing, report what is there")
+    parser.add_argument("--report", action="store_true", help="kill nothing, only report finished moments")
     given = parser.parse_args()
     torch.set_num_threads(1)
     given.out.mkdir(parents=True, exist_ok=True)

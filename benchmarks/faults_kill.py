@@ -1,4 +1,4 @@
-"""Runs that are killed with signal 9 and started again, held against the run that was not."""
+"""Kills runs with signal 9, starts them again, and compares them with the run that was not killed."""
 
 import json
 import os
@@ -17,12 +17,12 @@ import faults_train
 from faults_watch import STEP, WRITE, Watch
 
 TIMEOUT = 120.0
-"""Seconds that one training may take at most."""
+"""The longest time that one training may take, in seconds."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One combination: which loop, how many workers, which recipe."""
+    """One combination of loop, number of workers and recipe."""
 
     framework: str
     workers: int
@@ -32,9 +32,9 @@ class Case:
 
 @dataclass
 class Attempt:
-    """What one process did before it ended or was killed: read from its log.
+    """What one process did before it ended or was killed, read from its log.
 
-    `start` is the number of the first step; None if it was killed before it came so far.
+    `start` is the number of the first step, or None if the process was killed before its first step.
     """
 
     killed: bool
@@ -49,7 +49,7 @@ class Attempt:
         return [event["ids"] for event in self.events if event["kind"] == STEP]
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
-        """The events of a kind; what is done to files before the first step is no checkpoint."""
+        """The events of a kind. Changes to files before the first step are not part of a checkpoint."""
         first = next(event["n"] for event in self.events if event["kind"] == STEP)
         return [
             event for event in self.events if event["kind"] == kind and (kind != WRITE or event["n"] > first)
@@ -57,13 +57,13 @@ class Attempt:
 
 
 def attempt(case: Case, folder: Path, stop: int | None = None, after: float | None = None) -> Attempt:
-    """One process, forked from this one, which has imported everything: it trains what is left.
+    """Fork a process from this one, which has imported everything. The process trains what is left.
 
     Args:
         case: what to train.
-        folder: of its checkpoints.
+        folder: where its checkpoints are.
         stop: the number of the event at which it is killed.
-        after: the seconds after which it is killed, wherever it is.
+        after: the seconds after which it is killed, at any event.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log, said = folder.with_suffix(".log"), folder.with_suffix(".out")
@@ -77,7 +77,7 @@ def attempt(case: Case, folder: Path, stop: int | None = None, after: float | No
     finally:
         os.close(heard)
         with suppress(ProcessLookupError):
-            os.killpg(child, signal.SIGKILL)  # workers notice a dead parent within seconds; not to wait
+            os.killpg(child, signal.SIGKILL)  # do not wait until workers notice the dead parent
     result = Attempt(killed, said.read_text())
     for line in log.read_text().splitlines():
         told = json.loads(line)
@@ -93,7 +93,7 @@ def _new(path: Path) -> int:
 
 
 def _train(case: Case, watch: Watch, said: Path) -> None:
-    """In the child: train, and leave without the parent's exit handlers."""
+    """In the child process: train, and exit without the parent's exit handlers."""
     code = 1
     try:
         os.setsid()
@@ -103,14 +103,14 @@ def _train(case: Case, watch: Watch, said: Path) -> None:
         job = faults_train.Job(case.policy, case.workers, case.epochs, watch.folder, watch)
         faults_train.run(case.framework, job)
         code = 0
-    except BaseException:  # whatever it is, the parent reads it
+    except BaseException:  # the parent reads every error
         traceback.print_exc()
     finally:
         os._exit(code)
 
 
 def _attend(child: int, heard: int, after: float | None) -> bool:
-    """Wait until the child ends, or kill it when it says or when it is time; whether it was killed."""
+    """Wait until the child ends, or kill it at its event or after its time. Returns whether it was killed."""
     handle = os.pidfd_open(child)
     try:
         limit = TIMEOUT if after is None else after
@@ -128,7 +128,7 @@ def _attend(child: int, heard: int, after: float | None) -> bool:
 
 
 def differences(reference: Attempt, attempts: list[Attempt]) -> Iterator[str]:
-    """What a run in several attempts did otherwise than the uninterrupted one."""
+    """The differences between a run in several attempts and the uninterrupted run."""
     last = attempts[-1]
     if reference.end is None or last.end is None:
         yield f"did not end: {(last if reference.end else reference).output[-2000:]}"
@@ -138,7 +138,7 @@ def differences(reference: Attempt, attempts: list[Attempt]) -> Iterator[str]:
         wanted = reference.steps[start : start + len(steps)]
         for step, (ids, others) in enumerate(zip(steps, wanted, strict=False), start=start):
             if ids != others:
-                yield f"step {step} trained {ids}, the uninterrupted run {others}"
+                yield f"step {step} trained {ids}, the uninterrupted run trained {others}"
                 break
     start, steps = begun[-1]
     if start + len(steps) != len(reference.steps):
@@ -146,7 +146,7 @@ def differences(reference: Attempt, attempts: list[Attempt]) -> Iterator[str]:
     for (before, steps), (start, _) in pairwise(begun):
         reached = before + len(steps)
         if not reached - 2 * faults_train.EVERY <= start <= reached:
-            yield f"was killed after step {reached}, but went on from {start}"
+            yield f"was killed after step {reached}, but continued from {start}"
     for name, value in reference.end.items():
         if last.end[name] != value:
-            yield f"other {name} at the end"
+            yield f"{name} differ at the end"

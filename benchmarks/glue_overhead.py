@@ -1,4 +1,4 @@
-"""What the adapter adds to a Trainer's step, and how much of what narrowing promises the clock shows."""
+"""What the adapter adds to a Trainer's step, and how much of the promised saving the clock shows."""
 
 import statistics
 import tempfile
@@ -18,9 +18,9 @@ Pairs = list[tuple[float, float]]
 
 
 def measure(folder: Path, model: str, threads: int, rows: int, repeats: int = 2) -> Row:
-    """The same batches with and without the adapter, five steps in turn; medians over the steps.
+    """The same batches with and without the adapter, in turns of five steps; medians over the steps.
 
-    Once with the encoder, once with one so small that the adapter's own time is all that differs.
+    Once with the encoder, and once with an encoder that is so small that only the adapter's own time differs.
     """
 
     def runs(tiny: bool, seed: int) -> dict[str, Row]:
@@ -56,7 +56,7 @@ def _difference(found: dict[str, Row]) -> float:
 
 
 def compared(repeats: list[dict[str, Row]], base: str, other: str) -> Row:
-    """Seconds of a step of either, and their difference step by step, by the wall and by the CPU's clock."""
+    """Seconds of a step of each, and their difference step by step, by the wall and the CPU clock."""
     found: Row = {"steps": 0}
     for i, clock in enumerate(("wall", "cpu")):
         pairs = [
@@ -74,7 +74,7 @@ def compared(repeats: list[dict[str, Row]], base: str, other: str) -> Row:
 def _summary(pairs: Pairs) -> Row:
     differences = sorted(b - a for a, b in pairs)
     n = len(differences)
-    # The 95 % interval of a median: the order statistics 0.98 sqrt(n) places to either side.
+    # The 95 % interval of a median: the order statistics 0.98 sqrt(n) places below and above it.
     reach = 0.98 * n**0.5
     low, high = differences[max(0, int(n / 2 - reach))], differences[min(n - 1, int(n / 2 + reach))]
     return {
@@ -87,7 +87,7 @@ def _summary(pairs: Pairs) -> Row:
 
 
 def parts(run: Run, batches: int = 12) -> Row:
-    """Median milliseconds of the parts of a step: on all 32 rows, on the 8 that stay, scoring, the update."""
+    """Median milliseconds of the parts of a step: all 32 rows, the 8 chosen rows, scoring, the update."""
     with tempfile.TemporaryDirectory() as folder:
         trainer = built(run, folder)
     model, rows = trainer.model, trainer.train_dataset
@@ -108,7 +108,7 @@ def parts(run: Run, batches: int = 12) -> Row:
     for i in range(batches):
         data = dict(trainer.data_collator([rows[j] for j in range(i * BATCH, (i + 1) * BATCH)]))
         for count in (BATCH, BATCH // 4):
-            # Chosen rows keep the width that their batch was padded to.
+            # Chosen rows keep the padded width of their batch.
             chosen = {name: values[:count] for name, values in data.items()}
             model.train()
             loss = timed(f"forward, {count} rows", partial(_loss, model, chosen))

@@ -16,7 +16,7 @@ METHODS = ("full", "infobatch", "loss_sampling", "ordered_sgd", "evolved_samplin
 
 @dataclass(frozen=True)
 class Task:
-    """A data set, how it is judged, how many seeds are trained."""
+    """A data set, its metric, and the number of seeds."""
 
     heading: str
     metric: str
@@ -43,7 +43,7 @@ def read_json(path: Path) -> Row:
 
 
 def write(out: Path) -> None:
-    """Table and picture of what is finished, and the overhead where it was measured."""
+    """Table and picture of the finished trainings, and the overhead if it was measured."""
     lines: list[str] = ["# Fine-tuning with the Hugging Face Trainer: CoLA and SST-2", ""]
     rows = files.read_lines(out / "glue.jsonl")
     if rows:
@@ -66,15 +66,16 @@ def fine_tunings(rows: list[Row], config: Row, out: Path) -> list[str]:
             task (one draw, the same for all), the whole dev set, at most {settings["max_length"]} tokens,
             {settings["epochs"]} epochs, batch {settings["batch_size"]}, AdamW with learning rate
             {settings["learning_rate"]:g}, {100 * settings["warm_up"]:g} % linear warm-up, then linearly to 0,
-            weight decay {settings["weight_decay"]:g}: the same for every method, each with its published
-            defaults, none tuned. The metric is that of the last epoch, in %; in brackets each seed.
+            weight decay {settings["weight_decay"]:g}. These are the same for every method. Each method has
+            its published defaults, and none was tuned. The metric is that of the last epoch, in %, with each
+            seed in brackets.
         """),
         "",
         _line(f"""
             Machine: {machine["cpu"]}, {machine["cores"]} cores, {machine["threads"]} thread(s) of torch;
             {versions}. Training took {sum(row["seconds"] for row in rows) / 60:.0f} minutes in all. The
-            methods of a task and seed ran side by side, a tenth of an epoch in turn, so that the same load of
-            the machine met them all; evaluation is not counted.
+            methods of a task and seed ran in turns of a tenth of an epoch, so that all of them had the same
+            load on the machine. Evaluation is not counted.
         """),
         "",
     ]
@@ -84,8 +85,8 @@ def fine_tunings(rows: list[Row], config: Row, out: Path) -> list[str]:
             lines += [f"## {task.heading}", "", *table(task, mine), ""]
     lines += [
         _line("""
-            Saved: against `full` of the same task and seed; by cost, a sample's forward counts 1 and its
-            backward 2. Epochs that select: those that back-propagate fewer samples than there are.
+            Saved: compared with `full` of the same task and seed. By cost, a sample's forward counts 1 and
+            its backward 2. Epochs that select: those that back-propagate fewer samples than there are.
         """),
         "",
         *beside_the_paper(saved),
@@ -111,7 +112,7 @@ def fine_tunings(rows: list[Row], config: Row, out: Path) -> list[str]:
 
 
 def _saved(row: Row, rows: list[Row]) -> Row:
-    """What the clocks say against `full`, and what the picture needs to know."""
+    """What the clocks saved against `full`, and the numbers for the picture."""
     ordinary = [r for r in rows if (r["task"], r["seed"], r["method"]) == (row["task"], row["seed"], "full")]
     realised = 1 - row["seconds"] / ordinary[0]["seconds"] if ordinary else None
     by_cpu = 1 - row["cpu_seconds"] / ordinary[0]["cpu_seconds"] if ordinary else None
@@ -125,7 +126,7 @@ def _saved(row: Row, rows: list[Row]) -> Row:
 
 
 def table(task: Task, rows: list[Row]) -> list[str]:
-    """One row a method: metric, what was trained, what was saved."""
+    """One row per method: metric, what was trained, what was saved."""
     lines = [
         f"| method | {task.metric}, % | best epoch | epochs that select | samples back-propagated "
         "| saved by cost | saved by wall clock | saved by CPU clock | wall clock / cost |",
@@ -164,13 +165,13 @@ def _cells(method: str, rows: list[Row]) -> list[str]:
 
 
 def _each(values: list[float], sign: str = "") -> str:
-    """The mean, and what it is the mean of."""
+    """The mean, and the values that it comes from."""
     mean, *each = (f"{value:{sign}.1f}" for value in (fmean(values), *values))
     return mean if len(each) == 1 else f"{mean} ({', '.join(each)})"
 
 
 def _selecting(rows: list[Row]) -> str:
-    """In how many of the epochs fewer samples were back-propagated than there are."""
+    """The number of epochs that back-propagated fewer samples than there are."""
     counts = set()
     for row in rows:
         ends = [0, *(point["samples"] for point in row["curve"])]
@@ -180,13 +181,14 @@ def _selecting(rows: list[Row]) -> str:
 
 
 def beside_the_paper(rows: list[Row]) -> list[str]:
-    """The leads over `full`, ours and published."""
+    """The leads over `full`, ours and the published ones."""
     lines = [
-        "## Beside the paper",
+        "## Compared with the paper",
         "",
         _line("""
             Points above `full`, here and in Table 4 of Evolved Sampling (arXiv:2509.23461: ALBERT-base, the
-            whole training sets, 10 epochs), and the time saved that it reports for all eight tasks together.
+            whole training sets, 10 epochs), and the time saved that the paper reports for all eight tasks
+            together.
         """),
         "",
         "| method | CoLA here | CoLA paper | SST-2 here | SST-2 paper | time saved in the paper |",
@@ -215,11 +217,11 @@ def overhead(found: Row) -> list[str]:
         "",
         _line(f"""
             The same {found["rows"]:,} rows of CoLA in the same batches, one epoch, {found["repeats"]}
-            repeats; five steps of each in turn, in a process each. Medians over the steps, differences step
-            by step with the 95 % interval of their median. The small encoder has one layer of width 8: there
-            the Trainer and the adapter are all there is to see. The first {found["losses_compared"]} losses
-            of the bare Trainer and of `full` through the adapter, with dropout, differ by at most
-            {found["losses_differ_by"]:.1g}.
+            repeats. Both run in turns of five steps, each in its own process. Medians over the steps, and
+            differences step by step with the 95 % interval of their median. The small encoder has one layer
+            of width 8, so almost all of its time is that of the Trainer and the adapter. The first
+            {found["losses_compared"]} losses of the bare Trainer and of `full` through the adapter, with
+            dropout, differ by at most {found["losses_differ_by"]:.1g}.
         """),
         "",
         "| | clock | ms without | ms with | adds, us a step | 95 % | share of a step |",
@@ -241,16 +243,16 @@ def overhead(found: Row) -> list[str]:
         *lines,
         "",
         _line(f"""
-            The adapter's own time, seen on the small encoder, is {100 * alone / step:.2f} % of a step of the
-            real one (target: at most 1 %).
+            The adapter's own time, measured on the small encoder, is {100 * alone / step:.2f} % of a step of
+            the real encoder (target: at most 1 %).
         """),
         "",
         _line(f"""
             A step that `loss_sampling` narrows to a quarter takes {1e3 * narrowed["wall"]["other"]:.0f} ms
-            instead of {1e3 * narrowed["wall"]["base"]:.0f} ms: {100 * shares["wall"]:.1f} % saved by the wall
-            clock and {100 * shares["cpu"]:.1f} % by the CPU's, of {100 * promised:.1f} % promised by cost
-            (ratio {shares["wall"] / promised:.2f} and {shares["cpu"] / promised:.2f}). Where a step's time
-            goes: {parts}.
+            instead of {1e3 * narrowed["wall"]["base"]:.0f} ms. The wall clock saves
+            {100 * shares["wall"]:.1f} % and the CPU clock {100 * shares["cpu"]:.1f} %, of
+            {100 * promised:.1f} % promised by cost (ratio {shares["wall"] / promised:.2f} and
+            {shares["cpu"] / promised:.2f}). The parts of a step take: {parts}.
         """),
         "",
         f"Measured with `python benchmarks/glue.py data/glue --overhead --rows {found['rows']}`; numbers: "

@@ -33,17 +33,17 @@ from samplewise.integrations.transformers import make_selective
 BATCH, LENGTH, RATE, WARM_UP, DECAY = 32, 32, 5e-5, 0.06, 0.01
 METRICS = {"cola": matthews_corrcoef, "sst2": accuracy_score}
 STOCK = "stock"
-"""In place of a method: the Trainer as it comes, fed the batches that `full` has in its first epoch."""
+"""Used instead of a method: the unchanged Trainer, with the batches that `full` has in its first epoch."""
 NOTED = 20
-"""Steps whose loss is kept, so that two trainings can be compared."""
+"""The number of steps whose loss is stored, so that two trainings can be compared."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training. `folder` holds TASK-train.parquet and TASK-dev.parquet with text_a and label.
+    """One training. `folder` contains TASK-train.parquet and TASK-dev.parquet with text_a and label.
 
-    `slices` is the number of turns an epoch takes; `tiny` puts an encoder in the place of `model`
-    that is so small that the Trainer and the adapter are all there is to see.
+    `slices` is the number of turns in an epoch. `tiny` replaces `model` by a very small encoder. With it
+    almost all time is that of the Trainer and the adapter.
     """
 
     task: str
@@ -60,14 +60,14 @@ class Run:
 
 
 class Noting(Trainer):
-    """The Trainer, which keeps the losses of its first steps."""
+    """A Trainer that stores the losses of its first steps."""
 
     losses: tuple[float, ...] = ()
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         if not self.losses:
-            # Torch's own loader draws from the global generator, the selector's does not: without this
-            # the same batches would meet other dropout.
+            # Torch's own loader draws from the global generator, and the selector's loader does not. Without
+            # this line the same batches would have other dropout masks.
             set_seed(self.args.seed)
         loss = super().training_step(*args, **kwargs)
         if len(self.losses) < NOTED:
@@ -76,7 +76,7 @@ class Noting(Trainer):
 
 
 def train(run: Run, pipe: Connection) -> None:
-    """Train in turns and send the row as the last thing."""
+    """Train in turns and send the row at the end."""
     torch.set_num_threads(run.threads)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -89,13 +89,13 @@ def train(run: Run, pipe: Connection) -> None:
 
 
 def built(run: Run, folder: str) -> Noting:
-    """The Trainer of a run, model, data and method included."""
+    """The Trainer of a run, with model, data and method."""
     tokenizer = AutoTokenizer.from_pretrained(run.model)
     train_set = tokenised(run, "train", tokenizer, run.rows)
     if run.method == STOCK:
         plan = sw.Selector("full", len(train_set), epochs=run.epochs, batch_size=BATCH, seed=run.seed)
         train_set = train_set.select(list(plan.sampler("global"))).flatten_indices()
-    set_seed(run.seed)  # the head's first weights; the Trainer seeds again before it trains
+    set_seed(run.seed)  # for the head's first weights; the Trainer sets the seed again before it trains
     trainer = Noting(
         model=model_of(run),
         args=TrainingArguments(
@@ -127,7 +127,7 @@ def built(run: Run, folder: str) -> Noting:
 
 
 def tokenised(run: Run, split: str, tokenizer: Any, rows: int | None = None) -> Dataset:
-    """A split as token ids, at most LENGTH of them; of `rows` a draw that is the same for every seed."""
+    """A split as token ids, at most LENGTH of them. `rows` of it are drawn, the same for every seed."""
     table = pq.read_table(run.folder / f"{run.task}-{split}.parquet", columns=["text_a", "label"])
     if rows is not None:
         if rows > len(table):
@@ -154,7 +154,7 @@ def metric(task: str, shown: EvalPrediction) -> float:
 
 
 def result(run: Run, trainer: Noting, turns: Turns) -> Row:
-    """What a finished training has to say."""
+    """The row of a finished training."""
     row: Row = {"task": run.task, "method": run.method, "seed": run.seed, "rows": run.rows}
     row |= {"steps": len(turns.steps), "seconds": turns.wall, "cpu_seconds": turns.cpu}
     row |= {"losses": list(trainer.losses)}

@@ -1,8 +1,8 @@
-"""Trainings side by side: each in a process of its own, one of them running at a time.
+"""Trainings in turns: each has its own process, and one of them runs at a time.
 
-The wall clock of a machine that does other work too says little about two trainings made one after
-the other. Here every training runs for a slice of an epoch, then hands the turn to the next, so
-that all of them meet the same weather. Clocks stand still while another one has the turn.
+If a machine also does other work, the wall clocks of two trainings made one after the other cannot be
+compared. Here every training runs for a part of an epoch and then waits while the next one runs. So
+all of them have the same load on the machine. A clock stops while another training runs.
 """
 
 import multiprocessing
@@ -17,10 +17,10 @@ Row = dict[str, Any]
 
 
 def side_by_side(work: Callable[[Any, Connection], None], runs: list[Any]) -> Iterator[Row]:
-    """Start `work(run, pipe)` for each run, give turns round and round, and yield each one's row.
+    """Start `work(run, pipe)` for each run, give them turns until all have ended, and yield the row of each.
 
-    A process sends None when it is ready and whenever it hands the turn on, and its row at the end.
-    One that dies is left out while the others go on; an error names it after them.
+    A process sends None when it is ready and at the end of each turn. At its end it sends its row. If a
+    process dies, the others continue, and an error names it at the end.
     """
     context = multiprocessing.get_context("spawn")
     members = []
@@ -49,14 +49,14 @@ def side_by_side(work: Callable[[Any, Connection], None], runs: list[Any]) -> It
                 yield row
         ready = True
     if died:
-        raise RuntimeError(f"these trainings died, their own message is above: {died}")
+        raise RuntimeError(f"these trainings died: {died}. Their messages are above.")
 
 
 class Turns(TrainerCallback):
-    """Hands the turn on after each slice of an epoch, and runs the clock only while training.
+    """Ends the turn after each slice of an epoch, and runs the clock only during training.
 
-    Evaluation is made in the own turn, off the clock. `steps` are the (wall, CPU) seconds of each
-    step, `curve` what was spent up to the end of each epoch and the metric there.
+    Evaluation runs in the same turn, but its time does not count. `steps` are the (wall, CPU) seconds of each
+    step. `curve` has the time up to the end of each epoch, and the metric there.
     """
 
     def __init__(self, pipe: Connection, trainer: Trainer, slices: int) -> None:
@@ -68,11 +68,11 @@ class Turns(TrainerCallback):
         self._begun: tuple[float, float] | None = None
 
     def start(self) -> None:
-        """Let the clock run."""
+        """Start the clock."""
         self._begun = time.perf_counter(), time.process_time()
 
     def stop(self) -> tuple[float, float]:
-        """Halt the clock; wall and CPU seconds since it was started."""
+        """Stop the clock. Returns the wall and CPU seconds since its start."""
         if self._begun is None:
             return 0.0, 0.0
         wall, cpu = time.perf_counter() - self._begun[0], time.process_time() - self._begun[1]
@@ -80,7 +80,7 @@ class Turns(TrainerCallback):
         return wall, cpu
 
     def wait(self) -> None:
-        """Hand the turn on and sleep until it comes back."""
+        """End this turn and sleep until the next one."""
         self.pipe.send(None)
         self.pipe.recv()
 
@@ -112,7 +112,7 @@ class Turns(TrainerCallback):
         self.stop()
 
     def _position(self) -> float:
-        """Epochs passed, in parts; a plan that shrinks makes its epoch pass faster."""
+        """The epochs done, with fractions. An epoch with fewer samples takes fewer steps."""
         if selector := getattr(self.trainer, "selector", None):
             return float(selector.progress * selector.epochs)
         return float(self.trainer.state.epoch)

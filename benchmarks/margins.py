@@ -2,8 +2,9 @@
 
     python benchmarks/margins.py --out benchmarks/results/margins.json
 
-One thread. Needs 8 GB of memory. The margins are those of random features and a random head, which a
-pass writes batch by batch into columns; and independent numbers. Seconds are the thread's, medians.
+One thread. Needs 8 GB of memory. The margins come from random features and a random head, and a pass
+writes them batch by batch into columns. A second set is independent numbers. Seconds are those of the
+thread, medians.
 """
 
 import argparse
@@ -27,19 +28,19 @@ TARGET = 10.0
 
 
 def chunks(n: int, classes: int, width: int, b: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Ids and margins of a pass in batches of b, in the samples' order: always the same numbers."""
+    """Ids and margins of a pass in batches of b, in the samples' order. The numbers are always the same."""
     rng = generator("margins", n, classes)
     weight = torch.randn(classes, width, generator=rng)
     targets = torch.randint(classes, (n,), generator=rng)
     for start in range(0, n, b):
         ids = torch.arange(start, min(n, start + b))
-        # Features near their own class's weight, as those of a trained model are.
+        # Features near the weight of their class, as in a trained model.
         h = torch.randn(len(ids), width, generator=rng) + 2 * weight[targets[ids]]
         yield ids, class_margins(h, targets[ids], weight)
 
 
 def written(n: int, classes: int, width: int, b: int) -> tuple[Tensor, float]:
-    """The matrix that a pass leaves, and the seconds that writing it took, without making the margins."""
+    """The matrix that a pass writes, and the seconds of writing it. Computing the margins does not count."""
     tracker, state, seconds = Margins(), {}, 0.0
     for ids, values in chunks(n, classes, width, b):
         begun = time.thread_time()
@@ -51,7 +52,7 @@ def written(n: int, classes: int, width: int, b: int) -> tuple[Tensor, float]:
 
 
 def timed(matrix: Tensor, k: int, repeats: int) -> dict[str, Any]:
-    """Seconds of the choice, and that it has exactly k samples."""
+    """The seconds of the choice. Checks that it has exactly k samples."""
     spent = []
     for _ in range(repeats):
         begun = time.thread_time()
@@ -134,12 +135,13 @@ def page(found: dict[str, Any]) -> str:
     lines += [
         "",
         f"Writing the margins into columns in batches of 256 took {found['writing_seconds']:.1f} s over the "
-        f"whole pass. The process's peak was {found['peak_gb']:.1f} GB, of which the matrix is "
+        f"whole pass. The process's peak was {found['peak_gb']:.1f} GB, including the matrix of "
         f"{4 * found['rows'][0]['n'] * found['rows'][0]['classes'] / 1e9:.1f} GB.",
         "",
-        f"Holding {stream['held']} margins a column instead of all, at n = {stream['n']:,} and keep "
-        f"{stream['keep']:g}: {'the same samples' if stream['same'] else 'OTHER SAMPLES'} after "
-        f"{stream['reads']} read(s) of the stream, {stream['seconds']:.0f} s with making the margins.",
+        f"Holding {stream['held']} margins per column instead of all of them, at n = {stream['n']:,} and "
+        f"keep {stream['keep']:g}: {'the same samples' if stream['same'] else 'OTHER SAMPLES'} after "
+        f"{stream['reads']} read(s) of the stream, {stream['seconds']:.0f} s including the computation of "
+        "the margins.",
         "",
         "Numbers: `margins.json`; made with `python benchmarks/margins.py`.",
         "",

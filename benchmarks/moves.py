@@ -1,9 +1,9 @@
-"""How far one `selector.loss(batch)` walks: calls, files and moves between files of the package.
+"""Count the calls, files and moves between files that one `selector.loss(batch)` makes in the package.
 
     python benchmarks/moves.py
 
-A move is a step from a frame of one file into a frame of another, by a call or by a return. Frames outside
-the package are left out, and so are the way in and the way out. The numbers are counts: the same on every
+A move goes from a frame of one file to a frame of another, by a call or by a return. Frames outside
+the package do not count, and neither do the first entry and the last exit. The counts are the same on every
 machine.
 """
 
@@ -42,7 +42,7 @@ def walked(method: str) -> tuple[int, int, int]:
 
 
 def counted(call: Callable[[], Any]) -> tuple[int, int, int]:
-    """Calls into the package, the files they lie in, and moves between files."""
+    """Calls into the package, the files of these calls, and moves between files."""
     stack, files, calls, moves = [], set(), 0, 0
 
     def watch(frame: FrameType, event: str, _: Any) -> None:

@@ -1,8 +1,8 @@
-"""Measure what selection itself costs, beside a bare loop and a plain vectorised reference.
+"""Measure what selection itself costs, compared with a bare loop and a plain vectorised reference.
 
     python benchmarks/overhead.py --out benchmarks/results/overhead.json
 
-One thread unless told otherwise. Medians over repeats; the spread is the 10th to 90th percentile.
+One thread by default. Medians over repeats; the spread is the 10th to 90th percentile.
 """
 
 import argparse
@@ -44,7 +44,7 @@ EPOCH_LEVEL = [
 def timed(run: Callable[[], Any], repeats: int, inner: int = 1) -> list[float]:
     """CPU seconds of one call on this thread, `repeats` times, each the mean of `inner` calls.
 
-    The thread's clock, not the wall's: what else the machine does hardly moves it.
+    The clock is that of the thread. Other work on the machine hardly changes it.
     """
     run()
     seconds = []
@@ -76,7 +76,7 @@ def outputs_of(b: int, classes: int = 10) -> sw.Outputs:
 
 
 def fed(name: str, n: int, epochs: int = 10, **params: Any) -> Engine:
-    """An engine of which every sample was observed in epoch 0, closed, with what epoch 1 needs."""
+    """An engine for epoch 1: every sample was observed in epoch 0, and epoch 0 is closed."""
     params |= {"period": 1} if "period" in sw.recipes.get(name).signature.parameters else {}
     engine = Engine(sw.recipes.get(name)(**params), n, epochs, 0)
     torch.manual_seed(0)
@@ -106,13 +106,13 @@ def per_step(b: int = 256, n: int = 50_000, repeats: int = 60) -> list[Row]:
         returned = losses if name != "kakurenbo" else sw.Outputs(losses, given.logits, given.targets)
         selector = sw.Selector(name, n, lambda _, kept=returned: kept, epochs=10, batch_size=b)
         selector._engine = fed(name, n)
-        # Many in turns: a batch that comes again soon is the same step.
+        # Many batches: a batch that comes again soon would be the same step.
         many = selector.plan(1).ids[torch.randperm(25_600)].split(b)
         batches = itertools.cycle([sw.Batch(ids, None) for ids in many])
         bare = losses if isinstance(returned, Tensor) else returned.loss
         plain: list[float] = []
         ours: list[float] = []
-        for _ in range(repeats):  # interleaved, so that both see the same machine
+        for _ in range(repeats):  # in turns, so that both have the same load on the machine
             plain += timed(lambda bare=bare: bare.mean(), 1, 200)
             ours += timed(lambda s=selector, x=batches: s.loss(next(x)), 1, 200)
         added = [mine - statistics.median(plain) for mine in ours]
@@ -143,7 +143,7 @@ def choosing(b: int = 256, n: int = 50_000) -> list[Row]:
 
 
 def planning(n: int, target: float, repeats: int) -> list[Row]:
-    """An epoch's plan and its shuffle."""
+    """The plan of an epoch and its shuffle."""
     scores = torch.rand(n)
 
     def reference() -> Tensor:
@@ -172,7 +172,7 @@ def planning(n: int, target: float, repeats: int) -> list[Row]:
 
 
 def memory(n: int = 1_281_167) -> list[Row]:
-    """Bytes a sample of scores, and of the plan per kept sample."""
+    """The bytes of the scores per sample, and of the plan per kept sample."""
     rows = []
     for name in sorted(sw.recipes.all()):
         engine = fed(name, n)
@@ -193,7 +193,7 @@ def memory(n: int = 1_281_167) -> list[Row]:
 
 
 def beyond_multinomial() -> list[Row]:
-    """A weighted draw without replacement from more samples than torch.multinomial takes."""
+    """A weighted draw without replacement from more samples than torch.multinomial accepts."""
     m = (1 << 24) + 1
     weights = torch.rand(m)
     begun = time.perf_counter()
@@ -212,7 +212,7 @@ def beyond_multinomial() -> list[Row]:
 
 
 class Training:
-    """A training, one batch at a time, so that two can take turns on a machine that changes speed."""
+    """A training, one batch at a time, so that two can run in turns on a machine that changes speed."""
 
     def __init__(self, name: str, data: TensorDataset, epochs: int) -> None:
         torch.manual_seed(0)
@@ -246,7 +246,7 @@ class Training:
 
 
 def saved(epochs: int, repeats: int, threads: int) -> list[Row]:
-    """Wall clock saved over cost saved where the model dominates, batch by batch beside `full`."""
+    """Wall clock saved over cost saved when the model takes most of the time, in turns with `full`."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     data = TensorDataset(torch.randn(1024, 3, 32, 32), torch.randint(10, (1024,)))
@@ -270,7 +270,7 @@ def saved(epochs: int, repeats: int, threads: int) -> list[Row]:
 
 
 def machine(threads: int) -> Row:
-    """Where the numbers come from."""
+    """The machine and the versions that the numbers come from."""
     names = [
         line.split(":")[1].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -300,7 +300,7 @@ def show(found: Row) -> str:
 
 
 def markdown(about: Row, rows: list[Row]) -> str:
-    """The result as a page."""
+    """The results as a page."""
     lines = [
         "# What selection itself costs",
         "",
@@ -309,7 +309,7 @@ def markdown(about: Row, rows: list[Row]) -> str:
         f"{about['load_at_start']:.1f}. CPU time of the thread: median (10th to 90th percentile). Made with "
         "`python benchmarks/overhead.py --out benchmarks/results/overhead.json`; a step is what "
         "`selector.loss` adds to the bare `forward(batch).mean()` of the same run. The machine is a shared "
-        "virtual one that runs at two speeds about 1.5 apart: read a row beside the reference of its block.",
+        "virtual one that runs at two speeds about 1.5 apart: compare a row with the reference of its block.",
         "",
         "| what | median | spread | target | |",
         "| --- | ---: | ---: | ---: | --- |",
@@ -335,13 +335,13 @@ def markdown(about: Row, rows: list[Row]) -> str:
 
 
 def main() -> None:
-    """Measure all rows, print them, and write them as JSON and as a page beside it."""
+    """Measure all rows, print them, and write them as JSON and as a page next to it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path)
     parser.add_argument(
-        "--threads", type=int, default=1, help="for all but the training rows, which use every core"
+        "--threads", type=int, default=1, help="threads, except for the training rows, which use every core"
     )
     parser.add_argument("--quick", action="store_true", help="few repeats, no training")
     args = parser.parse_args()

@@ -1,9 +1,9 @@
-"""Measure what a narrow view costs beside the whole network: a training step and a pass, in turns.
+"""Measure what a narrow view costs compared with the whole network: a training step and a pass, in turns.
 
     python benchmarks/proxy.py --out benchmarks/results/proxy.json
 
-One thread. In every repeat each network does, one after the other, a step of its own, a step with the
-view along, a pass and a narrow pass over one batch; seconds are the thread's, shares are of one repeat.
+One thread. In every repeat each network does these one after the other on one batch: a plain step, a step
+with the view, a pass and a narrow pass. Seconds are those of the thread; each share is from one repeat.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SIDE, CLASSES, KEEP = 32, 10, 0.6
 
 
 def measured(name: str, b: int, width: float, repeats: int) -> dict[str, Any]:
-    """Medians over repeats of the shares that the view takes, and its share of the FLOPs."""
+    """Medians over repeats of the time shares of the view, and its share of the FLOPs."""
     model = models.build(name, 3, CLASSES, SIDE, seed=0)
     head = last_layer(model, CLASSES)
     named = next(word for word, layer in model.named_modules() if layer is head)
@@ -103,7 +103,7 @@ def main() -> None:
         "",
         f"Width {given.width:g}, images of {SIDE} pixels, one thread of {about['cpu']}, torch "
         f"{about['torch']}; CPU seconds in turns, median (lowest to highest) of {given.repeats} repeats. "
-        "Other work ran beside it.",
+        "Other work ran at the same time.",
         "",
         "| network | batch | narrow share of FLOPs | a step with the view takes more | a narrow pass takes, "
         f"of a pass | pays for Q below, by FLOPs | by these clocks (keep {KEEP:g}) |",

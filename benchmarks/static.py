@@ -2,8 +2,8 @@
 
     python benchmarks/static.py --out benchmarks/results/static.json
 
-One thread. Times are CPU seconds of the thread, medians over repeats, spread from the 10th to the
-90th percentile. Each memory row is a process of its own: its peak against the peak just before.
+One thread. Times are CPU seconds of the thread, medians over repeats, with a spread from the 10th to the
+90th percentile. Each memory row runs in its own process: its peak minus the peak just before.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def engine(policy: Any, n: int, epochs: int = 20) -> Engine:
 
 
 def recording(b: int = 256, n: int = SMALL, epochs: int = 6) -> list[Row]:
-    """A step's copies, and apart from them what measuring a full buffer costs every 32 steps."""
+    """The copies of a step, and separately the cost of measuring a full buffer every 32 steps."""
     rows = []
     for name, policy in {"full": "full", "el2n": "el2n", "seven methods": sw.Recorder(SEVEN)}.items():
         made: Any = engine(policy, n)
@@ -60,7 +60,7 @@ def recording(b: int = 256, n: int = SMALL, epochs: int = 6) -> list[Row]:
                     made.flush()
                     measured.append(time.thread_time() - begun)
             made.close()
-        # The first epoch allocates; a flush is never inside a step here.
+        # The first epoch allocates. In this measurement no flush is inside a step.
         steps, measured = steps[len(steps) // epochs :], measured[len(measured) // epochs :]
         if name == "full":
             rows.append(row("a step that records nothing: the checks of full", steps, "us"))
@@ -71,7 +71,7 @@ def recording(b: int = 256, n: int = SMALL, epochs: int = 6) -> list[Row]:
 
 
 def tdds(n: int, target: float | None) -> Row:
-    """Ten epochs of probabilities into the scores of TDDS (T = 10, K = 5)."""
+    """Computes the scores of TDDS from ten epochs of probabilities (T = 10, K = 5)."""
     ids, rng = torch.arange(n), generator("tdds", n)
     epochs = [torch.randn(n, CLASSES, generator=rng).softmax(1) for _ in range(10)]
     made: Any = sw.recipes.tdds(0.1, T=10, window=5).tracker
@@ -128,7 +128,7 @@ def distances(n: int = SMALL, d: int = 512) -> Row:
 
 
 def high_water(reset: bool = False) -> float:
-    """The most memory this process ever held, in MB; `reset` begins anew at what it holds now (Linux)."""
+    """The most memory this process ever used, in MB. `reset` starts again from the current use (Linux)."""
     if reset:
         Path("/proc/self/clear_refs").write_text("5")
     (line,) = (text for text in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in text)
@@ -161,7 +161,7 @@ def vectors(name: str, keep: float, n: int = SMALL, d: int = 512) -> Row:
 
 
 def peak(name: str, n: int) -> Row:
-    """The memory that scoring adds at its peak: the whole recording of some epochs, and the choice."""
+    """The memory that scoring adds at its peak: the recording of some epochs, and the choice."""
     made: Any = engine(name, n, epochs=4)
     shown = batch_of(8192)
     before = high_water(reset=True)
@@ -181,7 +181,7 @@ def peak(name: str, n: int) -> Row:
 
 
 def alone(function: Callable[..., Row], *given: Any) -> Row:
-    """A row measured in a process of its own."""
+    """A row measured in its own process."""
     with multiprocessing.get_context("spawn").Pool(
         1, initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
@@ -189,14 +189,15 @@ def alone(function: Callable[..., Row], *given: Any) -> Row:
 
 
 def markdown(about: Row, rows: list[Row]) -> str:
-    """The result as a page."""
+    """The results as a page."""
     lines = [
         "# What static scores cost",
         "",
         f"{about['cpu']}, {about['cores']} cores, {about['threads']} thread, torch {about['torch']}, numpy "
         f"{about['numpy']}, Python {about['python']}; load at the start {about['load_at_start']:.1f}. CPU "
-        "time of the thread: median (10th to 90th percentile). Memory: what a process of its own adds at its "
-        "peak. Made with `python benchmarks/static.py --out benchmarks/results/static.json`. The machine is "
+        "time of the thread: median (10th to 90th percentile). Memory: the peak of a separate process, "
+        "minus its memory before. Made with `python benchmarks/static.py --out "
+        "benchmarks/results/static.json`. The machine is "
         "a shared virtual one that runs at two speeds about 1.5 apart.",
         "",
         "| what | median | spread | target | | peak |",
@@ -218,7 +219,7 @@ def markdown(about: Row, rows: list[Row]) -> str:
 
 
 def main() -> None:
-    """Measure all rows, print them, and write them as JSON and as a page beside it."""
+    """Measure all rows, print them, and write them as JSON and as a page next to it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
