@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 import samplewise as sw
-from samplewise.engine.engine import Engine
+from samplewise.engine.dynamic import Dynamic
 from samplewise.pickers import ranking
 from samplewise.rng import generator
 
@@ -75,16 +75,16 @@ def outputs_of(b: int, classes: int = 10) -> sw.Outputs:
     return sw.Outputs(F.cross_entropy(logits, targets, reduction="none"), logits, targets)
 
 
-def fed(name: str, n: int, epochs: int = 10, **params: Any) -> Engine:
+def fed(name: str, n: int, epochs: int = 10, **params: Any) -> Dynamic:
     """An engine for epoch 1: every sample was observed in epoch 0, and epoch 0 is closed."""
     params |= {"period": 1} if "period" in sw.recipes.get(name).signature.parameters else {}
-    engine = Engine(sw.recipes.get(name)(**params), n, epochs, 0)
+    engine = Dynamic(sw.recipes.get(name)(**params), n, epochs, 0)
     torch.manual_seed(0)
     sources = engine.policy.source.split("+")
 
     def observe(source: str) -> None:
         for ids in torch.arange(n).split(1 << 16):
-            engine.observe(ids, outputs_of(len(ids)), source)
+            engine.memory.observe(ids, outputs_of(len(ids)), source)
 
     if "pass" in sources and "training" not in sources:
         observe("pass")
@@ -132,11 +132,11 @@ def choosing(b: int = 256, n: int = 50_000) -> list[Row]:
 
     rows.append(row("choose, reference: torch.multinomial + sort", timed(reference, 60, 100), "us"))
     for name in ("evolved_sampling", "loss_sampling", "ordered_sgd", "random_batch"):
-        engine = Engine(sw.recipes.get(name)(keep=0.25), n, 40, 0)
+        engine = Dynamic(sw.recipes.get(name)(keep=0.25), n, 40, 0)
         for epoch in range(3):
             engine.plan(epoch)
             ids = torch.randperm(n)[:b]
-            engine.observe(ids, outputs_of(b), "training")
+            engine.memory.observe(ids, outputs_of(b), "training")
         seconds = timed(lambda e=engine, i=ids: e.choose(i), 60, 100)
         rows.append(row(f"choose, {name}, B = {b} -> {b // 4}", seconds, "us", 60.0))
     return rows
@@ -157,7 +157,7 @@ def planning(n: int, target: float, repeats: int) -> list[Row]:
         engine = fed(name, n)
         state = engine.state_dict()
 
-        def plan(engine: Engine = engine, state: Any = state) -> None:
+        def plan(engine: Dynamic = engine, state: Any = state) -> None:
             engine.plan(1)
             engine.order()
 
@@ -176,7 +176,7 @@ def memory(n: int = 1_281_167) -> list[Row]:
     rows = []
     for name in sorted(sw.recipes.all()):
         engine = fed(name, n)
-        scores = sum(c.element_size() for c in engine.memory.values() if c.ndim)
+        scores = sum(c.element_size() for c in engine.memory.columns.values() if c.ndim)
         plan = engine.plan(1)
         weighted = 0 if plan.weights is None else plan.weights.element_size()
         rows.append(

@@ -11,8 +11,13 @@ from samplewise import pickers, signals, trackers
 from samplewise.checks import checked
 from samplewise.coresets.choose import choose
 from samplewise.cost.ledger import Ledger
+from samplewise.distributed import collectives
+from samplewise.engine.bad_losses import BadLosses
 from samplewise.engine.buffer import Buffer
+from samplewise.engine.dynamic import Dynamic
 from samplewise.engine.engine import Engine
+from samplewise.engine.memory import Memory
+from samplewise.engine.records import Records
 from samplewise.engine.static import Static
 from samplewise.loop.scoring import without_trace
 from samplewise.pickers import Budgeted, Keep, Picked, Picker
@@ -96,7 +101,7 @@ class AnySubset(Subset):
 
 
 def _unchecked_subsets(monkeypatch):
-    for module in ("engine.engine", "engine.static", "coresets.choose"):
+    for module in ("engine.dynamic", "engine.static", "coresets.choose"):
         monkeypatch.setattr(f"samplewise.{module}.Subset", AnySubset)
 
 
@@ -434,24 +439,15 @@ def weighs_with_everything_kept(monkeypatch):
 
 @fault(laws.one_rank_equals_two, "two ranks planned differently")
 def plans_by_rank(monkeypatch):
-    pool = Engine._pool
     monkeypatch.setattr(
-        "samplewise.engine.engine.generator",
-        lambda *keys: generator(*keys, _rank.get()),
+        "samplewise.engine.dynamic.generator", lambda *keys: generator(*keys, collectives.rank())
     )
-    _rank = SimpleNamespace(value=0, get=lambda: _rank.value)
-
-    def notes_the_rank(self, epoch):
-        _rank.value = self.rank
-        return pool(self, epoch)
-
-    monkeypatch.setattr(Engine, "_pool", notes_the_rank)
     return REGISTRY["random_dynamic"]
 
 
 @fault(laws.one_rank_equals_two, "not their own")
 def ranks_share_a_draw(monkeypatch):
-    monkeypatch.setattr("samplewise.engine.engine.seed_of", lambda *keys: seed_of(*keys[:4]))
+    monkeypatch.setattr("samplewise.engine.dynamic.seed_of", lambda *keys: seed_of(*keys[:4]))
     return REGISTRY["random_batch"]
 
 
@@ -519,20 +515,20 @@ def words_it_differently(monkeypatch):
 
 @fault(laws.losses_that_are_not_finite_are_refused, "a loss of nan in epoch 0 is accepted")
 def lets_nan_pass(monkeypatch):
-    monkeypatch.setattr(Engine, "_refuse", lambda self, ids, loss: None)
+    monkeypatch.setattr(BadLosses, "refuse", lambda self, ids, loss, epoch: None)
     return REGISTRY["full"]
 
 
 @fault(laws.losses_that_are_not_finite_are_refused, "changed the memory")
 def remembers_before_it_refuses(monkeypatch):
-    observe = Engine.observe
+    observe = Memory.observe
 
     def hasty(self, ids, outputs, source):
-        if self.memory and source == "training":
-            self.memory["loss"][ids[:1]] = 7.0
+        if self.columns and source == "training":
+            self.columns["loss"][ids[:1]] = 7.0
         return observe(self, ids, outputs, source)
 
-    monkeypatch.setattr(Engine, "observe", hasty)
+    monkeypatch.setattr(Memory, "observe", hasty)
     return REGISTRY["infobatch"]
 
 
@@ -579,8 +575,10 @@ def scores_with_its_proxy_for_nothing(monkeypatch):
 
 @fault(laws.declared_cost_is_counted_cost, "scored, not")
 def passes_every_epoch(monkeypatch):
-    begin = Engine._begin
-    monkeypatch.setattr(Engine, "_begin", lambda self, epoch: begin(self, epoch) if epoch < 2 else epoch)
+    wanted = Dynamic.pass_ids
+    monkeypatch.setattr(
+        Dynamic, "pass_ids", lambda self, epoch: wanted(self, epoch) if epoch < 2 else torch.arange(self.n)
+    )
     return REGISTRY["uncertainty"]
 
 
@@ -636,8 +634,14 @@ def gives_the_first_class_the_coreset(monkeypatch):
 
 @fault(laws.a_score_is_final_in_time, "gives a coreset before epoch 0")
 def answers_too_early(monkeypatch):
-    ready = Static.ready
-    monkeypatch.setattr(Static, "ready", lambda self, name: None if self.epoch < 1 else ready(self, name))
+    subset = Static.subset
+
+    def hasty(self, *given, **wanted):
+        for record in self.records.values():
+            record.done |= self.epoch < 1
+        return subset(self, *given, **wanted)
+
+    monkeypatch.setattr(Static, "subset", hasty)
     return _free_but_late()
 
 
@@ -658,23 +662,26 @@ class Enough(trackers.Last):
 
 @fault(laws.a_score_is_final_in_time, "plans no coreset")
 def goes_on_recording(monkeypatch):
-    monkeypatch.setattr(
-        Static,
-        "_recording",
-        lambda self, source: self.records if source == "training" and self.epoch != 2 else {},
-    )
+    observe = Memory.observe
+
+    def goes_on(self, ids, outputs, source):
+        if source == "training" and self.epoch > 2:
+            self.columns["faulty/loss"][ids] = outputs.loss
+        return observe(self, ids, outputs, source)
+
+    monkeypatch.setattr(Memory, "observe", goes_on)
     return static_recipe(tracker=Enough())
 
 
 @fault(laws.a_coreset_is_the_same_from_everywhere, "a loaded state makes another")
 def saves_without_its_last_chunk(monkeypatch):
-    save = Static.state_dict
+    save = Records.state_dict
 
     def hasty(self):
         state = save(self)
         return {**state, "memory": {name: column.flip(0) for name, column in state["memory"].items()}}
 
-    monkeypatch.setattr(Static, "state_dict", hasty)
+    monkeypatch.setattr(Records, "state_dict", hasty)
     return static_recipe()
 
 
@@ -688,14 +695,14 @@ def draws_from_the_table_by_another_seed(monkeypatch):
 
 @fault(laws.a_coreset_is_the_same_from_everywhere, "a recorder makes another|gives other scores")
 def recorders_share_one_tracker(monkeypatch):
-    measured = Static._measured
+    flush = Records.flush
 
-    def twice(self, ids, outputs, records, good):
-        measured(self, ids, outputs, records, good)
-        if len(self.records) > 1:
-            self._states["mine"]["loss"][ids] = -outputs.loss
+    def twice(self):
+        flush(self)
+        if len(self.records) > 1 and self.columns:
+            self.columns["mine/loss"] = -self.columns["mine/loss"].abs()
 
-    monkeypatch.setattr(Static, "_measured", twice)
+    monkeypatch.setattr(Records, "flush", twice)
     return static_recipe()
 
 

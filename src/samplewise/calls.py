@@ -17,7 +17,6 @@ from samplewise.distributed import collectives
 from samplewise.distributed.shares import rows_of
 from samplewise.engine.engine import Engine
 from samplewise.engine.exports import Exports
-from samplewise.engine.static import Static
 from samplewise.loop import passes
 from samplewise.loop.again import Steps
 from samplewise.loop.agreement import agree, digest
@@ -94,7 +93,7 @@ class EngineCalls(ABC):
         if self.policy.signals and type(outputs) is not Tensor and self._engine.uses(source):
             check_shapes(seen, self.policy.reads)
         self._heard = True
-        used = self._engine.observe(ids, seen, source)
+        used = self._engine.memory.observe(ids, seen, source)
         if not used and self.policy.signals:
             self._ledger.ignored_observations += len(ids)
         if source == "pass":
@@ -202,7 +201,7 @@ class EngineCalls(ABC):
         self._settle(closing=True)
         begun = time.perf_counter()
         self._engine.close()
-        if isinstance(self._engine, Static):  # which measures then what it only copied before
+        if self.policy.level == "static":  # which measures then what it only copied before
             self._ledger.seconds["selecting"] += time.perf_counter() - begun
         self._exports.note_final()
         self._last_pass()

@@ -203,7 +203,7 @@ class Selector(StepCalls):
             self._open(epoch)
         elif self.epoch < epoch:
             self._close()
-            self._engine.epoch = epoch
+            self._engine.skip_to(epoch)
             self._last_pass()
 
     def start_iteration(self) -> int:

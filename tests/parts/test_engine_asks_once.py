@@ -11,7 +11,7 @@ def test_the_open_plan_says_whether_it_has_weights():
     assert not engine.weighted
     engine.plan(0)
     assert not engine.weighted
-    engine.observe(torch.arange(8), sw.Outputs(torch.arange(8.0)), "training")
+    engine.memory.observe(torch.arange(8), sw.Outputs(torch.arange(8.0)), "training")
     engine.plan(1)
     assert engine.weighted
     assert engine.weights(torch.arange(8)) is not None

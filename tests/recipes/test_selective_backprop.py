@@ -144,7 +144,7 @@ def test_the_columns_go_by_the_samples_and_the_history_does_not():
         assert list(engine["memory"]) == ["last"]
         assert [list(own) for own in engine["beside"]] == [["recent"]]
         assert sorted(selector.table().columns) == ["last", "percentile"]
-        assert selector._engine.exchanged() == ["last"]
+        assert selector._engine.memory.exchanged() == ["last"]
 
 
 def test_a_batch_with_a_bad_loss_leaves_the_history_alone():
@@ -154,9 +154,10 @@ def test_a_batch_with_a_bad_loss_leaves_the_history_alone():
     ids = torch.arange(4)
     for losses in ([1.0, 2.0, 3.0, 4.0], [5.0, math.nan, 6.0, 7.0]):
         shown = torch.tensor(losses)
-        engine.remember(ids, sw.Outputs(shown), "training", torch.isfinite(shown))
-    assert engine.memory["recent"][-4:].tolist() == [1.0, 2.0, 3.0, 4.0]
-    assert engine.memory["last"][:4].tolist() == [5.0, 2.0, 6.0, 7.0]
+        engine.memory.remember(ids, sw.Outputs(shown), "training", torch.isfinite(shown))
+    columns = engine.memory.columns
+    assert columns["recent"][-4:].tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert columns["last"][:4].tolist() == [5.0, 2.0, 6.0, 7.0]
 
 
 def test_behind_another_tracker_it_keeps_its_history_too():

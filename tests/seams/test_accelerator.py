@@ -9,7 +9,6 @@ from torch import nn
 
 import samplewise as sw
 from samplewise.data.outputs import Outputs
-from samplewise.engine.engine import Engine
 from samplewise.loop.scoring import device_of
 from samplewise.loop.step import weighted_mean
 from samplewise.testing import Trace, build
@@ -68,33 +67,31 @@ def test_planned_weights_are_looked_up_where_the_ids_are():
 def test_memory_moves_to_the_device_of_the_loss():
     selector = opened("evolved_sampling", epoch=5)
     selector.observe(torch.arange(B), torch.rand(B))
-    assert {c.device.type for c in selector._engine.memory.values()} == {"cpu"}
+    assert {c.device.type for c in selector._engine.memory.columns.values()} == {"cpu"}
     selector.observe(torch.arange(B), elsewhere())
-    assert {c.device.type for c in selector._engine.memory.values()} == {"meta"}
+    assert {c.device.type for c in selector._engine.memory.columns.values()} == {"meta"}
     assert selector._engine.times_selected.device.type == "meta"
 
 
-@pytest.fixture
-def flagged(monkeypatch):
-    """Losses on the CPU take an accelerator's way: flagged, not refused."""
+class Elsewhere(torch.Tensor):
+    """Numbers that say they are on an accelerator, and can be read all the same."""
 
-    plain = Engine.remember
+    is_cpu = False
 
-    def remember(self, ids, outputs, source, good):
-        plain(self, ids, outputs, source, self._flag(outputs.loss.detach()))
 
-    monkeypatch.setattr(Engine, "remember", remember)
-    monkeypatch.setattr(Engine, "_refuse", lambda self, ids, loss: None)
+def there(*losses, dtype=None):
+    """Losses that take an accelerator's way: they are flagged, not refused."""
+    return Outputs(torch.tensor(losses, dtype=dtype).as_subclass(Elsewhere))
 
 
 @pytest.mark.parametrize("bad", [nan, inf, -inf])
 @pytest.mark.parametrize("name", ["infobatch", "evolved_sampling", "ordered_sgd"])
-def test_a_bad_loss_is_not_written_and_stops_the_epoch_at_its_end(flagged, name, bad):
+def test_a_bad_loss_is_not_written_and_stops_the_epoch_at_its_end(name, bad):
     selector = opened(name, epoch=5)
     ids = torch.tensor([3, 9, 4])
-    selector.observe(ids, torch.tensor([1.0, 2.0, 3.0]))
+    selector.observe(ids, there(1.0, 2.0, 3.0))
     before = selector.table().columns
-    selector.observe(ids, torch.tensor([5.0, bad, 6.0]))
+    selector.observe(ids, there(5.0, bad, 6.0))
     after = selector.table().columns
     for column in before:
         assert after[column][9] == before[column][9]
@@ -103,33 +100,33 @@ def test_a_bad_loss_is_not_written_and_stops_the_epoch_at_its_end(flagged, name,
         selector.plan(6)
 
 
-def test_a_bad_loss_of_a_sample_never_seen_leaves_it_unseen(flagged):
+def test_a_bad_loss_of_a_sample_never_seen_leaves_it_unseen():
     selector = opened("infobatch")
-    selector.observe(torch.tensor([1, 2]), torch.tensor([nan, 1.0]))
+    selector.observe(torch.tensor([1, 2]), there(nan, 1.0))
     assert selector.score()[:3].isnan().tolist() == [True, True, False]
 
 
-def test_a_negative_loss_is_flagged_where_it_must_not_be(flagged):
+def test_a_negative_loss_is_flagged_where_it_must_not_be():
     selector = opened("loss_sampling")
-    selector.observe(torch.arange(3), torch.tensor([1.0, -1.0, -2.0]))
+    selector.observe(torch.arange(3), there(1.0, -1.0, -2.0))
     assert selector.score()[:3].isnan().tolist() == [False, True, True]
     with pytest.raises(ValueError, match=r"loss was not finite and >= 0 for 2 samples in epoch 0"):
         selector.plan(1)
     fine = opened("ordered_sgd")
-    fine.observe(torch.arange(3), torch.tensor([1.0, -1.0, -2.0]))
+    fine.observe(torch.arange(3), there(1.0, -1.0, -2.0))
     fine.plan(1)
 
 
-def test_no_state_is_saved_after_a_bad_loss(flagged):
+def test_no_state_is_saved_after_a_bad_loss():
     selector = opened("infobatch")
-    selector.observe(torch.tensor([1, 2]), torch.tensor([nan, nan]))
+    selector.observe(torch.tensor([1, 2]), there(nan, nan))
     with pytest.raises(ValueError, match=r"loss was not finite for 2 samples in epoch 0"):
         selector.state_dict()
 
 
-def test_a_half_precision_accelerator_loss_is_flagged_as_it_is(flagged):
+def test_a_half_precision_accelerator_loss_is_flagged_as_it_is():
     selector = opened("infobatch")
-    selector.observe(torch.tensor([1, 2]), torch.tensor([inf, 1.0], dtype=torch.bfloat16))
+    selector.observe(torch.tensor([1, 2]), there(inf, 1.0, dtype=torch.bfloat16))
     assert selector.score()[1:3].isnan().tolist() == [True, False]
 
 

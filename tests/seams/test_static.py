@@ -1,6 +1,7 @@
 """The static level by the front door: one recording for several methods, then a fresh model on a coreset."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -268,13 +269,14 @@ def test_a_buffer_leaves_out_rows_that_are_not_good():
     assert shown.logits[:, 1].tolist() == [i + 0.5 for i in found.tolist()]
 
 
-def test_nothing_is_measured_before_a_chunk_is_full(monkeypatch):
+def test_nothing_is_measured_before_a_chunk_is_full():
     measured = []
-    selector = sw.Selector("el2n", 3 * CHUNK, epochs=2)
-    measure = selector._engine._measured
-    monkeypatch.setattr(
-        selector._engine, "_measured", lambda ids, *given: (measured.append(len(ids)), measure(ids, *given))
-    )
+
+    def el2n(logits, targets):
+        measured.append(len(logits))
+        return sw.signals.el2n(logits, targets)
+
+    selector = sw.Selector(replace(sw.recipes.el2n(), signal=el2n), 3 * CHUNK, epochs=2)
     selector.plan(0)
     for ids in torch.arange(3 * CHUNK).split(256):
         selector.observe(
@@ -410,7 +412,8 @@ def test_seconds_leave_out_what_making_the_other_scores_final_took():
     selector.set_epoch(1)
     selector.observe(torch.arange(12), trace.outputs(torch.arange(12), 1), source="pass")
     selector._engine.finish()
-    selector._engine.finish_seconds = {"entropy": 1.0, "herding": 6.0}
+    for name, seconds in {"entropy": 1.0, "herding": 6.0}.items():
+        selector._engine.records[name].seconds = seconds
     selector.ledger.seconds.update(dict.fromkeys(selector.ledger.seconds, 0.0), scoring=10.0)
     scoring = selector.table().provenance["scoring"]
     assert {name: spent["seconds"] for name, spent in scoring.items()} == {"entropy": 4.0, "herding": 9.0}

@@ -9,13 +9,22 @@ from torch import Tensor
 
 from samplewise.data.outputs import Outputs
 
-__all__ = ["few", "refuse_outside", "refuse_targets", "whole"]
+__all__ = ["few", "first_of_each", "refuse_outside", "refuse_targets", "whole"]
 
 
 def few(ids: Tensor, most: int = 5) -> str:
     """The first `most` ids as text, for an error."""
     shown = ", ".join(map(str, ids[:most].tolist()))
     return f"[{shown}, ... {len(ids) - most} more]" if len(ids) > most else f"[{shown}]"
+
+
+def first_of_each(ids: Int[Tensor, " b"]) -> Int[Tensor, " k"]:
+    """The first row of every id, in order."""
+    order = ids.argsort(stable=True)
+    ranked = ids[order]
+    first = torch.ones_like(ranked, dtype=torch.bool)
+    first[1:] = ranked[1:] != ranked[:-1]
+    return order[first].sort().values
 
 
 def whole(ids: Any, call: str) -> Int[Tensor, " b"]:

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from samplewise.data.ids import first_of_each
 from samplewise.data.outputs import Outputs
 
-__all__ = ["CHUNK", "Buffer", "first_of_each"]
+__all__ = ["CHUNK", "Buffer"]
 
 CHUNK = 8192
 """Rows that a chunk has at least, unless an epoch ends before."""
@@ -140,12 +141,3 @@ def _parts(ids: Tensor, bounds: list[int]) -> Iterator[Tensor | None]:
         rows.append(mine)
         seen = torch.cat([seen, ids[mine]])
     yield torch.cat(rows)
-
-
-def first_of_each(ids: Int[Tensor, " b"]) -> Int[Tensor, " k"]:
-    """The first row of every id, in order."""
-    order = ids.argsort(stable=True)
-    ranked = ids[order]
-    first = torch.ones_like(ranked, dtype=torch.bool)
-    first[1:] = ranked[1:] != ranked[:-1]
-    return order[first].sort().values

@@ -12,7 +12,6 @@ from samplewise.cost.ledger import Ledger
 from samplewise.data.dataset import fingerprint
 from samplewise.data.randomness import kept
 from samplewise.engine.engine import Engine
-from samplewise.engine.static import Static
 from samplewise.files.versions import versions
 from samplewise.policy import REGISTRY, Policy, Weighting
 
@@ -71,13 +70,13 @@ class Exports:
             method, provenance, keep=keep, balance=balance, weights=weights, normalize=normalize
         )
 
-    def static(self) -> Static:
+    def static(self) -> Engine:
         """The engine, if its method is static.
 
         Raises:
             ValueError: for any other.
         """
-        if not isinstance(self.engine, Static):
+        if not self.engine.records:
             policy = self.engine.policy
             raise ValueError(f"{policy.name} is of level {policy.level}: only static methods keep a coreset.")
         return self.engine
@@ -87,13 +86,13 @@ class Exports:
 
         The seconds are those of the run so far, without what making the other scores final took.
         """
-        if not isinstance(engine := self.engine, Static):
-            return
+        engine = self.engine
         engine.finish()
-        for name in engine.finished - self.spent.keys():
-            others = sum(spent for other, spent in engine.finish_seconds.items() if other != name)
-            seconds = max(0.0, self.ledger.wall_without_scoring - others)
-            self.spent[name] = {"cost": engine.cost_of(name), "seconds": seconds}
+        for name, record in engine.records.items():
+            if record.scored and name not in self.spent:
+                others = sum(other.seconds for other in engine.records.values() if other is not record)
+                seconds = max(0.0, self.ledger.wall_without_scoring - others)
+                self.spent[name] = {"cost": record.cost(engine.n), "seconds": seconds}
 
     def fingerprint(self) -> str | None:
         """What tells these samples and labels from others; reading them leaves random states as found."""
@@ -105,7 +104,7 @@ class Exports:
     def provenance(self) -> dict[str, Any]:
         """What produced a table or a subset."""
         engine = self.engine
-        records = engine.records if isinstance(engine, Static) else {}
+        records = engine.records
         return {
             "recipe": engine.policy.name,
             "policy": repr(engine.policy),

@@ -1,19 +1,24 @@
 """The escape hatch: any object that observes, plans, chooses and saves its state runs as a method."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from samplewise.coresets.table import Subset
 from samplewise.data.outputs import Outputs, walk
+from samplewise.engine.dynamic import Dynamic
 from samplewise.engine.engine import Engine
+from samplewise.engine.memory import Memory
 from samplewise.engine.static import Static
 from samplewise.policy import Policy
+from samplewise.subset import Subset
 
 __all__ = ["Adopted", "Method", "adopt"]
+
+Ids = Int[Tensor, " b"]
 
 _LEVELS = ("epoch", "batch", "epoch+batch")
 
@@ -42,10 +47,9 @@ class Method(Protocol):
 
 def adopt(policy: Any, n: int, epochs: int, seed: int, labels: Tensor | None) -> Engine:
     """The engine for a policy, or around a method of one's own."""
-    if isinstance(policy, Policy) and policy.level == "static":
-        return Static(policy, n, epochs, seed, labels)
     if isinstance(policy, Policy):
-        return Engine(policy, n, epochs, seed, labels)
+        kind = Static if policy.level == "static" else Dynamic
+        return kind(policy, n, epochs, seed, labels)
     if isinstance(policy, Method):
         return Adopted(policy, n, epochs, seed, labels)
     raise TypeError(
@@ -54,61 +58,87 @@ def adopt(policy: Any, n: int, epochs: int, seed: int, labels: Tensor | None) ->
     )
 
 
-class Adopted(Engine):
-    """An engine whose choices are another object's; epochs, checks and counts stay the engine's."""
+class OwnMemory(Memory):
+    """The memory of a user's own method: the method remembers; checks, counts and merges stay here."""
 
     def __init__(self, method: Method, n: int, epochs: int, seed: int, labels: Tensor | None) -> None:
-        name = getattr(method, "name", type(method).__name__)
-        super().__init__(Policy(name=name, params=getattr(method, "params", {})), n, epochs, seed, labels)
-        self.method: Any = copy.deepcopy(method)
-        if hasattr(self.method, "start"):
-            self.method.start(n=n, epochs=epochs, seed=seed, labels=labels)
-        self._sources = getattr(method, "source", "training").split("+")
         if method.level not in _LEVELS:
             raise ValueError(f"level must be one of {_LEVELS}, got {method.level!r} from {method!r}.")
+        name = getattr(method, "name", type(method).__name__)
+        super().__init__(Policy(name=name, params=getattr(method, "params", {})), n, epochs, labels)
+        self.method: Any = copy.deepcopy(method)
+        self.sources = getattr(method, "source", "training").split("+")
+        if hasattr(self.method, "start"):
+            self.method.start(n=n, epochs=epochs, seed=seed, labels=labels)
 
-    def remember(self, ids: Int[Tensor, " b"], outputs: Outputs, source: str, good: Tensor | None) -> None:
+    def remember(self, ids: Ids, outputs: Outputs, source: str, good: Tensor | None) -> None:
         self.method.observe(ids, outputs, source)
 
-    def pass_ids(self, epoch: int) -> Int[Tensor, " k"]:
-        found = self.method.pass_ids(epoch) if hasattr(self.method, "pass_ids") else []
-        return torch.as_tensor(found, dtype=torch.int64)
+    def read(self) -> dict[str, Tensor]:
+        return self.method.columns() if hasattr(self.method, "columns") else {}
+
+    @property
+    def counts_rows(self) -> bool:
+        return "batch" in self.method.level
+
+    def local_state(self) -> dict[str, Any] | None:
+        return _on_cpu(self.method.state_dict()) if getattr(self.method, "per_process", False) else None
+
+    def load_local_state(self, state: dict[str, Any]) -> None:
+        self.method.load_state_dict(state)
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"method": self.method.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.method.load_state_dict(state["method"])
+        super().load_state_dict(state)
+
+
+class Adopted(Engine):
+    """A user's own method, which chooses. Epochs, checks and counts stay the engine's."""
+
+    memory: OwnMemory
+
+    def __init__(self, method: Method, n: int, epochs: int, seed: int, labels: Tensor | None) -> None:
+        super().__init__(OwnMemory(method, n, epochs, seed, labels), seed)
+
+    @property
+    def method(self) -> Any:
+        """The engine's own copy of the method."""
+        return self.memory.method
+
+    def pass_ids(self, epoch: int) -> Ids:
+        asks = epoch < self.epochs and hasattr(self.method, "pass_ids")
+        return torch.as_tensor(self.method.pass_ids(epoch) if asks else [], dtype=torch.int64)
 
     def preview(self, epoch: int) -> tuple[int, bool]:
         return (len(self.last_plan), True) if self.opened and epoch == self.epoch else (self.n, False)
 
-    def _select(self, epoch: int) -> None:
+    def select(self, epoch: int) -> Subset:
         planned = self.method.plan(epoch)
         ids, weights = (planned.ids, planned.weights) if hasattr(planned, "ids") else (planned, None)
-        if not self.n:  # an endless stream is not planned
-            self._plan = Subset(torch.arange(0))
-            return
-        self._plan = Subset(_rising(ids, self.n, "plan"), _positive(weights, len(ids), "plan"))
-        if not self.chooses_in_batches:
-            self._count(self._plan.ids)
+        if not self.n:  # a stream without end is not planned
+            return Subset(torch.arange(0))
+        plan = Subset(_rising(ids, self.n, "plan"), _positive(weights, len(ids), "plan"))
+        if not self.memory.counts_rows:
+            self.memory.count(plan.ids)
+        return plan
+
+    def _decide(self) -> None:
+        method = self.method
+        self.observes_chosen = True
+        self.scores_batches = "training" in self.memory.sources and bool(getattr(method, "scores", True))
+        self.uneven = self.memory.counts_rows
+        self.computes, self.looks = hasattr(method, "flops"), hasattr(method, "look")
 
     @property
-    def narrows(self) -> bool:
-        return "batch" in self.method.level and bool(getattr(self.method, "narrows", True))
+    def narrows(self) -> bool:  # type: ignore[override]
+        """Asked in every step: a method may leave whole the batches of any part of an epoch."""
+        return self.memory.counts_rows and bool(getattr(self.method, "narrows", True))
 
     def picks_rows(self) -> bool:
-        return self.chooses_in_batches
-
-    @property
-    def scores_batches(self) -> bool:
-        return "training" in self._sources and bool(getattr(self.method, "scores", True))
-
-    @property
-    def chooses_in_batches(self) -> bool:
-        return "batch" in self.method.level
-
-    @property
-    def uneven(self) -> bool:
-        return self.chooses_in_batches
-
-    @property
-    def computes(self) -> bool:
-        return hasattr(self.method, "flops")
+        return self.memory.counts_rows
 
     def spent(self) -> int:
         if not self.computes:
@@ -116,16 +146,12 @@ class Adopted(Engine):
         flops, self.method.flops = int(self.method.flops), 0
         return flops
 
-    @property
-    def looks(self) -> bool:
-        return hasattr(self.method, "look")
-
-    def look(self, ids: Int[Tensor, " b"], data: Any) -> None:
+    def look(self, ids: Ids, data: Any) -> None:
         ids = self.known(ids, "look")
-        if hasattr(self.method, "look") and len(ids):
+        if self.looks and len(ids):
             self.method.look(ids, data)
 
-    def choose(self, ids: Int[Tensor, " b"]) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
+    def choose(self, ids: Ids) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
         ids = self.known(ids, "choose")
         if not len(ids):
             return ids, None
@@ -135,24 +161,8 @@ class Adopted(Engine):
             raise TypeError(f"choose must return (rows, weights), got {chosen!r:.80}.")
         rows = _rising(chosen[0], len(ids), "choose")
         if self.narrows:
-            self._count(ids[rows.to(ids.device)])
+            self.memory.count(ids[rows.to(ids.device)])
         return rows, _positive(chosen[1], len(rows), "choose")
-
-    def columns(self) -> dict[str, Tensor]:
-        return self.method.columns() if hasattr(self.method, "columns") else {}
-
-    def beside(self) -> dict[str, Any] | None:
-        return _on_cpu(self.method.state_dict()) if getattr(self.method, "per_process", False) else None
-
-    def take_beside(self, own: dict[str, Any]) -> None:
-        self.method.load_state_dict(own)
-
-    def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"method": self.method.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.method.load_state_dict(state["method"])
-        super().load_state_dict(state)
 
 
 def _on_cpu(state: Any) -> Any:

@@ -92,7 +92,7 @@ def run(selector: EngineCalls, engine: Engine, epoch: int) -> tuple[int, int]:
                 if plain:
                     shown = as_outputs(forward(data), len(seen))
                     outputs = replace(shown, gradient_norm=norms) if gradients else shown
-            engine.observe(seen, outputs, "pass")
+            engine.memory.observe(seen, outputs, "pass")
     engine.merge()
     return len(ids) * (plain + gradients), len(ids) * gradients
 

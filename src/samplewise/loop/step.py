@@ -152,7 +152,7 @@ class Step:
             looked = time.perf_counter()
             seconds["scoring"] += looked - begun
             begun = looked
-            engine.observe(ids, seen, "training")
+            engine.memory.observe(ids, seen, "training")
         engine.look(ids, data)
         rows, weights = engine.choose(ids)
         seconds["selecting"] += time.perf_counter() - begun
@@ -166,7 +166,7 @@ class Step:
         begun = time.perf_counter()
         if chosen.unseen and real != 0:
             seen, of = (ids, outputs) if real is None else (ids[:real], _first(outputs, real))
-            if not engine.observe(seen, of, "training") and chosen.whole and self.policy.signals:
+            if not engine.memory.observe(seen, of, "training") and chosen.whole and self.policy.signals:
                 ledger.ignored_observations += len(seen)
         chosen.unseen, chosen.evaluated = False, True
         weights = chosen.weights

@@ -1,0 +1,159 @@
+"""The engine of policies that choose again in every period of epochs, in every batch, or in both."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from samplewise.engine.engine import Engine
+from samplewise.engine.memory import Memory
+from samplewise.pickers import Pool
+from samplewise.policy import Policy
+from samplewise.rng import generator, seed_of
+from samplewise.subset import Subset
+
+__all__ = ["Dynamic"]
+
+Ids = Int[Tensor, " b"]
+
+
+class Dynamic(Engine):
+    """A policy of level `epoch`, `batch` or `epoch+batch`, with its tracker and its pickers."""
+
+    def __init__(
+        self, policy: Policy, n: int, epochs: int, seed: int, labels: Int[Tensor, " n"] | None = None
+    ) -> None:
+        super().__init__(Memory(policy, n, epochs, labels), seed)
+        tracked = None if policy.tracker is None else policy.tracker.ranks
+        self._tracked = tracked or (policy.signals[0].__name__ if policy.signals else None)
+        """The column that pickers rank by unless they name another."""
+        self._finest = policy.ranks or ""
+        """The column that the finest picker ranks by."""
+        self._by_class = policy.by_class
+        self._rng = torch.Generator()
+
+    # ----------------------------------------------------------------------------------- plans
+
+    def pass_ids(self, epoch: int) -> Ids:
+        policy = self.policy
+        if epoch >= self.epochs:
+            return torch.empty(0, dtype=torch.int64)
+        if policy.source == "pass" and self._selects_in(epoch) and not self._keeps_all(epoch):
+            picker = self._picker_of(epoch)
+            nested = picker is not None and picker.nested and self._plan is not None
+            return self.last_plan.ids if nested else torch.arange(self.n)
+        if policy.refresh is not None:
+            due = epoch % policy.refresh == 0 and self._selects_in(epoch) and not self._keeps_all(epoch)
+            return torch.arange(self.n if due else 0)
+        if policy.source == "training+pass" and self._planned_in == epoch - 1 >= 0:
+            left_out = np.ones(self.n, dtype=bool)
+            left_out[self.last_plan.ids.numpy()] = False
+            return torch.from_numpy(np.flatnonzero(left_out))
+        return torch.empty(0, dtype=torch.int64)
+
+    def _selects_in(self, epoch: int) -> bool:
+        return self.policy.picker is not None and self._selected_in != self._begin(epoch)
+
+    def _keeps_all(self, epoch: int) -> bool:
+        picker = self._picker_of(epoch)
+        return picker is None or picker.everything
+
+    def preview(self, epoch: int) -> tuple[int, bool]:
+        if self.opened and epoch == self.epoch:
+            return len(self.last_plan), True
+        if not self._selects_in(epoch) and self._plan is not None and self.policy.picker is not None:
+            return len(self.last_plan), True
+        picker = self._picker_of(epoch)
+        if picker is None:
+            return self.n, True
+        size, exact = picker.size(self.n)
+        if not exact and epoch == self.epoch and not self.opened and not self.pass_due(epoch):
+            rows = picker.pick(self._pool(epoch)).rows
+            return self.n if rows is None else len(rows), True
+        return size, exact
+
+    def select(self, epoch: int) -> Subset:
+        picker = self._picker_of(epoch)
+        if picker is None:
+            plan = Subset(torch.arange(self.n)) if self._plan is None else self._plan
+        elif self._selects_in(epoch):
+            picked = picker.pick(self._pool(epoch))
+            rows = torch.arange(self.n) if picked.rows is None else picked.rows
+            plan = Subset(rows, picked.weights)
+            self.memory.chosen()
+            self._selected_in = self._begin(epoch)
+        else:
+            return self.last_plan
+        if self.policy.batch_picker is None:
+            self.memory.count(plan.ids)
+        return plan
+
+    def _pool(self, epoch: int) -> Pool:
+        """All samples, with what is remembered of each."""
+        memory, values = self.memory, {}
+        if memory.columns and memory.tracker is not None:
+            values = {name: c.cpu() for name, c in memory.tracker.read(memory.columns).items()}
+        rng = generator(self.seed, self._begin(epoch), "plan")
+        before = None if self._plan is None else self._plan.ids
+        return Pool(self.n, rng, values, self._tracked, labels=memory.labels, before=before)
+
+    # --------------------------------------------------------------------------------- batches
+
+    def _decide(self) -> None:
+        super()._decide()
+        picker = self.now(self.epoch).batch_picker
+        self._batch = batch = None if picker is None else picker.settle(self.memory.columns)
+        if batch is not None:
+            self.narrows = not batch.everything
+            self.uneven = batch.uneven
+
+    def picks_rows(self) -> bool:
+        if self.policy.batch_picker is None:
+            return False
+        pickers = (self.now(epoch).batch_picker for epoch in range(self.epoch, self.epochs))
+        return any(picker is not None and not picker.everything for picker in pickers)
+
+    def choose(self, ids: Ids) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
+        memory, picker = self.memory, self._batch
+        if picker is None or not self.narrows or not self.opened:
+            return super().choose(ids)
+        if ids is not memory.inside:
+            ids = self.known(ids, "choose")
+        if not len(ids):
+            return ids, None
+        if not memory.columns and ids.device != memory.device:
+            # Without observations the ids say where counting need not wait for an accelerator.
+            memory.move(ids.device)
+        there = ids.to(memory.device, non_blocking=True)
+        values = {} if memory.tracker is None else self._values(there)
+        rng = self._rng.manual_seed(seed_of(self.seed, self.epoch, "choose", self.step, memory.rank))
+        labels = memory.labels[ids.cpu()] if self._by_class and memory.labels is not None else None
+        if not memory.on_cpu and not picker.on_device:
+            there, values = there.cpu(), {name: value.cpu() for name, value in values.items()}
+        picked = picker.pick(Pool(len(ids), rng, values, self._tracked, there, labels, 2))
+        self.step += 1
+        rows = torch.arange(len(ids)) if picked.rows is None else picked.rows
+        rows = rows.to(ids.device, non_blocking=True)
+        chosen = ids.index_select(0, rows)
+        memory.count(chosen)
+        weights = self.weights(chosen) if self.weighted else None
+        if picked.weights is not None:
+            extra = picked.weights.to(ids.device, torch.float32)
+            weights = extra if weights is None else weights * extra
+        return rows, weights
+
+    def _values(self, ids: Ids) -> dict[str, Tensor]:
+        """What is remembered of the rows of a batch: of most methods only the column that is ranked by."""
+        memory = self.memory
+        if not memory.columns:
+            raise ValueError(
+                f"{self.policy.name} chooses by scores: call observe(ids, ...) before choose(ids)."
+            )
+        if not self.n:  # of a stream only the last batch is kept
+            last = memory.last_ids
+            if last is None or not (last is ids or torch.equal(last, ids)):
+                raise ValueError("without n, choose(ids) must follow observe(ids, ...) of the same batch.")
+            return memory.columns
+        if (column := memory.columns.get(self._finest)) is not None:
+            return {self._finest: column.index_select(0, ids)}
+        return {} if memory.tracker is None else memory.tracker.read(memory.columns, ids)
