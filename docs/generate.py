@@ -1,4 +1,4 @@
-"""Writes what the docs take from the code: method table and pages, reference, the table of the README.
+"""Writes the parts of the docs that come from the code: method table and pages, reference, README tables.
 
 Run `python docs/generate.py` after a change of a docstring, a recipe or a committed result; a test
 fails while a committed copy differs (`--check`).
@@ -55,7 +55,7 @@ def first_line(documented: Any) -> str:
 
 
 def _in_cell(said: str) -> str:
-    """Text as it may stand in a cell of a table."""
+    """The text with the characters of a table escaped."""
     return said.replace("|", r"\|")
 
 
@@ -66,14 +66,14 @@ def paper(made: Recipe) -> str:
 
 
 def call(name: str, signature: inspect.Signature) -> str:
-    """A call with its defaults and without types, as one would write it."""
+    """A call with its defaults and without types."""
     bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
     said = str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
     return name + said.replace("<factory>", "{}").replace("mappingproxy({})", "{}")
 
 
 def method_table(page: str) -> str:
-    """One row a recipe; `page` is where the sections lie, seen from the file that holds the table."""
+    """One row per recipe. `page` is the path of the sections, from the file that has the table."""
     lines = ["| method | level | reads | what it does | paper |", "| --- | --- | --- | --- | --- |"]
     for made in library():
         link = f"[`{made.name}`]({page}#{made.name})"
@@ -83,7 +83,7 @@ def method_table(page: str) -> str:
 
 
 def method_count() -> str:
-    """How many methods there are, in all and of each level.
+    """The number of methods, in all and of each level.
 
     A new recipe changes the sentence, so it is written here and not by hand.
     """
@@ -93,12 +93,13 @@ def method_count() -> str:
 
 
 def methods_page() -> str:
-    """One section a recipe: how to call it, on the command line too, and its docstring."""
+    """One section per recipe: its call, its command-line form, and its docstring."""
     parts = [
         "# Methods",
         NOTE,
-        "Every method is a recipe: a function that returns a `Policy`. Give its name to `Selector`, its call "
-        "for other parameters, or its command-line form to `samplewise train --method`.\n\n"
+        "After reading this page you know what each method measures, stores, chooses and costs.\n\n"
+        "Every method is a recipe: a function that returns a `Policy`. Give its name to `Selector`. For "
+        "other parameters give the call, or its command-line form to `samplewise train --method`.\n\n"
         "*reads* says where a method's observations come from: `training` (the forward passes that training "
         "makes, and at batch level the scoring forward), `pass` (a separate pass with frozen weights) or "
         "`none`. `keep` is always the share that is kept.",
@@ -141,8 +142,8 @@ def reference_page() -> str:
     parts = [
         "# Reference",
         NOTE,
-        "Every public name in a sentence; `help(name)` says the rest. `sw` stands for `samplewise`. The "
-        "recipes are in [methods.md](methods.md).",
+        "On this page you find every public name with one sentence. `help(name)` shows the rest. `sw` stands "
+        "for `samplewise`. The recipes are in [methods.md](methods.md).",
     ]
     told: set[int] = set()
     for module in MODULES:
@@ -155,12 +156,12 @@ def reference_page() -> str:
                 told.add(id(value))
         parts.append("\n".join(lines))
     laws = [f"| `{law.__name__}` | {first_line(law)} |" for law in LAWS]
-    parts.append("\n".join(["## The laws", "", "| in `LAWS` | says |", "| --- | --- |", *laws]))
+    parts.append("\n".join(["## The laws", "", "| in `LAWS` | what it checks |", "| --- | --- |", *laws]))
     return "\n\n".join(parts) + "\n"
 
 
 def _called(name: str, value: Any) -> str:
-    """With its parameters, but for modules, types, protocols and abstract classes, which nobody calls."""
+    """With its parameters, except for modules, types, protocols and abstract classes: nobody calls these."""
     made = inspect.isclass(value) and ("__init__" in vars(value) or hasattr(value, "_fields"))
     abstract = inspect.isclass(value) and (inspect.isabstract(value) or not made)
     return (
@@ -190,7 +191,7 @@ def readme() -> str:
 
 
 def stale() -> list[str]:
-    """The generated files that are not what they must be."""
+    """The generated files that differ from their committed copies."""
     return [path.name for path, text in pages().items() if not path.exists() or path.read_text() != text]
 
 
