@@ -105,7 +105,7 @@ def per_step(b: int = 256, n: int = 50_000, repeats: int = 60) -> list[Row]:
     for name in ("full", "infobatch", "kakurenbo"):
         returned = losses if name != "kakurenbo" else sw.Outputs(losses, given.logits, given.targets)
         selector = sw.Selector(name, n, lambda _, kept=returned: kept, epochs=10, batch_size=b)
-        selector._engine = fed(name, n)
+        selector.engine = fed(name, n)
         # Many batches: a batch that comes again soon would be the same step.
         many = selector.plan(1).ids[torch.randperm(25_600)].split(b)
         batches = itertools.cycle([sw.Batch(ids, None) for ids in many])

@@ -38,7 +38,7 @@ def engine(policy: Any, n: int, epochs: int = 20) -> Engine:
     """An engine with its first epoch open."""
     selector = sw.Selector(policy, n, epochs=epochs)
     selector.plan(0)
-    return selector._engine
+    return selector.engine
 
 
 def recording(b: int = 256, n: int = SMALL, epochs: int = 6) -> list[Row]:

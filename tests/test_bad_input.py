@@ -308,20 +308,20 @@ def test_scores_by_an_unknown_name():
 @pytest.mark.parametrize(
     ("word", "why"),
     [
-        ("sampler", "the selector's sampler carries the plan"),
-        ("shuffle", r"the selector shuffles by \(seed, epoch\)"),
-        ("batch_size", r"it belongs to Selector\(batch_size=\.\.\.\)"),
-        ("batch_sampler", "the selector's sampler carries the plan"),
-        ("generator", "has its own, so that the global one is left as found"),
+        ("sampler", "The selector's own sampler gives the plan's order"),
+        ("shuffle", r"The selector shuffles by \(seed, epoch\)"),
+        ("batch_size", r"Set it in Selector\(batch_size=\.\.\.\)"),
+        ("batch_sampler", "The selector's own sampler gives the plan's order"),
+        ("generator", "has its own generator, so the global one does not change"),
     ],
 )
 def test_loader_arguments_that_are_the_selectors(word, why):
-    with refused(ValueError, rf"loader\({word}=\.\.\.\) is not yours to give: .*{why}"):
+    with refused(ValueError, rf"loader\(\) takes no {word}\. .*{why}"):
         make("full")[0].loader(**{word: None})
 
 
 def test_loader_arguments_that_do_not_exist():
-    with refused(ValueError, r"loader has no argument 'num_worker'\. Did you mean 'num_workers'\?"):
+    with refused(ValueError, r"loader\(\) has no argument 'num_worker'\. Did you mean 'num_workers'\?"):
         make("full")[0].loader(num_worker=2)
 
 

@@ -19,6 +19,7 @@ from samplewise.engine.engine import Engine
 from samplewise.engine.memory import Memory
 from samplewise.engine.records import Records
 from samplewise.engine.static import Static
+from samplewise.loop.epochs import Epochs
 from samplewise.loop.scoring import without_trace
 from samplewise.pickers import Budgeted, Keep, Picked, Picker
 from samplewise.policy import REGISTRY, Policy, recipe
@@ -28,7 +29,6 @@ from samplewise.selector import Selector
 from samplewise.subset import Subset
 from samplewise.testing import LAWS, Trace, build, ensure, law, recipes, run
 from samplewise.trackers import Tracker
-from samplewise.training import StepCalls
 
 laws = SimpleNamespace(**{law.__name__: law for law in LAWS})
 FAULTS = []
@@ -333,9 +333,7 @@ def copies_keep_writing_to_arrays_of_their_own(monkeypatch):
 
 @fault(laws.a_copy_changes_nothing, "of the loop, other batches")
 def copies_begin_the_epoch_again(monkeypatch):
-    monkeypatch.setattr(
-        StepCalls, "__setstate__", lambda self, state: vars(self).update(state, _started=False)
-    )
+    monkeypatch.setattr(Epochs, "__setstate__", lambda self, state: vars(self).update(state, _resumed=False))
     return REGISTRY["full"]
 
 
@@ -535,7 +533,7 @@ def remembers_before_it_refuses(monkeypatch):
 @fault(laws.half_precision_losses_are_accepted, "of torch.bfloat16")
 def averages_in_half_precision(monkeypatch):
     monkeypatch.setattr(
-        "samplewise.training.weighted_mean",
+        "samplewise.loop.step.weighted_mean",
         lambda losses, weights: losses.mean() if weights is None else (losses * weights).mean(),
     )
     return REGISTRY["full"]

@@ -4,14 +4,16 @@ import difflib
 import importlib
 import inspect
 import math
+import sys
 import types
 import typing
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
-__all__ = ["Range", "Share", "check_arguments", "checked", "nearest", "require"]
+__all__ = ["Range", "Share", "check_arguments", "checked", "nearest", "require", "warn"]
 
 T = TypeVar("T")
 
@@ -197,3 +199,11 @@ def _within(where: str, limit: Range, number: float, value: Any) -> None:
         hint = f" Did you mean {number / 100:g}?"
     got = f"{number!r}" if number is value else f"{number!r} from {value!r}"
     raise ValueError(f"{where} must be {limit}, got {got}.{hint}")
+
+
+def warn(message: str) -> None:
+    """Warn at the line of the user's code that called into the package."""
+    package, frame, level = __name__.partition(".")[0], sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level - 1)

@@ -1,43 +1,42 @@
-"""`Selector`: the front door, and the only thing that remembers."""
+"""`Selector`: the front door. It holds the parts of one training and delegates to them."""
 
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal
+import copy
+from collections.abc import Callable
+from html import escape
+from typing import Annotated, Any, Literal, overload
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int, Integer, Shaped
 from torch import Tensor, nn
 
 from samplewise import recipes
 from samplewise.checks import Range, check_arguments
-from samplewise.cost.flops import get_ready
+from samplewise.coresets.table import ScoreTable
 from samplewise.cost.ledger import Ledger
 from samplewise.data.dataset import labels_of, length_of
-from samplewise.data.outputs import Batch
-from samplewise.distributed import collectives
-from samplewise.distributed.shares import deal
+from samplewise.data.layout import Layout
+from samplewise.data.outputs import Batch, Outputs
+from samplewise.data.randomness import quietly
 from samplewise.engine.exports import Exports
 from samplewise.engine.own_method import adopt
-from samplewise.engine.states import refuse_damaged
-from samplewise.loop import passes
-from samplewise.loop.again import Steps
-from samplewise.loop.arrivals import Arrivals
-from samplewise.loop.loader import Loader, PlanSampler, refuse_foreign, refuse_no_batch
-from samplewise.loop.requirements import check_forward, check_policy, check_types
+from samplewise.loop import forwards, requirements
+from samplewise.loop.direct import Direct
+from samplewise.loop.epochs import Epochs
+from samplewise.loop.loader import AssemblingLoader, Loader, PlanSampler
+from samplewise.loop.position import Position
+from samplewise.loop.saving import continue_from, state_of
 from samplewise.loop.scoring import Scoring
-from samplewise.loop.step import Chosen, Step
-from samplewise.loop.waiting import AssemblingLoader, Waiting, refuse_assembled, refuse_several
-from samplewise.policy import Policy
-from samplewise.rng import seed_of
-from samplewise.training import StepCalls
+from samplewise.loop.step import Step
+from samplewise.loop.waiting import Waiting
+from samplewise.policy import Policy, Weighting
+from samplewise.subset import Subset
 
 __all__ = ["Selector"]
 
-Ids = Int[Tensor, " b"]
+Ids = Integer[Tensor, " b"]
 
 
-class Selector(StepCalls):
+class Selector:
     """Decides for every sample whether it is worth training on, and keeps the account.
 
     Args:
@@ -48,10 +47,14 @@ class Selector(StepCalls):
         epochs: the length of the training, which schedules and annealing refer to.
         batch_size: of one process; needed for the loader.
         seed: of every draw.
-        labels: class numbers (n,), where the data set does not carry them as `targets`.
+        labels: class numbers (n,), if the data set does not carry them as `targets`.
         scoring: how scores are computed.
-        sync_every: with several processes, take over what the others observed every so many steps, besides
-            at the end of each epoch.
+        sync_every: with several processes, number of steps after which they exchange what they observed; they
+            always do at the end of an epoch.
+
+    Attributes:
+        engine: the method at work over n samples, without model and loader.
+        timeline: opens and closes the epochs. Loaders and the adapters of frameworks talk to it.
 
     >>> import torch
     >>> selector = Selector("infobatch", 4, epochs=2)
@@ -81,84 +84,48 @@ class Selector(StepCalls):
         epochs, seed = int(epochs), int(seed)  # numpy's numbers are no plain values for a state or a note
         batch_size, sync_every = batch_size and int(batch_size), sync_every and int(sync_every)
         policy = recipes.get(policy)() if isinstance(policy, str) else policy
+        own = policy if isinstance(policy, Policy) else None
         self.n = length_of(dataset)
         self.dataset = None if isinstance(dataset, int | np.integer) else dataset
         self.epochs, self.batch_size, self.seed, self.sync_every = epochs, batch_size, seed, sync_every
-        if scoring is None:
-            scoring = Scoring(mode=(policy.mode if isinstance(policy, Policy) else None) or "eval")
+        scoring = Scoring(mode=(own and own.mode) or "eval") if scoring is None else scoring
         self.model, self.scoring = model, scoring
-        check_types(forward, model, self.scoring, self.n)
-        self.labels = passes.quietly(labels_of, labels, self.dataset, self.n)
-        self._engine = adopt(policy, self.n, epochs, seed, self.labels)
-        self.policy = self._engine.policy
-        if isinstance(policy, Policy):
-            check_policy(policy, self.n, self.dataset, model, batch_size, self.labels, self.scoring)
-            check_forward(policy, forward, self.labels)
-        self._ledger = Ledger()
-        self._ledger.proxy = self.policy.proxy
-        data = self.dataset, scoring.dataset
-        self._exports = Exports(self._engine, self._ledger, *data, self.labels, model)
-        self._check_given()
-        self._step = Step(self.policy, forward, model, self.scoring)
-        if forward is not None and (self._engine.computes or self.policy.proxy):
-            get_ready()
-        self._drop_last, self._sharded = False, True
-        self.waiting = Waiting() if self.policy.assemble else None
+        requirements.check_types(forward, model, scoring, self.n)
+        self.labels = quietly(labels_of, labels, self.dataset, self.n)
+        self.engine = engine = adopt(policy, self.n, epochs, seed, self.labels)
+        self.policy = engine.policy
+        if own is not None:
+            requirements.check_policy(own, self.n, self.dataset, model, batch_size, self.labels, scoring)
+            requirements.check_forward(own, forward, self.labels)
         if self.dataset is None:
-            refuse_assembled(self.policy, "the engine alone, Selector(policy, n)")
-        self.collate: Callable[[list[Any]], Any] | None = None
-        self._batches = self._samples = self._done = self._skip = 0
-        self._started = self._resumed = self._warned = self._heard = self._told = self._agreed = (
-            self._skipped
-        ) = False
-        self._arrivals, self._steps = Arrivals(), Steps()
-        self._first_narrowed: int | None = None
-        self._chosen: Chosen | None = None
-        self._timed: tuple[float, float, float, int, bool] | None = None
-        self._mask: Tensor | None = None
+            requirements.refuse_assembled(self.policy, "the engine alone, Selector(policy, n)")
+        self._ledger = ledger = Ledger()
+        ledger.proxy = self.policy.proxy
+        self._exports = Exports(engine, ledger, self.dataset, scoring.dataset, self.labels, model)
+        requirements.charge_prior(self.policy, self.n, self._exports.fingerprint, ledger)
+        position = Position(engine, ledger, self.dataset is not None, batch_size)
+        waiting = Waiting() if self.policy.assemble else None
+        self._step = Step(engine, ledger, position, forward, model, scoring, sync_every, waiting)
+        self._direct = Direct(engine, ledger, position)
+        forwards.install(self._step, engine, ledger)
+        self.timeline = Epochs(engine, ledger, self._exports, position, self._step, self.dataset)
 
-    @property
-    def forward(self) -> Callable[[Any], Any] | None:
-        """Batch data -> per-sample losses or `Outputs`; may be replaced, as by one under autocast."""
-        return self._step.forward
-
-    @forward.setter
-    def forward(self, forward: Callable[[Any], Any] | None) -> None:
-        check_forward(self.policy, forward, self.labels)
-        self._step.forward = forward
-
-    def _check_given(self) -> None:
-        """What was chosen or computed before must be of these data; what that cost is charged."""
-        for part in (self.policy.picker, self.policy.tracker):
-            if part is not None:
-                part.check_fits(self.n, self._exports.fingerprint)
-                self._charge(part.provenance)
-
-    def _charge(self, provenance: Mapping[str, Any]) -> None:
-        if scoring := provenance.get("scoring"):
-            self._ledger.scored(scoring["cost"] / collectives.world(), scoring["seconds"])
-
-    # ------------------------------------------------------------------------------ front door
+    # --------------------------------------------------------------------- loaders and epochs
 
     def loader(self, **arguments: Any) -> Loader:
         """A torch DataLoader over the plan of each epoch, yielding `Batch(ids, data)`.
 
-        Takes DataLoader's own arguments: `num_workers`, `pin_memory`, `collate_fn`, `drop_last`,
-        `persistent_workers`, ... With a process group up each rank gets an equal share.
+        Takes DataLoader's own arguments (`num_workers`, `collate_fn`, ...). Each rank gets an equal share.
         """
-        refuse_foreign(arguments)
+        requirements.refuse_foreign(arguments)
         if self.dataset is None:
-            raise ValueError("this Selector was built with n, not with a data set: nothing to load.")
+            raise ValueError("this Selector was built with n, not with a data set: there is nothing to load.")
         if self.batch_size is None:
             raise ValueError("the loader needs a batch size: Selector(..., batch_size=128).")
-        self._drop_last, self._sharded = bool(arguments.get("drop_last", False)), True
-        self._engine.refuse_drop_last(self._drop_last)
-        self.collate = arguments.get("collate_fn")
-        refuse_several(self.policy)
-        if self._drop_last:
-            refuse_no_batch(self, range(self.epoch, self.epochs), True)
-        kind = Loader if self.waiting is None else AssemblingLoader
-        return kind(self, self.dataset, self.batch_size, arguments)
+        requirements.refuse_several(self.policy)
+        self.timeline.collate = arguments.get("collate_fn")
+        self.timeline.dealt(True, bool(arguments.get("drop_last", False)))
+        return (AssemblingLoader if self.policy.assemble else Loader)(self.timeline, arguments)
 
     def sampler(
         self,
@@ -170,175 +137,242 @@ class Selector(StepCalls):
         """The plan as a torch Sampler.
 
         Args:
-            mode: `global`, equal on every rank, for frameworks that shard it themselves by dealing whole
-                batches in turns; `sharded`: this rank's equal share.
-            resumes: its first iteration after `load_state_dict` gives the remaining ids only; False for
-                frameworks that skip batches themselves.
+            mode: "global", equal on every rank, for frameworks that deal batches to the ranks in turns;
+                "sharded", this rank's equal share.
+            resumes: whether its first iteration after `load_state_dict` gives the remaining ids only.
             drop_last: whether the loader that takes it drops a last batch that is not full.
         """
-        refuse_assembled(self.policy, "selector.sampler, nor with a framework's adapter")
+        requirements.refuse_assembled(self.policy, "selector.sampler, nor with a framework's adapter")
         if mode not in ("global", "sharded"):
             raise ValueError(f"mode must be one of 'global', 'sharded', got {mode!r}.")
-        self._drop_last, self._sharded = drop_last, mode == "sharded"
-        self._engine.refuse_drop_last(drop_last)
-        if drop_last and self.batch_size:
-            refuse_no_batch(self, range(self.epoch, self.epochs), True)
-        return PlanSampler(self, mode == "sharded", resumes)
-
-    # ---------------------------------------------------------------------------------- epochs
+        self.timeline.dealt(mode == "sharded", drop_last)
+        return PlanSampler(self.timeline, mode == "sharded", resumes)
 
     @property
-    def open_or_next(self) -> int:
-        """`epoch`, but the last one when training is over: what lengths refer to."""
-        return min(self._engine.epoch, self.epochs - 1)
+    def epoch(self) -> int:
+        """The epoch being trained, or the next to be."""
+        return self.engine.epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Close the epoch before and open this one; again the same changes nothing.
+        """Close the epoch before and open this one. The same epoch again changes nothing.
 
         `set_epoch(epochs)` closes the last one: a loop without our loader ends with it.
         """
-        engine = self._engine
-        if epoch != self.epochs:
-            self._skipped |= epoch > 0 and not (engine.opened or engine.epoch or self._heard)
-            self._open(epoch)
-        elif self.epoch < epoch:
-            self._close()
-            self._engine.skip_to(epoch)
-            self._last_pass()
-
-    def start_iteration(self) -> int:
-        """Called by the loader's `iter`: open the epoch that is next; returns the seed of its workers."""
-        if self.epoch >= self.epochs:
-            raise ValueError(f"training is over: this Selector was built for epochs={self.epochs}.")
-        refuse_several(self.policy)
-        self._open(self.epoch)
-        if self._skipped and self.policy.signals:
-            self._skipped = False
-            warnings.warn(
-                f"training begins at epoch {self.epoch} without a loaded state, so {self.policy.name} knows "
-                "nothing of the epochs before: call load_state_dict(...) first.",
-                stacklevel=3,
-            )
-        if self._resumed:
-            self._skip, self._resumed = self._done, False
-        elif self._started and (self._batches or (self.waiting is not None and self._done)):
-            if not self._warned and self._batches:  # a look at one batch is no training
-                warnings.warn(
-                    f"the loop over the loader ended early, so epoch {self.epoch} starts again. If the "
-                    f"epoch was meant to end there, call selector.set_epoch({self.epoch + 1}).",
-                    stacklevel=3,
-                )
-                self._warned = True
-            self._settle()
-            self._batches = self._samples = self._done = self._skip = 0
-            self._chosen = None
-            self._arrivals.open()
-            self._steps.forget()
-            self._engine.restart()
-            if self.waiting is not None:
-                self.waiting.restart()
-        refuse_no_batch(self, [self.epoch], self._drop_last)
-        return seed_of(self.seed, self.epoch, "workers", collectives.rank())
-
-    def meter(self, batches: Iterator[Any], sharded: bool = True) -> Iterator[Batch]:
-        """Pass batches through, timing the wait and the work, and close the epoch after the last.
-
-        `sharded` as `sampler` has it: who deals the order among processes.
-        """
-        epoch, asked, aside = self.epoch, time.perf_counter(), self._aside()
-        for batch in batches:
-            self._started, self._sharded = True, sharded
-            self._steps.came()
-            # A loader that scores enters that time itself.
-            self._begin_step(asked + self._aside() - aside)
-            yield batch
-            self._arrivals.gone += len(batch.ids)
-            self.end_step()
-            asked, aside = time.perf_counter(), self._aside()
-        if self.epoch == epoch:
-            self.end_epoch()
-
-    def _begin_step(self, asked: float) -> None:
-        """A batch that was asked for at a time has come."""
-        got, seconds = time.perf_counter(), self._ledger.seconds
-        seconds["data"] += got - asked
-        self._timed = got, got - asked, self._aside(), self._came, self._engine.narrows
-
-    def _aside(self) -> float:
-        """Seconds of scoring and selecting so far."""
-        return self._ledger.seconds["scoring"] + self._ledger.seconds["selecting"]
-
-    def end_step(self) -> None:
-        """Enter the time of the batch that was handed out last, once.
-
-        The loader does it when it is asked for the next; frameworks ask late, or never after the last.
-        """
-        if self._timed is None:
-            return
-        (got, waited, aside, samples, narrowed), self._timed = self._timed, None
-        ledger, seconds = self._ledger, self._ledger.seconds
-        work = time.perf_counter() - got - (self._aside() - aside)
-        seconds["training"] += work
-        if not narrowed and not ledger.proxy:  # ordinary training has no proxy
-            ledger.plain_seconds += waited + work
-            ledger.plain_samples += self._came - samples
-
-    def end_epoch(self) -> None:
-        """Close the open epoch, as the loader does after its last batch; no other is opened."""
-        if not self._engine.opened:
-            return
-        self._close()
-
-    def draw(self, sharded: bool, resumes: bool = False) -> Int[Tensor, " k"]:
-        """The open epoch's ids in training order: all of them, or this rank's equal share."""
-        self._open(self.open_or_next)
-        self._sharded, self._arrivals.drawn = sharded, True
-        rank, world = (collectives.rank(), collectives.world()) if sharded else (0, 1)
-        done = self._skip if resumes else 0
-        return deal(self._engine.order(), done, rank, world, self._engine.covers(self.epoch))
-
-    def samples_of(self, epoch: int, sharded: bool = True) -> tuple[int, bool]:
-        """How many samples this rank trains on in `epoch`, and whether that is certain."""
-        if not 0 <= epoch < self.epochs:
-            raise ValueError(f"epoch must be in [0, {self.epochs}), got {epoch}.")
-        size, exact = self._engine.preview(epoch)
-        world = collectives.world() if sharded else 1
-        return (-(-size // world) if self._engine.covers(epoch) else size // world), exact
+        self.timeline.set_epoch(epoch)
 
     def epoch_steps(self, epoch: int) -> int:
         """Batches in `epoch`: exact where budget or scores fix it, else an upper bound until it begins."""
-        if self.batch_size is None:
-            raise ValueError("epoch_steps needs Selector(batch_size=...).")
-        size, _ = self.samples_of(epoch, self._sharded)
-        step = self.batch_size if self._sharded else self.batch_size * collectives.world()
-        steps = size // step if self._drop_last else -(-size // step)
-        if steps and self.waiting is not None and self.assembles(epoch):
-            opened = self._engine.opened and epoch == self.epoch
-            carried = len(self.waiting.carried) if opened else self.batch_size - 1
-            return max(1, (carried + size) // self.batch_size)
-        return steps
+        return self.timeline.steps_of(epoch)
 
     @property
     def progress(self) -> float:
         """The share of the training done, in [0, 1], whatever the subset does: for LR schedules."""
-        done = 0.0
-        if self.waiting is not None and self._engine.opened and self._engine.narrows:
-            done = min(1.0, self._done / len(self._engine.last_plan))
-        elif self._engine.opened and self._batches and self.batch_size is not None:
-            done = min(1.0, self._batches / max(1, self.epoch_steps(self.epoch)))
-        return (self.epoch + done) / self.epochs
+        return self.timeline.progress
 
-    def position(self) -> dict[str, int]:
-        """The epoch, and how many ids of its order all processes have trained on."""
-        return {"epoch": self.epoch, "done": self._done if self._engine.opened else 0}
+    def lr_factor(self, epoch: int) -> float:
+        """Multiply your learning rate by this: KAKURENBO's 1 / share that trains; 1 for other methods."""
+        if self.policy.lr == "actual":
+            self.timeline.open(epoch)
+        return self.engine.lr_factor(epoch)
 
-    # ------------------------------------------------------------------------ account and state
+    def mask(self) -> Bool[Tensor, " n"]:
+        """Which samples the open epoch trains on, in shared memory; all True until the first plan.
+
+        Every later plan is written into the same tensor, so that workers can drop samples before decoding.
+        """
+        if not self.n:
+            raise ValueError("a mask needs the number of samples: Selector(policy, n, ...).")
+        return self.timeline.mask()
+
+    # ------------------------------------------------------------------------------- one step
+
+    @overload
+    def loss(self, batch: Batch, return_outputs: Literal[False] = False) -> Tensor: ...
+    @overload
+    def loss(self, batch: Batch, return_outputs: Literal[True]) -> tuple[Tensor, Outputs]: ...
+    @overload
+    def loss(self, batch: Batch, return_outputs: bool) -> Tensor | tuple[Tensor, Outputs]: ...
+
+    def loss(self, batch: Batch, return_outputs: bool = False) -> Tensor | tuple[Tensor, Outputs]:
+        """The loss to back-propagate: scores, narrows, observes and weights as the method says.
+
+        It is `(weights * losses).mean()` over the rows that are trained, in float32; with a proxy plus
+        that of the proxy's losses.
+
+        Args:
+            batch: as the loader yields it, moved to where the model is.
+            return_outputs: also return the training forward's `Outputs`.
+        """
+        loss, outputs = self._step.loss(batch)
+        return (loss, outputs) if return_outputs else loss
+
+    def narrow(self, batch: Batch) -> Batch:
+        """The rows of a batch to train on, for loops that run the forward themselves.
+
+        At batch level inside the active window it scores, observes and chooses; else the batch passes
+        as it is. Then give the losses of these rows to `reduce` or `weigh`.
+
+        Raises:
+            RuntimeError: if the losses of the batch before were wanted and never given.
+        """
+        requirements.refuse_assembled(self.policy, "selector.narrow")
+        requirements.refuse_proxy(self.policy, "selector.narrow")
+        narrowed = self._step.narrow(batch)
+        if self._step.special is not None and self.engine.narrows:
+            self._step.special.expect(self.model, len(narrowed.ids))
+        return narrowed
+
+    def reduce(self, outputs: Outputs | Tensor) -> Float[Tensor, ""]:
+        """The loss to back-propagate of the rows that `narrow` gave.
+
+        It observes them if they were not scored, and is `(weights * losses).mean()` in float32.
+
+        Args:
+            outputs: per-sample losses (k,) with graph, or `Outputs`.
+        """
+        requirements.refuse_assembled(self.policy, "selector.reduce")
+        return self._step.reduced(self._step.checked(outputs, len(self._step.awaited().ids)))
+
+    def weigh(self, outputs: Outputs | Tensor) -> Float[Tensor, " k"]:
+        """The factor of each row that `narrow` gave, for losses reduced in another way, as by tokens.
+
+        `reduce` gives `(factors * losses).mean()`. It observes rows that were not scored.
+
+        Args:
+            outputs: per-sample losses (k,), or `Outputs`.
+        """
+        requirements.refuse_assembled(self.policy, "selector.weigh")
+        return self._step.weigh(outputs)
+
+    @property
+    def awaits_losses(self) -> bool:
+        """Whether the method needs the losses of the rows that `narrow` gave last, and has not got them."""
+        return self._step.awaits_losses
+
+    @property
+    def forward(self) -> Callable[[Any], Any] | None:
+        """Batch data -> per-sample losses or `Outputs`; may be replaced, as by one under autocast."""
+        return self._step.forward
+
+    @forward.setter
+    def forward(self, forward: Callable[[Any], Any] | None) -> None:
+        requirements.check_forward(self.policy, forward, self.labels)
+        self._step.forward = forward
+
+    @property
+    def layout(self) -> Layout:
+        """Which parts of a batch hold one item a row; a stream sets its own."""
+        return self._step.layout
+
+    @layout.setter
+    def layout(self, layout: Layout) -> None:
+        self._step.layout = layout
+
+    # ----------------------------------------------------------------------- the engine alone
+
+    def pass_due(self, epoch: int) -> bool:
+        """Whether a pass is needed before `epoch`: see `pass_ids`."""
+        return self.engine.pass_due(epoch)
+
+    def pass_ids(self, epoch: int) -> Ids:
+        """The ids to be observed with source="pass" before `plan(epoch)`."""
+        return self.engine.pass_ids(epoch)
+
+    def plan(self, epoch: int) -> Subset:
+        """Open `epoch`: its samples, equal on every rank, and their weights (None: all 1)."""
+        return self.timeline.plan(epoch)
+
+    def observe(
+        self, ids: Ids, outputs: Outputs | Tensor, source: Literal["training", "pass"] = "training"
+    ) -> None:
+        """Remember what a forward pass showed: `outputs` (or losses) of the samples `ids`.
+
+        An id twice in one call counts once. If the method does not use the source, the ledger counts the
+        observation and nothing else happens.
+        """
+        self._direct.observe(ids, outputs, source)
+
+    def look(self, ids: Ids, data: Any) -> None:
+        """Give a method the data of a batch before `choose`, if it chooses by data; others ignore it."""
+        self._direct.look(ids, data)
+
+    def choose(self, ids: Ids) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
+        """The rows of this batch to train on, ascending, and their weights (None: all 1).
+
+        Call it after `observe` of the same ids. All rows outside the method's active window.
+        """
+        return self._direct.choose(ids)
+
+    def score(self, column: str | None = None) -> Shaped[Tensor, " n"]:
+        """What the finest picker ranks by, or another column by name; NaN where never observed."""
+        return self.engine.score(column).clone()
+
+    def sync(self) -> None:
+        """Take over what the other processes observed; raise on all for losses that are not finite.
+
+        Every process calls it at the same step: before `state_dict()`, or when scores of all samples are
+        wanted inside an epoch. The end of an epoch does the same. One process alone does nothing.
+        """
+        self.timeline.sync()
+
+    # -------------------------------------------------------------------------------- exports
+
+    def table(self) -> ScoreTable:
+        """One row a sample: every score, how often it was selected, its label, and where they come from."""
+        self.timeline.last_pass()
+        self._exports.note_final()
+        return self._exports.table()
+
+    def subset(
+        self,
+        method: str | None = None,
+        *,
+        keep: float | None = None,
+        balance: bool | None = None,
+        weights: Weighting | None = None,
+        normalize: Literal["mean1"] | None = None,
+    ) -> Subset:
+        """The coreset of a static method, once its score is final.
+
+        Args:
+            method: which one, of a `Recorder`.
+            keep: the share kept; None: the method's own.
+            balance: choose inside each class; None: as the method says.
+            weights: importance weights, the score min-max over all n: each for its own sample, or the
+                batch's mean weight for the batch's mean loss; None: the method's own.
+            normalize: "mean1" divides the weights by their mean over the subset.
+
+        Raises:
+            ValueError: before the score is final, naming the epochs or the pass that are missing.
+        """
+        self._exports.static()
+        self.timeline.last_pass()
+        self._exports.note_final()
+        return self._exports.subset(method, keep=keep, balance=balance, weights=weights, normalize=normalize)
+
+    @property
+    def final(self) -> dict[str, int]:
+        """For static methods by name: the epoch before which the score is final."""
+        return self._exports.static().final
+
+    def provenance(self) -> dict[str, Any]:
+        """What produced a table or a subset."""
+        return self._exports.provenance()
 
     @property
     def ledger(self) -> Ledger:
         """What was spent and saved so far."""
-        self._settle()
+        self.timeline.position.settle()
         return self._ledger
+
+    def __repr__(self) -> str:
+        where = "done" if self.epoch == self.epochs else f"epoch {self.epoch}"
+        return f"Selector({self.policy!r}, n={self.n}, {where} of {self.epochs})"
+
+    def _repr_html_(self) -> str:
+        return f"{escape(repr(self))}{self.ledger._repr_html_()}"
+
+    # ------------------------------------------------------------------------ state and copies
 
     def state_dict(self) -> dict[str, Any]:
         """Memory, plan and position at any step, as `torch.load(weights_only=True)` reads it.
@@ -346,51 +380,20 @@ class Selector(StepCalls):
         Raises:
             ValueError: with several processes, if this one holds what the others have not taken over.
         """
-        if not self._engine.merged:
+        if not self.engine.merged:
             raise ValueError(
                 "the other processes have not taken over what this one observed: call selector.sync() on "
                 "every process before state_dict()."
             )
-        return self._state()
-
-    def _state(self) -> dict[str, Any]:
-        self._ledger.assistant_flops += self._engine.spent()
-        waiting = {} if self.waiting is None else {"waiting": self.waiting.state_dict()}
-        return waiting | {
-            "policy": repr(self.policy),
-            "n": self.n,
-            "seed": self.seed,
-            "world": collectives.world(),
-            "done": self._done,
-            "drop_last": self._drop_last,
-            "batches": self._batches,
-            "samples": self._samples,
-            "arrivals": self._arrivals.state_dict(),
-            "first_narrowed": self._first_narrowed,
-            "scored": self._exports.state_dict(),
-            "engine": self._engine.state_dict(),
-            "ledger": self._ledger.state_dict(),
-        }
+        return state_of(self.timeline)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken; the next iteration yields the remaining batches."""
-        refuse_damaged(state, self._state(), self.policy, self.epochs)
-        self._engine.load_state_dict(state["engine"])
-        self._ledger.load_state_dict(state["ledger"])
-        self._batches, self._samples, self._done = state["batches"], state["samples"], state["done"]
-        self._first_narrowed, self._drop_last = state["first_narrowed"], state["drop_last"]
-        self._arrivals.load_state_dict(state["arrivals"])
-        if (world := collectives.world()) != state["world"]:
-            self._ledger.rescale(state["world"] / world)
-            self._arrivals.rescale(state["world"] / world)
-            self._samples = self._done // world
-        self._note_loaded(state["engine"])
-        if self.batch_size is not None:  # which may be another one than before
-            self._batches = -(-self._samples // self.batch_size)
-        self._exports.load_state_dict(state["scored"])
-        if self.waiting is not None:
-            self.waiting.load_state_dict(state["waiting"])
-        self._started, self._resumed, self._skip = False, self._engine.opened, 0
-        self._chosen, self._heard, self._agreed, self._skipped = None, True, False, False
-        self._steps.forget()
-        self._show_plan()
+        continue_from(self.timeline, state)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Selector":
+        requirements.refuse_copy(self.forward, self.model, memo)
+        made = type(self).__new__(type(self))
+        memo[id(self)] = made
+        vars(made).update(copy.deepcopy(vars(self), memo))
+        return made

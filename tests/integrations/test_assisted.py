@@ -45,5 +45,7 @@ def test_batches_padded_to_other_lengths_are_no_input(tmp_path):
 
 
 def test_a_trainer_fills_no_batches(tmp_path):
-    with pytest.raises(ValueError, match=r"selective_backprop\(assemble=True\) does not go with a Trainer"):
+    with pytest.raises(
+        ValueError, match=r"selective_backprop\(assemble=True\) cannot be used with a Trainer"
+    ):
         selective(tmp_path, sw.recipes.selective_backprop(assemble=True))

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 import samplewise as sw
 from samplewise.integrations.lightning import SelectionCallback, weighted_mean
-from samplewise.loop.loader import IdCollate, IdDataset
+from samplewise.loop.ids import IdCollate, IdDataset
 from samplewise.pickers import Uniform
 from samplewise.schedules import Linear
 from tests.integrations.lightning_toys import (

@@ -104,7 +104,7 @@ def trained(selector, stream, model, until=EPOCHS, stop=None):
             names += list(zip(batch.ids.tolist(), x[:, 0].long().tolist(), strict=True))
             if stop == (epoch, step):
                 return [*told, (names, selector.plan(epoch).ids.tolist())]
-        told.append((names, selector._engine.last_plan.ids.tolist()))
+        told.append((names, selector.engine.last_plan.ids.tolist()))
     return told
 
 
@@ -241,7 +241,7 @@ def test_every_epoch_of_an_iterable_trains_on_exactly_its_plan(workers):
             selector.narrow(batch)
             selector.reduce(model_of((batch.data["x"], batch.data["y"])))
             ids += batch.ids.tolist()
-        assert sorted(ids) == selector._engine.last_plan.ids.tolist()
+        assert sorted(ids) == selector.engine.last_plan.ids.tolist()
         assert len(ids) == 24
         assert selector.epoch == epoch + 1
     assert model.weight.grad is None

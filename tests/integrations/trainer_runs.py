@@ -124,7 +124,7 @@ def weights(trainer_or_model):
 
 def chosen_by(selector):
     """The ids of every batch after narrowing, noted from now on."""
-    noted, narrow = [], selector._narrow
+    noted, narrow = [], selector.narrow
 
     @functools.wraps(narrow)
     def noting(batch):
@@ -132,7 +132,7 @@ def chosen_by(selector):
         noted.append(kept.ids.tolist())
         return kept
 
-    selector._narrow = noting
+    selector.narrow = noting
     return noted
 
 

@@ -161,7 +161,7 @@ def test_weights_of_ids_outside_are_refused():
     selector.plan(1)
     for outside in (-1, 4):
         with pytest.raises(ValueError, match=rf"ids \[{outside}\] are outside the data set of 4 samples"):
-            selector._engine.weights(torch.tensor([0, outside]))
+            selector.engine.weights(torch.tensor([0, outside]))
 
 
 def test_ids_that_are_no_positions_are_refused_in_words():

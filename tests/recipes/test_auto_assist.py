@@ -166,10 +166,10 @@ def test_it_learns_which_samples_are_hard():
     policy = sw.recipes.auto_assist(base=0.0, lr=1.0)
     selector = sw.Selector(policy, data, lambda b: 1.0 + (b[0][:, 2] > 0).float(), epochs=20, batch_size=50)
     for _ in range(20):
-        times = selector._engine.times_selected.clone()
+        times = selector.engine.times_selected.clone()
         for batch in selector.loader():
             selector.loss(batch)
-    last = selector._engine.times_selected - times
+    last = selector.engine.times_selected - times
     assert last[hard].float().mean() > 0.8
     assert last[~hard].float().mean() < 0.2
 

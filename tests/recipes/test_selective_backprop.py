@@ -144,12 +144,12 @@ def test_the_columns_go_by_the_samples_and_the_history_does_not():
         assert list(engine["memory"]) == ["last"]
         assert [list(own) for own in engine["beside"]] == [["recent"]]
         assert sorted(selector.table().columns) == ["last", "percentile"]
-        assert selector._engine.memory.exchanged() == ["last"]
+        assert selector.engine.memory.exchanged() == ["last"]
 
 
 def test_a_batch_with_a_bad_loss_leaves_the_history_alone():
     """As on an accelerator, and with several processes, where the error comes later."""
-    engine = sw.Selector("selective_backprop", N, epochs=2)._engine
+    engine = sw.Selector("selective_backprop", N, epochs=2).engine
     engine.plan(0)
     ids = torch.arange(4)
     for losses in ([1.0, 2.0, 3.0, 4.0], [5.0, math.nan, 6.0, 7.0]):

@@ -67,10 +67,10 @@ def test_planned_weights_are_looked_up_where_the_ids_are():
 def test_memory_moves_to_the_device_of_the_loss():
     selector = opened("evolved_sampling", epoch=5)
     selector.observe(torch.arange(B), torch.rand(B))
-    assert {c.device.type for c in selector._engine.memory.columns.values()} == {"cpu"}
+    assert {c.device.type for c in selector.engine.memory.columns.values()} == {"cpu"}
     selector.observe(torch.arange(B), elsewhere())
-    assert {c.device.type for c in selector._engine.memory.columns.values()} == {"meta"}
-    assert selector._engine.times_selected.device.type == "meta"
+    assert {c.device.type for c in selector.engine.memory.columns.values()} == {"meta"}
+    assert selector.engine.times_selected.device.type == "meta"
 
 
 class Elsewhere(torch.Tensor):

@@ -16,8 +16,8 @@ FORGOTTEN = {
     "fixed": (sw.recipes.fixed(WEIGHTED), "trained on without their weights", N),
     "craig_dynamic": (sw.recipes.craig_dynamic(keep=0.5, period=1), "trained on without", N + N // 2),
     "gradmatch_dynamic": (sw.recipes.gradmatch_dynamic(keep=0.5, period=1), "trained on without", N + N // 2),
-    "infobatch": (sw.recipes.infobatch(), "saw nothing", 2 * N),
-    "loss_sampling": (sw.recipes.loss_sampling(keep=0.25), "saw nothing", 2 * N),
+    "infobatch": (sw.recipes.infobatch(), "saw no loss", 2 * N),
+    "loss_sampling": (sw.recipes.loss_sampling(keep=0.25), "saw no loss", 2 * N),
 }
 
 
@@ -76,7 +76,7 @@ class Reading:
 
 def test_a_method_of_ones_own_that_reads_training_is_told():
     selector, _ = make(Reading(), epochs=1)
-    with pytest.warns(UserWarning, match="saw nothing"):
+    with pytest.warns(UserWarning, match="saw no loss"):
         loop(selector)
 
 

@@ -106,14 +106,14 @@ def test_it_is_the_published_loop(beta):
     orders, log = [], []
     for epoch in range(EPOCHS):
         batches = iter(loader)
-        orders.append(selector._engine.order().tolist())
+        orders.append(selector.engine.order().tolist())
         log += [(epoch, batch.ids.tolist(), step(selector, optimizer, batch)) for batch in batches]
     plain = ByHand(beta).run(orders)
     assert [entry[:2] for entry in log] == [entry[:2] for entry in plain.log]
     assert [entry[2] for entry in log] == pytest.approx([entry[2] for entry in plain.log], rel=1e-5)
     for ours, theirs in zip(model.parameters(), plain.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
-    assert selector.waiting.ids == plain.queue
+    assert selector.timeline.waiting.ids == plain.queue
     ledger = selector.ledger
     full = sum(epoch > 0 for epoch, _, _ in log)
     assert ledger.scoring_forwards == plain.scored == (EPOCHS - 1) * N
@@ -175,7 +175,7 @@ def test_who_waits_carries_over_epochs_and_the_last_ones_are_left():
     for _ in range(EPOCHS):
         for batch in loader:
             step(selector, optimizer, batch)
-        carried.append(len(selector.waiting.ids))
+        carried.append(len(selector.timeline.waiting.ids))
     assert carried[0] == 0
     assert any(carried)
     assert all(waiting < B for waiting in carried)
@@ -187,7 +187,7 @@ def test_lengths_bound_the_batches_and_progress_ends_at_one():
     selector, _, loader, optimizer = assembling()
     shares = []
     for epoch in range(EPOCHS):
-        waiting = len(selector.waiting.ids)
+        waiting = len(selector.timeline.waiting.ids)
         batches, most = 0, selector.epoch_steps(epoch)
         for batch in loader:
             batches += 1
@@ -205,7 +205,7 @@ def test_a_break_begins_the_epoch_again_with_those_who_waited_then():
     while selector.epoch < 2:
         for batch in loader:
             step(selector, optimizer, batch)
-    waited = list(selector.waiting.ids)
+    waited = list(selector.timeline.waiting.ids)
     for batch in loader:
         first = batch.ids.tolist()
         break  # a look at a batch is no training
@@ -218,7 +218,7 @@ def test_a_break_begins_the_epoch_again_with_those_who_waited_then():
         batch = next(iter(loader))
     assert batch.ids.tolist()[: len(waited)] == waited
     assert selector.ledger.scoring_forwards > scored
-    assert selector.position()["done"] < N
+    assert selector.timeline.where()["done"] < N
 
 
 def test_a_batch_that_is_passed_over_is_gone():
@@ -284,23 +284,23 @@ REFUSED = {
 def test_other_calls_are_refused_by_name(call):
     selector, _, loader, _ = assembling()
     batch = next(iter(loader))
-    with pytest.raises(ValueError, match=rf"selective_backprop\(assemble=True\) does not go with.*{call}"):
+    with pytest.raises(ValueError, match=rf"selective_backprop\(assemble=True\) cannot be used with.*{call}"):
         REFUSED[call](selector, batch)
 
 
 def test_the_engine_alone_and_streams_are_refused():
-    with pytest.raises(ValueError, match="does not go with the engine alone"):
+    with pytest.raises(ValueError, match="cannot be used with the engine alone"):
         sw.Selector(sw.recipes.selective_backprop(assemble=True), N, epochs=2)
 
 
 def test_frameworks_are_refused_when_they_take_the_selector():
     selector, *_ = assembling()
     with pytest.raises(
-        ValueError, match=r"does not go with selector\.sampler, nor with a framework's adapter"
+        ValueError, match=r"cannot be used with selector\.sampler, nor with a framework's adapter"
     ):
         bare(selector, False, {})
     trainer = SimpleNamespace()
-    with pytest.raises(ValueError, match="does not go with Lightning"):
+    with pytest.raises(ValueError, match="cannot be used with Lightning"):
         refuse_settings(trainer, selector)
 
 
@@ -308,7 +308,7 @@ def test_several_processes_are_refused_whenever_they_come_together():
     selector, _, loader, _ = assembling()
     with mock.patch.object(collectives, "world", return_value=2):
         for take in (selector.loader, lambda: next(iter(loader))):
-            with pytest.raises(ValueError, match="does not go with 2 processes, which need equal numbers"):
+            with pytest.raises(ValueError, match="cannot be used with 2 processes, which need equal numbers"):
                 take()
 
 

@@ -40,7 +40,7 @@ def trained(name, rank):
     for _ in range(EPOCHS):
         iterator = iter(loader)
         log["length"].append(len(loader))
-        log["plans"].append(selector._engine.last_plan.ids.tolist())
+        log["plans"].append(selector.engine.last_plan.ids.tolist())
         ids = []
         for batch in iterator:
             step(selector, optimizer, batch)

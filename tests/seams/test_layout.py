@@ -210,7 +210,7 @@ def test_what_cannot_be_narrowed_is_refused_at_the_first_batch(collate, said, po
     )
     batch = next(iter(selector.loader(collate_fn=collate)))
     if policy.name == "evolved_sampling":
-        assert not selector._engine.narrows, "nothing is narrowed in the first epoch"
+        assert not selector.engine.narrows, "nothing is narrowed in the first epoch"
     with pytest.raises((TypeError, ValueError), match=said):
         selector.loss(batch)
 

@@ -17,7 +17,7 @@ def epoch(loader, selector):
     batches = []
     for batch in loader:
         assert isinstance(batch, sw.Batch)
-        selector._batches += 1
+        selector.narrow(batch)
         batches.append(batch)
     return batches
 

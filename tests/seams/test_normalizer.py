@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional as F
 
 import samplewise as sw
-from samplewise.loop import step as steps
+from samplewise.loop import normalizing
+from samplewise.loop.step import weighted_mean
 from tests.seams.toys import CLASSES, N, Net, Tensors, make
 
 WEIGHT = torch.tensor([0.2, 1.0, 5.0])
@@ -98,9 +99,9 @@ def test_a_narrowed_batch_is_divided_by_the_normalizers_of_its_rows(name):
 
 def test_ones_are_the_plain_mean_and_a_batch_of_ignored_targets_gives_zero():
     losses = torch.rand(5, requires_grad=True)
-    shares = steps.normalized(None, torch.ones(5, dtype=torch.int64), None)
-    torch.testing.assert_close(steps.weighted_mean(losses, shares), losses.mean())
-    nothing = steps.weighted_mean(losses * 0, steps.normalized(None, torch.zeros(5), None))
+    shares = normalizing.normalized(None, torch.ones(5, dtype=torch.int64), None)
+    torch.testing.assert_close(weighted_mean(losses, shares), losses.mean())
+    nothing = weighted_mean(losses * 0, normalizing.normalized(None, torch.zeros(5), None))
     assert nothing.item() == 0
     assert torch.autograd.grad(nothing, losses)[0].tolist() == [0] * 5
 
@@ -110,13 +111,13 @@ def test_uneven_processes_divide_by_the_normalizers_of_all_rows(monkeypatch):
     losses, given = torch.rand(7), torch.tensor([2.0, 0, 1, 3, 1, 1, 4])
     held = {0: ([0, 1, 2, 3], 4), 1: ([4, 5, 6, 0], 3)}  # the last row of the second is padding
     sums = torch.tensor([given.sum(), 7.0])
-    monkeypatch.setattr(steps.collectives, "add_up", lambda counts: sums)
+    monkeypatch.setattr(normalizing.collectives, "add_up", lambda counts: sums)
     means = []
     for rows, real in held.values():
         shares = torch.ones(4)
         shares[real:] = 0
-        shares = steps.normalized(shares * 2 / 7, given[rows], real)
-        means.append(steps.weighted_mean(losses[rows], shares))
+        shares = normalizing.normalized(shares * 2 / 7, given[rows], real)
+        means.append(weighted_mean(losses[rows], shares))
     assert (sum(means) / 2).item() == pytest.approx((losses.sum() / given.sum()).item())
 
 

@@ -150,9 +150,7 @@ def test_a_forward_without_the_proxy_cannot_replace_one_that_has_it():
 def test_a_loop_that_runs_the_forward_itself_is_refused_as_it_lacks_the_proxys_loss():
     _, _, selector, _ = build()
     batch = next(iter(selector.loader()))
-    with pytest.raises(
-        ValueError, match=r"dynams_proxy does not go with selector\.narrow: it trains forward"
-    ):
+    with pytest.raises(ValueError, match=r"dynams_proxy cannot be used with selector\.narrow"):
         selector.narrow(batch)
     selector.loss(batch).backward()
 

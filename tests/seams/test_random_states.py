@@ -21,10 +21,10 @@ def moved(scoring_mode):
         for _ in range(4):
             for batch in selector.loader(drop_last=selector.policy.level != "static"):
                 # The training forward's dropout is the user's; without it nothing may be drawn.
-                model.body[3].p = 0.5 if selector._engine.narrows else 0.0
+                model.body[3].p = 0.5 if selector.engine.narrows else 0.0
                 state = torch.get_rng_state()
                 selector.loss(batch)
-                if selector._engine.narrows:
+                if selector.engine.narrows:
                     torch.set_rng_state(state)
         selector.table()
         if random_states() != before:

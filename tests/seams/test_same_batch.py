@@ -58,12 +58,12 @@ def test_a_second_loss_trains_the_same_rows_and_remembers_nothing(name):
     for epoch in range(4):
         for batch in selector.loader():
             loss = selector.loss(batch)
-            before = memory(selector), selector.progress, selector.position()
+            before = memory(selector), selector.progress, selector.timeline.where()
             loss.backward()
             perturb(model, 1)
             selector.loss(batch.to("cpu"))
             assert log[-1] == log[-2]
-            assert (memory(selector), selector.progress, selector.position()) == before
+            assert (memory(selector), selector.progress, selector.timeline.where()) == before
             perturb(model, -1)
             optimizer.step()
             optimizer.zero_grad()
@@ -229,10 +229,10 @@ def test_batches_made_by_hand_are_told_by_their_ids():
     first = selector.narrow(batch(*range(8))).ids.tolist()
     assert selector.narrow(batch(*range(8))).ids.tolist() == first
     selector.narrow(batch(*range(8, 16)))
-    assert selector.position()["done"] == 16
+    assert selector.timeline.where()["done"] == 16
     selector.plan(1)
     assert selector.narrow(batch(*range(8))).ids.tolist() != first
-    assert selector.position()["done"] == 8
+    assert selector.timeline.where()["done"] == 8
 
 
 def test_a_tensor_of_ids_that_is_written_anew_is_another_batch():
@@ -242,7 +242,7 @@ def test_a_tensor_of_ids_that_is_written_anew_is_another_batch():
     for begin in (0, 8):
         ids.copy_(torch.arange(begin, begin + 8))
         selector.loss(sw.Batch(ids, (data.x[ids], data.targets[ids])))
-    assert selector.position()["done"] == 16
+    assert selector.timeline.where()["done"] == 16
 
 
 def test_a_stream_whose_ids_mean_nothing_is_told_by_its_data():
@@ -313,7 +313,7 @@ def test_a_forward_that_failed_is_tried_again_as_the_same_step():
     selector.loss(batch)
     assert int((~selector.score().isnan()).sum()) == 8
     assert selector.ledger.samples_backpropagated == 8
-    assert selector.position()["done"] == 8
+    assert selector.timeline.where()["done"] == 8
 
 
 def test_autocast_and_whole_batches_of_accepted_samples_go_with_it():

@@ -144,7 +144,7 @@ def test_passes_read_the_data_set_for_scoring_and_training_the_other():
     for batch in selector.loader():
         selector.loss(batch)
     assert seen == [True] * 5 + [False] * 3
-    assert selector._engine.last_plan.ids.tolist() == list(range(20, 40))
+    assert selector.engine.last_plan.ids.tolist() == list(range(20, 40))
     assert selector.provenance()["scored_without_augmentation"] is True
     assert make("ucb")[0].provenance()["scored_without_augmentation"] is False
 
@@ -171,7 +171,7 @@ def test_the_hidden_are_seen_again_in_a_pass_and_the_last_epoch_needs_none():
         for batch in loader:
             step(selector, optimizer, batch)
         passed.append(sum(rows for rows, _, _ in scorings(model)))
-        hidden.append(N - len(selector._engine.last_plan))
+        hidden.append(N - len(selector.engine.last_plan))
     assert passed == [0, *hidden[:-1]]
     assert any(hidden)
     assert selector.ledger.scoring_forwards == sum(hidden[:-1])

@@ -110,9 +110,9 @@ def test_accumulated_gradients_are_those_of_the_whole(name):
         before = selector.table().times_selected
         (selector.loss(batch) / 2).backward()
         chosen = batch.ids
-        if selector._engine.narrows:
+        if selector.engine.narrows:
             chosen = torch.nonzero(selector.table().times_selected - before).squeeze(1)
-        plan = selector._engine.weights(chosen)
+        plan = selector.engine.weights(chosen)
         trained.append(chosen)
         weights.append(torch.ones(len(chosen)) if plan is None else plan)
     assert len({len(ids) for ids in trained}) == 1
@@ -191,7 +191,7 @@ def test_lengths_run_no_forward_and_draw_nothing():
     before = torch.get_rng_state()
     assert len(selector.loader()) == selector.epoch_steps(0) == 3
     assert not model.calls
-    assert not selector._engine.opened
+    assert not selector.engine.opened
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -200,7 +200,7 @@ def test_an_upper_bound_becomes_exact_when_the_scores_are_there():
     loader = selector.loader(drop_last=True)
     assert [selector.epoch_steps(e) for e in range(4)] == [5, 5, 5, 5]
     train(selector, model, loader, until=1)
-    assert selector.samples_of(1)[1]
+    assert selector.timeline.samples_of(1)[1]
     coming = len(loader)
     assert coming < 5
     assert selector.epoch_steps(2) == 5
@@ -234,7 +234,7 @@ def test_the_learning_rate_factor_nominal_and_actual():
     nominal, _ = make(sw.recipes.kakurenbo(keep=0.6), epochs=10)
     factors = [1 / (1 - 0.4 * share) for share in (1, 1, 1, 0.8, 0.8, 0.8, 0.6, 0.6, 0.4, 0.4)]
     assert [nominal.lr_factor(e) for e in range(10)] == pytest.approx(factors)
-    assert not nominal._engine.opened
+    assert not nominal.engine.opened
 
     def sure(batch):
         x, y = batch

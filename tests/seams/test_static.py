@@ -411,9 +411,9 @@ def test_seconds_leave_out_what_making_the_other_scores_final_took():
     selector.observe(selector.plan(0).ids, trace.outputs(torch.arange(12), 0))
     selector.set_epoch(1)
     selector.observe(torch.arange(12), trace.outputs(torch.arange(12), 1), source="pass")
-    selector._engine.finish()
+    selector.engine.finish()
     for name, seconds in {"entropy": 1.0, "herding": 6.0}.items():
-        selector._engine.records[name].seconds = seconds
+        selector.engine.records[name].seconds = seconds
     selector.ledger.seconds.update(dict.fromkeys(selector.ledger.seconds, 0.0), scoring=10.0)
     scoring = selector.table().provenance["scoring"]
     assert {name: spent["seconds"] for name, spent in scoring.items()} == {"entropy": 4.0, "herding": 9.0}

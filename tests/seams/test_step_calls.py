@@ -173,7 +173,7 @@ def test_the_loader_says_where_training_is_not_where_fetching_is():
     assert loader.state_dict() == {"epoch": 0, "done": 16}
     other, _ = make("full", Tensors())
     theirs = other.loader()
-    with pytest.raises(ValueError, match="load the selector's own state first"):
+    with pytest.raises(ValueError, match="Load the selector's state first"):
         theirs.load_state_dict(loader.state_dict())
     other.load_state_dict(selector.state_dict())
     theirs.load_state_dict(loader.state_dict())
@@ -185,7 +185,7 @@ def test_a_loader_that_somebody_else_takes_apart_says_so():
     selector, _ = make("full")
     loader = selector.loader()
     foreign = torch.utils.data.DataLoader(loader.dataset, sampler=loader.sampler, batch_size=8)
-    with pytest.raises(RuntimeError, match=r"selector\.loader\(\) was taken apart"):
+    with pytest.raises(RuntimeError, match=r"wrapped or sharded selector\.loader\(\) again"):
         next(iter(foreign))
 
 

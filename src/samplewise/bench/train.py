@@ -219,7 +219,7 @@ class Run:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.selector.load_state_dict(state["selector"])
-            refuse_misplaced(state, self.selector.position())
+            refuse_misplaced(state, self.selector.timeline.where())
             rngstate.restore(state["random"])
             self.step, self.done, self.cpu = state["step"], state["done"], state["cpu"]
             self.curve = state["curve"]

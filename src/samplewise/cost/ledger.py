@@ -56,6 +56,13 @@ class Ledger:
         self.samples_backpropagated += samples * backward
         self.ordinary_again += (FORWARD + BACKWARD * backward) * ordinary
 
+    def passed(self, forwards: int) -> None:
+        """Count the forwards of a pass: those of the proxy, if there is one."""
+        if self.proxy:
+            self.proxy_scoring_forwards += forwards
+        else:
+            self.scoring_forwards += forwards
+
     def scored(self, cost: float, seconds: float) -> None:
         """Add the cost of an earlier scoring run that chose the coreset, in forward units and seconds."""
         self.prior_cost += cost

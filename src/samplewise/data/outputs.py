@@ -45,6 +45,14 @@ class Outputs:
     gradient_norm: Tensor | None = None
     normalizer: Tensor | None = None
 
+    def first(self, m: int) -> "Outputs":
+        """The outputs of the first m samples."""
+        named = ("loss", "logits", "targets", "features", "gradient_norm", "normalizer")
+        rows = {name: getattr(self, name) for name in named}
+        return dataclasses.replace(
+            self, **{name: value[:m] for name, value in rows.items() if value is not None}
+        )
+
 
 class Batch(NamedTuple, Generic[T]):
     """A batch and the positions of its samples in the full data set.

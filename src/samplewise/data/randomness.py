@@ -2,10 +2,10 @@
 
 import random
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["Drawing", "HostLent", "Lent", "drawing_of", "kept"]
+__all__ = ["Drawing", "HostLent", "Lent", "drawing_of", "kept", "quietly"]
+
+T = TypeVar("T")
 
 _PATIENCE = 64
 """Upper bound of `Drawing.patience`."""
@@ -151,6 +153,12 @@ def kept() -> Iterator[None]:
     """Run code that reads samples, then restore every global random state of the CPU."""
     with HostLent().window(), Lent(torch.device("cpu")).window(Drawing()):
         yield
+
+
+def quietly(read: Callable[..., T], *arguments: Any) -> T:
+    """The result of a call that loads samples. Every global random state is put back after it."""
+    with kept():
+        return read(*arguments)
 
 
 def _host_states() -> dict[str, Any]:

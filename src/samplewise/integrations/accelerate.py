@@ -66,7 +66,9 @@ class AcceleratedLoader(Wrapped):
         # Accelerate hands its own count, which begins with 0, to the sampler as the epoch.
         self._inner.iteration = selector.epoch
         # `gather_for_metrics` cuts the last batch to what remains of this many samples.
-        self._inner.dataset.total_dataset_length = selector.samples_of(selector.epoch, sharded=False)[0]
+        self._inner.dataset.total_dataset_length = selector.timeline.samples_of(
+            selector.epoch, sharded=False
+        )[0]
 
     @property
     def dataset(self) -> Any:

@@ -125,8 +125,8 @@ class Stream:
         selector = self._selector
         if not selector.n:
             selector.set_epoch(selector.epoch)
-            return selector.meter(self._numbered())
-        selector.start_iteration()
+            return selector.timeline.meter(self._numbered())
+        selector.timeline.start_iteration()
         if not self._resumed or self._of != selector.epoch:
             self._seen.zero_()
         self._resumed, self._last, self._of = False, None, selector.epoch
@@ -134,7 +134,7 @@ class Stream:
         planned[selector.plan(selector.epoch).ids] = True
         planned &= ~self._seen
         selector.mask().copy_(planned)  # so what was trained before a break is not decoded again
-        return selector.meter(self._planned(planned))
+        return selector.timeline.meter(self._planned(planned))
 
     def _numbered(self) -> Iterator[Batch]:
         """Batches of a stream whose samples are not remembered: the ids only count."""
@@ -158,7 +158,7 @@ class Stream:
                 data, ids = self._layout.take(data, rows, len(ids)), ids[rows]
             if not len(ids):
                 continue
-            self._last = ids, self._selector.position()["done"]
+            self._last = ids, self._selector.timeline.where()["done"]
             yield Batch(ids, data)
             self._seen[ids], self._last = True, None
         self._report(late, int((planned & ~arrived).sum()))
@@ -217,7 +217,7 @@ class Stream:
         seen = self._seen.clone()
         if self._of != self._selector.epoch:  # that epoch is closed
             seen.zero_()
-        elif self._last is not None and self._selector.position()["done"] > self._last[1]:
+        elif self._last is not None and self._selector.timeline.where()["done"] > self._last[1]:
             seen[self._last[0]] = True
         return {"epoch": self._selector.epoch, "seen": seen}
 

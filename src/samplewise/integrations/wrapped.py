@@ -44,9 +44,9 @@ class Wrapped:
 
     def __iter__(self) -> Iterator[Batch]:
         selector = self._selector
-        self._inner.generator.manual_seed(selector.start_iteration())
+        self._inner.generator.manual_seed(selector.timeline.start_iteration())
         self._open()
-        return selector.meter(map(_batch, iter(self._inner)), self._sharded)
+        return selector.timeline.meter(map(_batch, iter(self._inner)), self._sharded)
 
     def _open(self) -> None:
         """Tell the framework of the epoch that is open, where it wants to know."""

@@ -1,18 +1,37 @@
-"""Which batch is one that a step was made of already: SAM and LBFGS evaluate the loss of a batch again."""
+"""What a step was made of, and whether a batch is one of an earlier step: SAM and LBFGS evaluate it again."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from samplewise.loop.step import Chosen
-
-__all__ = ["Made", "Steps"]
+__all__ = ["Chosen", "Made", "Steps"]
 
 _REMEMBERED = 64
-"""Steps that are remembered: as many batches may be evaluated first and then again, as in accumulation."""
+"""Number of steps remembered: accumulation may evaluate so many batches before it evaluates them again."""
+
+
+@dataclass(slots=True)
+class Chosen:
+    """The rows that a step trains on."""
+
+    ids: Int[Tensor, " k"]
+    weights: Float[Tensor, " k"] | None = None
+    """The weights that `choose` gave. None: all 1, or the plan's where `whole`."""
+    whole: bool = True
+    """Whether the step trains on the whole batch, with the weights of the plan."""
+    unseen: bool = True
+    """Whether the losses are still to be observed."""
+    real: int | None = None
+    """Number of leading rows that are real, not padding. None: every process has a full batch."""
+    total: int = 0
+    """Number of real rows on all processes, where `real` is not None."""
+    rows: Int[Tensor, " k"] | None = None
+    """Positions of the rows in their batch. None: all rows."""
+    evaluated: bool = False
+    """Whether the losses came at least once."""
 
 
 @dataclass(slots=True)
@@ -21,25 +40,21 @@ class Made:
 
     ids: Int[Tensor, " b"]
     data: Any
-    """The batch's data, where its ids name no samples; else None."""
-    chosen: Chosen
-    rows: int
-    """Rows of the batch on this process, without padding."""
+    """The batch's data, if its ids do not name samples; else None."""
     version: int
-    """Of the tensor of ids, which a loop may write the next batch into."""
-
-    @classmethod
-    def of(cls, ids: Int[Tensor, " b"], data: Any, chosen: Chosen, rows: int) -> "Made":
-        """The step that is made now."""
-        return cls(ids, data, chosen, rows, _version(ids))
+    """Version of the tensor of ids. A loop may write the next batch into the same tensor."""
+    chosen: Chosen | None = None
+    """None until the step has chosen its rows."""
+    rows: int = 0
+    """Number of rows of the batch on this process, without padding."""
 
 
 class Steps:
     """The last steps of the open epoch.
 
     An epoch has every sample once, so a batch with the ids of an earlier one is that batch. It is found by
-    its tensor of ids. Where it was made anew (moved to a device once more), its ids are compared, but only if
-    no batch came from the loader since the last step: the ordinary loop compares nothing.
+    its tensor of ids. If the tensor is a new one (moved to the device once more), its ids are compared, but
+    only if the loader yielded no batch since the last step: the ordinary loop compares nothing.
     """
 
     def __init__(self) -> None:
@@ -52,49 +67,54 @@ class Steps:
         self._made, self._last, self._came = {}, None, False
 
     def came(self) -> None:
-        """The loader handed out a batch."""
+        """The loader yielded a batch."""
         self._came = True
-        if self._last is not None and self._last.chosen.evaluated:
+        if self._last is not None and self._last.chosen is not None and self._last.chosen.evaluated:
             self._last = None
 
     @property
-    def last(self) -> Made | None:
-        """The step whose losses may come again without another batch; None once the next batch came."""
-        return self._last
+    def evaluated(self) -> Made | None:
+        """The last step, if its losses came and the next batch did not: they may come again."""
+        last = self._last
+        return last if last is not None and last.chosen is not None and last.chosen.evaluated else None
 
-    def add(self, made: Made) -> None:
-        """A step is made."""
-        if len(self._made) >= _REMEMBERED:
-            del self._made[next(iter(self._made))]
-        self._made[id(made.ids)] = self._last = made
-        self._came = False
-
-    def find(self, ids: Int[Tensor, " b"], data: Any, by_ids: bool, metered: bool) -> Made | None:
-        """The step that was made of this batch, if there was one.
+    def of(self, ids: Int[Tensor, " b"], data: Any, by_ids: bool, metered: bool) -> Made:
+        """The step of this batch: an earlier one, or a new one that has chosen nothing yet.
 
         Args:
             ids: of the batch.
             data: of the batch.
-            by_ids: whether ids name samples; else only the same ids with the same data are the same batch.
-            metered: whether the epoch's batches come from a loader that tells when one comes.
+            by_ids: whether ids name samples. If not, only the same ids with the same data are the same batch.
+            metered: whether the epoch's batches come from a loader that reports each of them.
         """
-        found = self._made.get(id(ids))
-        if found is not None and found.ids is ids and found.version == _version(ids):
-            return self._again(found) if len(ids) and (by_ids or found.data is data) else None
-        # Comparing waits for an accelerator, which a loop without our loader would have to do in every step.
-        if self._came or not self._made or not by_ids or not len(ids) or not (metered or ids.is_cpu):
-            return None
+        version = 0 if ids.is_inference() else ids._version
+        made = self._made.get(id(ids))
+        if made is not None and made.ids is ids and made.version == version:
+            if not (len(ids) and (by_ids or made.data is data)):
+                made = None
+        # Comparing waits for an accelerator. A loop without our loader would wait in every step.
+        elif self._came or not (self._made and by_ids and len(ids) and (metered or ids.is_cpu)):
+            made = None
+        else:
+            made = self._with_ids(ids, metered)
+        if made is None:
+            made = Made(ids, None if by_ids else data, version)
+            if len(self._made) >= _REMEMBERED:
+                del self._made[next(iter(self._made))]
+            self._made[id(ids)] = made
+            self._came = False
+        self._last = made
+        return made
+
+    def _with_ids(self, ids: Int[Tensor, " b"], metered: bool) -> Made | None:
+        """The latest step with equal ids. Without a metered loader only the last step is compared."""
         for one in reversed(self._made.values()):
             same = len(one.ids) == len(ids) and one.ids.device == ids.device
             if same and one.version == _version(one.ids) and torch.equal(one.ids, ids):
-                return self._again(one)
+                return one
             if not metered:
                 break
         return None
-
-    def _again(self, made: Made) -> Made:
-        self._last = made
-        return made
 
 
 def _version(ids: Tensor) -> int:

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from samplewise.data.ids import few
+from samplewise.data.randomness import quietly
 from samplewise.distributed import collectives
-from samplewise.loop.passes import quietly
 
 __all__ = ["Look", "agree", "differences", "digest", "looks_at"]
 

@@ -1,15 +1,45 @@
-"""What a policy needs of the Selector's other arguments, said before the first epoch."""
+"""Checks before training: what a policy needs, and where it cannot be used."""
 
+from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from torch import Tensor, nn
 
+from samplewise.checks import nearest
+from samplewise.cost.ledger import Ledger
 from samplewise.data.dataset import length_of
+from samplewise.distributed import collectives
 from samplewise.loop.scoring import Scoring
 from samplewise.policy import Policy
 from samplewise.trackers import Last
 
-__all__ = ["check_forward", "check_policy", "check_types", "refuse_proxy"]
+__all__ = [
+    "charge_prior",
+    "check_forward",
+    "check_policy",
+    "check_types",
+    "refuse_assembled",
+    "refuse_copy",
+    "refuse_foreign",
+    "refuse_proxy",
+    "refuse_several",
+]
+
+_OURS = {
+    "sampler": (
+        "The selector's own sampler gives the plan's order. To weight classes, weight the loss "
+        "(Outputs.normalizer), or use sw.recipes.fixed(sw.Subset(ids, weights))"
+    ),
+    "shuffle": "The selector shuffles by (seed, epoch)",
+    "batch_size": "Set it in Selector(batch_size=...)",
+    "batch_sampler": "The selector's own sampler gives the plan's order",
+    "generator": "The selector's loader has its own generator, so the global one does not change",
+}
+_USERS = (
+    "num_workers", "collate_fn", "pin_memory", "drop_last", "timeout", "worker_init_fn",
+    "multiprocessing_context", "prefetch_factor", "persistent_workers", "pin_memory_device", "in_order",
+)  # fmt: skip
 
 
 def check_types(forward: Any, model: Any, scoring: Any, n: int) -> None:
@@ -41,20 +71,20 @@ def check_policy(
         raise ValueError(f"{policy.name} chooses by class: give Selector(labels=...), {n} numbers.")
     if dataset is not None and model is None and policy.scores:
         raise ValueError(
-            f"{policy.name} scores with an extra forward in eval mode: give Selector(model=...)."
+            f"{policy.name} scores with an extra forward in eval mode. Give Selector(model=...)."
         )
     if batch_size == 1 and policy.batch_picker is not None:
         raise ValueError(f"batch_size=1 cannot keep 2 rows of a batch, which {policy.name} needs.")
 
 
 def check_forward(policy: Policy, forward: Any, labels: Tensor | None) -> None:
-    """Refuse a forward that cannot give what the policy needs, as far as it tells before it has run."""
+    """Refuse a forward that cannot give what the policy needs, as far as that is known before it runs."""
     if forward is None:
         return
     if policy.proxy and not callable(getattr(forward, "proxy", None)):
         raise ValueError(
-            f"{policy.name} trains a narrow view of the model along, and scores with it: its forward needs a "
-            "`proxy`, as sw.classifier(model, head=..., proxy=sw.proxy.slim(model, ...)) has."
+            f"{policy.name} also trains a narrow view of the model, and scores with it. Its forward needs a "
+            "`proxy`: sw.classifier(model, head=..., proxy=sw.proxy.slim(model, ...)) has one."
         )
     classes = getattr(forward, "classes", None)
     if "head" in policy.needs and classes is not None and labels is not None and int(labels.max()) >= classes:
@@ -65,9 +95,69 @@ def check_forward(policy: Policy, forward: Any, labels: Tensor | None) -> None:
 
 
 def refuse_proxy(policy: Policy, what: str) -> None:
-    """Raise if the policy trains a proxy along, for what gives the selector losses instead of batches."""
+    """Raise if the policy also trains a proxy, for loops that give the selector losses instead of batches."""
     if policy.proxy:
         raise ValueError(
-            f"{policy.name} does not go with {what}: it trains forward.proxy along, which only "
-            "selector.loss(batch) does. dynams is the same method without a proxy."
+            f"{policy.name} cannot be used with {what}. It also trains forward.proxy, which only "
+            "selector.loss(batch) does. Use dynams, the same method without a proxy."
+        )
+
+
+def refuse_assembled(policy: Policy, what: str) -> None:
+    """Raise if the policy fills its batches itself, which `what` would disturb."""
+    if policy.assemble:
+        raise ValueError(
+            f"{policy.name}(assemble=True) cannot be used with {what}. It fills its batches itself, in the "
+            "loop `for batch in selector.loader(): loss = selector.loss(batch)` of one process. Leave out "
+            "assemble."
+        )
+
+
+def refuse_several(policy: Policy) -> None:
+    """Raise if several processes would get different numbers of batches."""
+    if (world := collectives.world()) > 1:
+        refuse_assembled(policy, f"{world} processes, which need equal numbers of batches")
+
+
+def refuse_foreign(arguments: dict[str, Any]) -> None:
+    """Refuse the DataLoader arguments that the selector sets, and words that DataLoader does not know."""
+    for word in arguments:
+        if word in _OURS:
+            raise ValueError(f"loader() takes no {word}. {_OURS[word]}.")
+        if word not in _USERS:
+            raise ValueError(f"loader() has no argument {word!r}.{nearest(word, _USERS)}")
+
+
+def charge_prior(policy: Policy, n: int, fingerprint: Callable[[], str | None], ledger: Ledger) -> None:
+    """Check that a given subset or table belongs to these data, and charge what it cost to compute.
+
+    Args:
+        policy: whose picker or tracker may hold a subset or losses from an earlier run.
+        n: number of samples.
+        fingerprint: gives that of the data set; it is called only if needed.
+        ledger: is charged.
+    """
+    for part in (policy.picker, policy.tracker):
+        if part is not None:
+            part.check_fits(n, fingerprint)
+            if scoring := part.provenance.get("scoring"):
+                ledger.scored(scoring["cost"] / collectives.world(), scoring["seconds"])
+
+
+def refuse_copy(forward: Any, model: nn.Module | None, memo: dict[int, Any]) -> None:
+    """Refuse a deep copy of a model whose forward is a function: the function runs the original model.
+
+    Args:
+        forward: of the Selector that is copied.
+        model: of the Selector that is copied.
+        memo: of `copy.deepcopy`. The model and its parameters are entered: the copy keeps them.
+    """
+    if model is None or not isinstance(forward, FunctionType):
+        return
+    parts = [model, *model.parameters()]  # an optimizer may have copied the parameters only
+    if any(memo.setdefault(id(part), part) is not part for part in parts):
+        raise TypeError(
+            "this Selector cannot be copied together with its model: its forward is a function, which "
+            "continues to run the original model. Give a forward that holds the model, as "
+            "sw.classifier(model) does, or load state_dict() into a Selector of the copied model."
         )

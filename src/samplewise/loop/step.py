@@ -1,97 +1,88 @@
-"""One training step of the front door: forward, score, narrow, observe, weight."""
+"""One training step: score the batch, narrow it, run the forward, observe the losses, weight and reduce."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from samplewise.cost.flops import CountNext, counted
 from samplewise.cost.ledger import Ledger
 from samplewise.data.layout import Layout
-from samplewise.data.outputs import Batch, Outputs, as_outputs, check_fields
+from samplewise.data.outputs import Batch, Outputs, as_batch, as_outputs, check_fields
 from samplewise.distributed import collectives
 from samplewise.distributed.shares import Share
 from samplewise.engine.engine import Engine
+from samplewise.loop.again import Chosen, Made, Steps
+from samplewise.loop.normalizing import normalized
+from samplewise.loop.position import Position
 from samplewise.loop.scoring import Scoring, without_trace
-from samplewise.policy import Policy
+from samplewise.loop.waiting import Waiting
 
-__all__ = ["Chosen", "Step", "normalized", "weighted_mean"]
+__all__ = ["Special", "Step", "weighted_mean"]
 
+_CHECK_EVERY = 32
+"""Number of steps after which processes on CPUs ask each other for losses that are not finite."""
 _HALF = (torch.float16, torch.bfloat16)
 
 
-@dataclass(slots=True)
-class Chosen:
-    """The rows that are being trained on, until their losses are known."""
+class Special(Protocol):
+    """How a step runs its training forward where that takes more than a call: see `loop.forwards`."""
 
-    ids: Int[Tensor, " k"]
-    weights: Float[Tensor, " k"] | None = None
-    """What `choose` gave; None too for a whole batch, whose weights are the plan's."""
-    whole: bool = True
-    unseen: bool = True
-    """Whether the losses are still to be observed."""
-    real: int | None = None
-    """Where processes train on different numbers of rows: how many here, from the front, are no padding."""
-    total: int = 0
-    """Then also: how many such rows all processes have."""
-    rows: Int[Tensor, " k"] | None = None
-    """Where in their batch they are; None: all of it."""
-    evaluated: bool = False
-    """Whether their losses came, at least once."""
+    def loss(self, step: "Step", data: Any, b: int) -> tuple[Tensor, Outputs]: ...
+    def expect(self, model: nn.Module | None, b: int) -> None: ...
 
 
 class Step:
-    """The user's forward and model, and how a batch becomes a loss under a policy."""
+    """One training step under a policy. It has the user's forward and model, the engine and the ledger.
+
+    `Epochs` calls `open` when an epoch opens: what holds for a whole epoch is decided there.
+
+    Args:
+        engine: chooses and remembers.
+        ledger: the account.
+        position: the counts of the open epoch.
+        forward: batch data -> per-sample losses (b,) or `Outputs`.
+        model: the module that forward runs.
+        scoring: how scores are computed.
+        sync_every: number of steps after which processes exchange what they observed; None: never.
+        waiting: the accepted samples that wait for a full batch, if the loader fills batches.
+    """
 
     def __init__(
         self,
-        policy: Policy,
+        engine: Engine,
+        ledger: Ledger,
+        position: Position,
         forward: Callable[[Any], Any] | None,
         model: nn.Module | None,
         scoring: Scoring,
+        sync_every: int | None = None,
+        waiting: Waiting | None = None,
     ) -> None:
-        self.policy, self.forward, self.model, self.scoring = policy, forward, model, scoring
-        self.layout = Layout()
-        self._unasked = policy.needs
-        self._count: CountNext | None = None
+        self.engine, self.ledger, self.position, self.policy = engine, ledger, position, engine.policy
+        self.forward, self.model, self.scoring = forward, model, scoring
+        self.sync_every, self.waiting = sync_every, waiting
+        self.special: Special | None = None
+        """How the training forward is run, if it takes more than a call."""
+        self.chosen: Chosen | None = None
+        """The rows whose losses are awaited."""
+        self.first_narrowed: int | None = None
+        """The first epoch whose batches were narrowed."""
+        self._layout, self._unchecked = Layout(), True
+        self._steps = Steps()
+        self._unasked = self.policy.needs
+        self._signals = bool(self.policy.signals)
+        self._scored = False
+
+    # --------------------------------------------------------------------- the user's model
 
     def run(self, data: Any, b: int) -> Outputs:
         """The user's forward, with its result checked."""
         if self.forward is None:
             raise ValueError("Selector(forward=...) is needed here: batch data -> per-sample losses.")
         return self.checked(self.forward(data), b)
-
-    def run_both(self, ledger: Ledger, data: Any, b: int) -> tuple[Outputs, Outputs]:
-        """The user's forward, and that of the narrow view; the first time their FLOPs are compared."""
-        forward: Any = self.forward
-        if ledger.proxy_share is not None:
-            return self.run(data, b), as_outputs(forward.proxy(data), b)
-        outputs, whole = counted(lambda: self.run(data, b))
-        narrow, part = counted(lambda: as_outputs(forward.proxy(data), b))
-        check_fields(narrow, self.policy.needs, f"{self.policy.name}'s forward.proxy")
-        ledger.proxy_share = part / whole if whole else 1.0
-        return outputs, narrow
-
-    def run_counted(self, ledger: Ledger, data: Any, b: int) -> Outputs:
-        """As `run`, entering into the ledger how many FLOPs a sample takes."""
-        outputs, flops = counted(lambda: self.run(data, b))
-        ledger.forward_flops = flops / b
-        return outputs
-
-    def count_next(self, ledger: Ledger, b: int) -> None:
-        """Let the model's next forward, of b rows, enter how many FLOPs a sample takes."""
-        if self._count is not None:
-            self._count.release()
-        if self.model is not None:
-            self._count = CountNext(self.model, partial(self._enter, ledger, b))
-
-    def _enter(self, ledger: Ledger, b: int, flops: int) -> None:
-        ledger.forward_flops, self._count = flops / b, None
 
     def checked(self, returned: Any, b: int) -> Outputs:
         """What a forward returned, checked; the first time also for all the policy needs."""
@@ -101,77 +92,158 @@ class Step:
             self._unasked = ()
         return outputs
 
-    def look(self, data: Any, b: int) -> Outputs:
-        """A scoring forward, which leaves no trace."""
+    def score(self, data: Any, b: int) -> Outputs:
+        """A scoring forward. It leaves the model and the random states as found."""
         if self.model is None:
             raise ValueError(f"{self.policy.name} scores with the model: give Selector(model=...).")
         with without_trace(self.model, self.scoring):
             return self.run(data, b)
 
-    def narrow(
-        self, engine: Engine, ledger: Ledger, batch: Batch, scored: bool, share: Share | None
-    ) -> tuple[Batch, Chosen]:
-        """Score the meta-batch if it is time to, and choose the rows to train on."""
-        ids, data = batch
+    # ---------------------------------------------------------------------------- one batch
+
+    def loss(self, batch: Any) -> tuple[Tensor, Outputs]:
+        """The loss to back-propagate for a batch, and the outputs of its training forward."""
+        ids, data = self.narrow(batch)
+        try:
+            if self.special is not None:
+                return self.special.loss(self, data, len(ids))
+            outputs = self.run(data, len(ids))
+            return self.reduced(outputs), outputs
+        except BaseException:
+            self.chosen = None
+            raise
+
+    def narrow(self, given: Any) -> Batch:
+        """The rows of a batch to train on; the whole batch where the open epoch is not narrowed."""
+        batch: Batch = given if type(given) is Batch else as_batch(given)
+        engine, position, ids = self.engine, self.position, batch.ids
+        by_ids = engine.n > 0 or position.metered
+        made = self._steps.of(ids, batch.data, by_ids, position.metered)
+        if made.chosen is not None:
+            return self._again(made, made.chosen, batch)
+        if not engine.opened:
+            raise ValueError(
+                "no epoch is open: take batches from selector.loader(), or call plan(epoch). A batch must be "
+                "evaluated the first time before the loader is asked for one after the last."
+            )
+        if self.chosen is not None:
+            self.refuse_unweighed()
+        together, narrows, share = engine.together, engine.narrows, None
+        if self._unchecked:
+            self._check_layout(batch)
+        if self.waiting is not None and narrows:
+            return self._filled(made, batch, self.waiting)
+        if together:
+            if position.batches:
+                self._exchange()
+            share = position.share(len(ids))
+        if narrows:
+            batch, chosen = self._narrowed(batch, share)
+        elif share is None:
+            chosen = Chosen(ids)
+        else:
+            chosen = Chosen(ids, real=share.mine, total=share.total)
+        self._take(made, chosen, len(ids) if share is None else share.mine)
+        position.done += len(ids) * collectives.world() if together else len(ids)
+        return batch
+
+    def _take(self, made: Made, chosen: Chosen, rows: int) -> None:
+        """A step has chosen its rows, of so many that came to this process."""
+        made.chosen, made.rows, self.chosen = chosen, rows, chosen
+        position = self.position
+        position.batches, position.samples, position.heard = (
+            position.batches + 1,
+            position.samples + rows,
+            True,
+        )
+
+    def _narrowed(self, batch: Batch, share: Share | None) -> tuple[Batch, Chosen]:
+        """Score a batch if it is time to, and choose the rows to train on."""
+        engine, (ids, data) = self.engine, batch
         if share is not None:
-            if share.mine < 2:  # nothing to choose from, but as many rows as a batch norm needs
-                if share.mine:
-                    engine.look(ids[:1], self.layout.take(data, torch.arange(1), len(ids)))
-                first = torch.arange(min(2, len(ids)))
-                data, ids = self.layout.take(data, first, len(ids)), ids[first]
-                ledger.trained(share.mine)
-                total = collectives.total(share.mine)
-                weights = engine.weights(ids)
-                return Batch(ids, data), Chosen(ids, weights, False, True, share.mine, total, first)
-            data, ids = self.layout.take(data, torch.arange(share.mine), len(ids)), ids[: share.mine]
+            if share.mine < 2:
+                return self._too_few(batch, share)
+            data, ids = self._layout.take(data, torch.arange(share.mine), len(ids)), ids[: share.mine]
         b = len(ids)
-        rows, weights = self.choose(engine, ledger, Batch(ids, data), scored)
+        rows, weights = self._choose(Batch(ids, data))
         k, begun = len(rows), time.perf_counter()
         if k < b:
-            data, ids = self.layout.take(data, rows, b), ids[rows]
-        ledger.trained(k)
-        unseen = not scored and engine.observes_chosen
+            data, ids = self._layout.take(data, rows, b), ids[rows]
+        self.ledger.trained(k)
+        unseen = not self._scored and engine.observes_chosen
         chosen = Chosen(ids, weights, whole=False, unseen=unseen, rows=rows if k < len(batch.ids) else None)
         if share is not None or (engine.together and engine.uneven):
             over = engine.mean_over(b, k)
             chosen.real, chosen.total = k, collectives.total(over)
             if weights is not None and over != k:
                 chosen.weights = weights * (over / k)
-        ledger.seconds["selecting"] += time.perf_counter() - begun
+        self.ledger.seconds["selecting"] += time.perf_counter() - begun
         return Batch(ids, data), chosen
 
-    def choose(
-        self, engine: Engine, ledger: Ledger, batch: Batch, scored: bool
-    ) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
-        """The rows of a meta-batch to train on, and their weights; scores it first if it is time to."""
-        ids, data = batch
-        b, seconds, begun = len(ids), ledger.seconds, time.perf_counter()
-        if scored:
-            seen = self.look(data, b)
-            ledger.scoring_forwards += b
-            looked = time.perf_counter()
-            seconds["scoring"] += looked - begun
-            begun = looked
+    def _too_few(self, batch: Batch, share: Share) -> tuple[Batch, Chosen]:
+        """A batch with at most one real row has nothing to choose. It keeps 2 rows, for batch norms."""
+        engine, (ids, data) = self.engine, batch
+        if share.mine:
+            engine.look(ids[:1], self._layout.take(data, torch.arange(1), len(ids)))
+        first = torch.arange(min(2, len(ids)))
+        data, ids = self._layout.take(data, first, len(ids)), ids[first]
+        self.ledger.trained(share.mine)
+        total = collectives.total(share.mine)
+        return Batch(ids, data), Chosen(ids, engine.weights(ids), False, True, share.mine, total, first)
+
+    def _choose(self, batch: Batch) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
+        """The rows of a batch to train on, and their weights; scores it first if it is time to."""
+        engine, (ids, data) = self.engine, batch
+        seconds, begun = self.ledger.seconds, time.perf_counter()
+        if self._scored:
+            seen = self.score(data, len(ids))
+            self.ledger.scoring_forwards += len(ids)
+            scored = time.perf_counter()
+            seconds["scoring"] += scored - begun
+            begun = scored
             engine.memory.observe(ids, seen, "training")
-        engine.look(ids, data)
+        if engine.looks:
+            engine.look(ids, data)
         rows, weights = engine.choose(ids)
         seconds["selecting"] += time.perf_counter() - begun
         return rows, weights
 
-    def shares(
-        self, engine: Engine, ledger: Ledger, chosen: Chosen, outputs: Outputs
-    ) -> Float[Tensor, " k"] | None:
+    def accept(self, batch: Batch) -> Int[Tensor, " k"]:
+        """The ids accepted of a meta-batch, for the loader that fills batches with them."""
+        rows, _ = self._choose(batch)
+        self.position.heard = True
+        self.position.done += len(batch.ids)
+        return batch.ids[rows.to(batch.ids.device)]
+
+    def _filled(self, made: Made, batch: Batch, waiting: Waiting) -> Batch:
+        """A batch of accepted samples. It is trained on as it is: its rows were scored before."""
+        waiting.trained(batch.ids.tolist())
+        self.ledger.trained(len(batch.ids))
+        self._take(made, Chosen(batch.ids, whole=False, unseen=False), len(batch.ids))
+        return batch
+
+    # --------------------------------------------------------------------------- its losses
+
+    def reduced(self, outputs: Outputs) -> Tensor:
+        """(weights * losses).mean() of the rows that `narrow` gave, which are observed now if not before."""
+        return weighted_mean(outputs.loss, self.shares(outputs))
+
+    def shares(self, outputs: Outputs) -> Float[Tensor, " k"] | None:
         """Observe what was not yet, and give weights / k of the k rows; None if all are 1 / k."""
-        ids, k, real = chosen.ids, len(chosen.ids), chosen.real
+        chosen = self.awaited()
+        engine, ids, k, real = self.engine, chosen.ids, len(chosen.ids), chosen.real
         begun = time.perf_counter()
         if chosen.unseen and real != 0:
-            seen, of = (ids, outputs) if real is None else (ids[:real], _first(outputs, real))
-            if not engine.memory.observe(seen, of, "training") and chosen.whole and self.policy.signals:
-                ledger.ignored_observations += len(seen)
+            seen, of = (ids, outputs) if real is None else (ids[:real], outputs.first(real))
+            if not engine.memory.observe(seen, of, "training") and chosen.whole and self._signals:
+                self.ledger.ignored_observations += len(seen)
         chosen.unseen, chosen.evaluated = False, True
         weights = chosen.weights
         if real is None:
-            shares = engine.weights(ids, over=k) if chosen.whole else None if weights is None else weights / k
+            if not chosen.whole:
+                shares = None if weights is None else weights / k
+            else:
+                shares = engine.weights(ids, over=k) if engine.weighted else None
         else:
             if chosen.whole:
                 weights = engine.weights(ids)
@@ -181,33 +253,131 @@ class Step:
             shares *= collectives.world() / chosen.total
         if outputs.normalizer is not None:
             shares = normalized(shares, outputs.normalizer, real)
-        ledger.seconds["selecting"] += time.perf_counter() - begun
+        self.ledger.seconds["selecting"] += time.perf_counter() - begun
+        self.chosen = None
         return shares
 
+    def weigh(self, returned: Any) -> Float[Tensor, " k"]:
+        """The weights of the rows that `narrow` gave, which are observed now if not before."""
+        k = len(self.awaited().ids)
+        outputs = self.checked(returned, k)
+        shares = self.shares(outputs)
+        return torch.ones(k, device=outputs.loss.device) if shares is None else shares * k
 
-def _first(outputs: Outputs, m: int) -> Outputs:
-    """What is known of the first m rows."""
-    named = ("loss", "logits", "targets", "features", "gradient_norm", "normalizer")
-    rows = {name: getattr(outputs, name) for name in named}
-    return replace(outputs, **{name: value[:m] for name, value in rows.items() if value is not None})
+    def awaited(self) -> Chosen:
+        """The rows whose losses are awaited, or those of the last step once more.
 
+        Raises:
+            ValueError: if there are none.
+        """
+        if self.chosen is None and (made := self._steps.evaluated) is not None and made.chosen is not None:
+            self._charge_again(made, made.chosen)
+            self.chosen = made.chosen
+        if self.chosen is None:
+            raise ValueError(
+                "no batch waits for its losses: call selector.narrow(batch) first, once a batch."
+            )
+        return self.chosen
 
-def normalized(
-    shares: Float[Tensor, " k"] | None, normalizer: Shaped[Tensor, " k"], real: int | None
-) -> Float[Tensor, " k"]:
-    """The shares of a mean, divided by the mean normalizer of the rows; all 0 where that is 0.
+    @property
+    def awaits_losses(self) -> bool:
+        """Whether the method needs the losses of the rows that `narrow` gave last, and has not got them."""
+        chosen = self.chosen
+        if chosen is None:
+            return False
+        weighted = chosen.weights is not None or chosen.real is not None
+        if chosen.whole:
+            weighted = weighted or self.engine.weighted
+        return weighted or (chosen.unseen and self.engine.uses("training"))
 
-    With `real`, how many rows from the front are no padding, the mean is over those of all processes.
-    """
-    given = normalizer.detach()
-    given = given if given.dtype is torch.float64 else given.float()
-    rows = given if real is None else given[:real]
-    added, count = rows.sum(), torch.tensor(float(len(rows))).to(given)
-    if real is not None:
-        added, count = collectives.add_up(torch.stack([added, count])).unbind()
-    if shares is None:
-        shares = torch.full_like(given, 1 / len(given))
-    return shares * torch.where(added > 0, count / added, 0).to(shares)
+    @property
+    def means_over_all(self) -> bool:
+        """Whether the mean of the rows that `narrow` gave last is over the rows of all processes."""
+        return self.chosen is not None and self.chosen.real is not None
+
+    def refuse_unweighed(self) -> None:
+        """Raise if the method would silently miss the losses of the last batch."""
+        if self.awaits_losses:
+            self.chosen = None
+            raise RuntimeError(
+                f"{self.policy.name} needs the losses of the batch before, to observe or to weight them: "
+                "give them to selector.reduce(losses) or selector.weigh(losses) after selector.narrow(batch)."
+            )
+
+    # ----------------------------------------------------------------------- the same batch
+
+    def _again(self, made: Made, chosen: Chosen, batch: Batch) -> Batch:
+        """The rows chosen of a batch before, for another evaluation of its loss."""
+        if chosen.evaluated:
+            self._charge_again(made, chosen)
+        self.chosen, rows = chosen, chosen.rows
+        if rows is None:
+            return batch
+        return Batch(batch.ids[rows], self._layout.take(batch.data, rows, len(batch.ids)))
+
+    def _charge_again(self, made: Made, chosen: Chosen) -> None:
+        """Charge another forward of a step's rows. Ordinary training would run it too."""
+        position, came = self.position, made.rows
+        if self.waiting is not None and self.engine.narrows:
+            came = round(came * position.done / max(1, position.samples))
+        trained = len(chosen.ids) if chosen.real is None else min(chosen.real, len(chosen.ids))
+        self.ledger.again(trained, position.ordinary(came), torch.is_grad_enabled())
+        chosen.evaluated = False
+
+    # ------------------------------------------------------------------------------- epochs
+
+    def open(self) -> None:
+        """Decide what holds for the open epoch, and forget the steps of the one before."""
+        engine = self.engine
+        self.forget()
+        if engine.opened and engine.narrows and self.first_narrowed is None:
+            self.first_narrowed = engine.epoch
+        first = engine.epoch if self.first_narrowed is None else self.first_narrowed
+        self._scored = engine.scores_batches and (engine.epoch - first) % self.scoring.every == 0
+
+    def forget(self) -> None:
+        """Forget the steps made so far and the losses awaited."""
+        self.chosen = None
+        self._steps.forget()
+
+    def came(self) -> None:
+        """The loader yielded a batch."""
+        self._steps.came()
+
+    # -------------------------------------------------------------------- several processes
+
+    def _exchange(self) -> None:
+        """Between steps, at the same ones on every process: merge, or stop together for bad losses."""
+        batches = self.position.batches
+        if self.sync_every is not None and batches % self.sync_every == 0:
+            self.engine.merge()
+        elif batches % _CHECK_EVERY == 0 and self.engine.on_cpu:
+            self.engine.fail_together()
+
+    # ------------------------------------------------------------------------------- layout
+
+    @property
+    def layout(self) -> Layout:
+        """What is known of the parts of a batch."""
+        return self._layout
+
+    @layout.setter
+    def layout(self, layout: Layout) -> None:
+        self._layout, self._unchecked = layout, True
+
+    def lay_out(self, collate: Callable[[list[Any]], Any] | None) -> Layout | None:
+        """Begin with the batches of this collate; returns the layout that a loader must show samples to."""
+        if self.waiting is not None or not self.engine.picks_rows():
+            return None
+        self.layout = Layout.of(collate)
+        return self.layout if self.layout.learns else None
+
+    def _check_layout(self, batch: Batch) -> None:
+        """At the first batch: raise if rows could not be picked out of a later one."""
+        self._unchecked = False
+        passes = self.policy.level == "static"  # whose passes need a data set
+        if self.waiting is None and (self.position.loads or not passes) and self.engine.picks_rows():
+            self._layout.check(batch.data, len(batch.ids))
 
 
 def weighted_mean(losses: Float[Tensor, " k"], shares: Float[Tensor, " k"] | None) -> Tensor:

@@ -18,8 +18,8 @@ from samplewise.integrations.lightning.checks import (
 )
 from samplewise.integrations.lightning.hooks import unwrap_batches
 from samplewise.integrations.lightning.packages import as_callback
+from samplewise.loop.normalizing import normalized
 from samplewise.loop.scoring import without_trace
-from samplewise.loop.step import normalized
 from samplewise.loop.step import weighted_mean as plain_mean
 from samplewise.selector import Selector
 
@@ -138,7 +138,7 @@ class SelectionCallback:
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Close the epoch: Lightning does not ask for a batch after the last one."""
         # The next one is opened, and its pass made, when it begins: training may stop here.
-        self.selector.end_epoch()
+        self.selector.timeline.end_epoch()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Close the last epoch where Lightning, resumed after its last batch, left out its end."""
@@ -208,7 +208,7 @@ class SelectionCallback:
         if self.selector.awaits_losses:
             raise RuntimeError(self._helper_missing())
         # Before validation, and what else follows, can be taken for training.
-        self.selector.end_step()
+        self.selector.timeline.end_step()
 
     def _hear(self) -> None:
         """Observe what was looked at, if training_step did not give its losses."""

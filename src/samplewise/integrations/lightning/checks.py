@@ -4,8 +4,7 @@ from typing import Any
 
 from samplewise.integrations.lightning.hooks import HOOKS, overrides
 from samplewise.loop.loader import Loader, PlanSampler
-from samplewise.loop.requirements import refuse_proxy
-from samplewise.loop.waiting import refuse_assembled
+from samplewise.loop.requirements import refuse_assembled, refuse_proxy
 from samplewise.selector import Selector
 
 __all__ = ["refuse_other_loader", "refuse_passes_without_hooks", "refuse_settings"]
@@ -90,7 +89,7 @@ def refuse_other_loader(trainer: Any, selector: Selector) -> None:
     """
     loader = trainer.train_dataloader
     sampler = loader.sampler if isinstance(loader, Loader) else None
-    if not (isinstance(sampler, PlanSampler) and sampler.selector is selector):
+    if not (isinstance(sampler, PlanSampler) and sampler.epochs is selector.timeline):
         raise ValueError(
             "the train loader must be selector.loader(...) of the SelectionCallback's Selector, whose "
             f"batches carry ids, got {type(loader).__name__}: trainer.fit(module, selector.loader(...)), or "

@@ -71,8 +71,8 @@ class Calendar:
 
     def epoch_of(self, selector: Selector) -> tuple[int, int, int]:
         """The epoch, its optimizer steps made (the present one counts once its batches are narrowed), all."""
-        epoch, done = selector.position().values()
-        size = selector.samples_of(epoch, sharded=False)[0] if epoch < selector.epochs else 0
+        epoch, done = selector.timeline.where().values()
+        size = selector.timeline.samples_of(epoch, sharded=False)[0] if epoch < selector.epochs else 0
         made = self.updates(min(done, size))
         return epoch, made, made + self.updates(size - done)
 
@@ -100,7 +100,7 @@ class Calendar:
         epoch, made, all_made = self.epoch_of(selector)
         step += self.steps_of(epoch, all_made) - made
         for later in range(epoch + 1, self.selection_epochs):
-            step += self.steps_of(later, self.updates(selector.samples_of(later, sharded=False)[0]))
+            step += self.steps_of(later, self.updates(selector.timeline.samples_of(later, sharded=False)[0]))
         return step if self.max_steps is None else min(step, self.max_steps)
 
 

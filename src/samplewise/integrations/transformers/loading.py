@@ -13,7 +13,7 @@ from samplewise.data.dataset import length_of
 from samplewise.data.layout import Layout
 from samplewise.distributed import collectives
 from samplewise.integrations.transformers.heads import IGNORED
-from samplewise.loop.loader import IdDataset
+from samplewise.loop.ids import IdDataset
 from samplewise.rng import seed_of
 
 if TYPE_CHECKING:
@@ -89,10 +89,10 @@ class TrainerSampler(Sampler[int]):
         self.generator.manual_seed(seed_of(selector.seed, selector.epoch, "workers", collectives.rank()))
 
     def __len__(self) -> int:
-        return self.selector.samples_of(self.selector.open_or_next, sharded=False)[0]
+        return self.selector.timeline.samples_of(self.selector.timeline.open_or_next, sharded=False)[0]
 
     def __iter__(self) -> Iterator[int]:
-        self.selector.start_iteration()
+        self.selector.timeline.start_iteration()
         return iter(self.selector.sampler("global", resumes=True, drop_last=self.drop_last))
 
 
@@ -112,7 +112,7 @@ def loader_like(
         IdDataset(selector.dataset),
         batch_size=selector.batch_size,
         sampler=TrainerSampler(selector, generator, first, drop_last),
-        collate_fn=InputsCollate(stock.collate_fn, selector.lay_out(stock.collate_fn)),
+        collate_fn=InputsCollate(stock.collate_fn, selector.timeline.step.lay_out(stock.collate_fn)),
         drop_last=drop_last,
         generator=generator,
         **{name: getattr(stock, name) for name in _KEPT},

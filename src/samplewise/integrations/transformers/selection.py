@@ -32,9 +32,8 @@ from samplewise.integrations.transformers.refusals import (
     refuse_other_loss,
     refuse_uneven,
 )
-from samplewise.loop.requirements import refuse_proxy
+from samplewise.loop.requirements import refuse_assembled, refuse_proxy
 from samplewise.loop.scoring import Scoring
-from samplewise.loop.waiting import refuse_assembled
 from samplewise.selector import Selector
 
 __all__ = ["PART", "Part", "Selection", "Settings"]
@@ -139,12 +138,12 @@ class Selection:
         )
         refuse_assembled(self.selector.policy, "a Trainer")
         refuse_proxy(self.selector.policy, "a Trainer")
-        self.selector.collate = stock.collate_fn
+        self.selector.timeline.collate = stock.collate_fn
         self.wait_for_everyone = trainer.accelerator.wait_for_everyone
         self.first, self.factor, self.looked, self.held = 0, 1.0, 0, Held(trainer.model)
         if self.resumed is not None:
             self.selector.load_state_dict(self.resumed[0])
-            position = self.selector.position()
+            position = self.selector.timeline.where()
             if position["done"]:  # the saved learning rate has it in it
                 self.factor = self.selector.lr_factor(position["epoch"])
         self.selector.sampler("global", drop_last=self.drop_last)  # for its checks
@@ -199,8 +198,8 @@ class Selection:
 
     def _marking(self, batches: Iterator[Any], marks: list[Marked]) -> Iterator[Any]:
         """Pass batches on, noting their rows on all processes; padding is taken out of what is counted."""
-        position, world = self.selector.position(), collectives.world()
-        left = self.selector.samples_of(position["epoch"], sharded=False)[0] - position["done"]
+        position, world = self.selector.timeline.where(), collectives.world()
+        left = self.selector.timeline.samples_of(position["epoch"], sharded=False)[0] - position["done"]
         while True:
             try:
                 batch = next(batches)
@@ -289,7 +288,9 @@ class Selection:
         ):
             return part.share
         counted = torch.tensor(part.counted, device=device)
-        counted = collectives.add_up(counted) if self.selector.means_over_all else counted * world
+        counted = (
+            collectives.add_up(counted) if self.selector.timeline.step.means_over_all else counted * world
+        )
         share: Tensor = counted / torch.as_tensor(items, device=device).clamp(min=1)
         return share
 

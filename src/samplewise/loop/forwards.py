@@ -1,0 +1,79 @@
+"""Training forwards that also measure or train something else, for the few methods that need it."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from samplewise.cost.flops import CountNext, counted, get_ready
+from samplewise.cost.ledger import Ledger
+from samplewise.data.outputs import Outputs, as_outputs, check_fields
+from samplewise.engine.engine import Engine
+from samplewise.loop.step import Step, weighted_mean
+
+__all__ = ["Measured", "WithProxy", "install"]
+
+
+def install(step: Step, engine: Engine, ledger: Ledger) -> None:
+    """Let the step run the forward that its method needs; most methods need the plain one."""
+    if engine.policy.proxy:
+        step.special = WithProxy(ledger)
+    elif engine.computes:
+        step.special = Measured(ledger)
+    if step.special is not None and step.forward is not None:
+        get_ready()
+
+
+class Measured:
+    """Measures the FLOPs of the first training forward: the method's own work is charged in such units."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self._next: CountNext | None = None
+        self._b = 1
+
+    def loss(self, step: Step, data: Any, b: int) -> tuple[Tensor, Outputs]:
+        """The loss and the outputs of a batch of b rows."""
+        if self.ledger.forward_flops is not None:
+            outputs = step.run(data, b)
+        else:
+            outputs, flops = counted(lambda: step.run(data, b))
+            self.ledger.forward_flops = flops / b
+        return step.reduced(outputs), outputs
+
+    def expect(self, model: nn.Module | None, b: int) -> None:
+        """The loop runs the next forward itself, of b rows: measure that one."""
+        if self.ledger.forward_flops is not None:
+            return
+        if self._next is not None:
+            self._next.release()
+        if model is not None:
+            self._next, self._b = CountNext(model, self._enter), b
+
+    def _enter(self, flops: int) -> None:
+        self.ledger.forward_flops, self._next = flops / self._b, None
+
+
+class WithProxy:
+    """Trains a narrow view of the model too; the first time the FLOPs of both forwards are compared."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def loss(self, step: Step, data: Any, b: int) -> tuple[Tensor, Outputs]:
+        """The sum of both losses, and the outputs of the model, for a batch of b rows."""
+        outputs, narrow = self._run(step, data, b)
+        shares = step.shares(outputs)
+        return weighted_mean(outputs.loss, shares) + weighted_mean(narrow.loss, shares), outputs
+
+    def _run(self, step: Step, data: Any, b: int) -> tuple[Outputs, Outputs]:
+        forward: Any = step.forward
+        if self.ledger.proxy_share is not None:
+            return step.run(data, b), as_outputs(forward.proxy(data), b)
+        outputs, whole = counted(lambda: step.run(data, b))
+        narrow, part = counted(lambda: as_outputs(forward.proxy(data), b))
+        check_fields(narrow, step.policy.needs, f"{step.policy.name}'s forward.proxy")
+        self.ledger.proxy_share = part / whole if whole else 1.0
+        return outputs, narrow
+
+    def expect(self, model: nn.Module | None, b: int) -> None:
+        """Never called: a proxy is trained by `selector.loss` alone."""
