@@ -392,3 +392,14 @@ def test_samples_without_a_deep_copy_and_collates_that_want_a_full_batch_are_com
         assert data["options"] == list("abcd")
 
     narrowed(lambda i: {"of": Locked(i)}, collate, 4, check)
+
+
+def test_a_list_of_tensors_is_picked_as_a_tuple_of_them_is():
+    x, y, rows = torch.randn(4, 3), torch.arange(4), torch.tensor([0, 3])
+    layout = Layout(default=True)
+    for data in ([x, y], [x, torch.tensor(2.0)], [y] * 4):
+        picked, expected = layout.take(data, rows, 4), layout.take(tuple(data), rows, 4)
+        assert type(picked) is list
+        assert all(map(torch.equal, picked, expected))
+    with pytest.raises(ValueError, match=r"batch\[1\] has shape \(3,\): its first axis"):
+        layout.take([x, y[:3]], rows, 4)

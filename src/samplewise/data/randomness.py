@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["Drawing", "HostLent", "Lent", "drawing_of", "kept", "quietly"]
+__all__ = ["Drawing", "HostLent", "Lent", "drawing_of", "kept", "lent_to", "quietly"]
 
 T = TypeVar("T")
 
@@ -107,6 +107,19 @@ class Lent:
                 torch.set_rng_state(state)
             elif self._backend is not None:
                 self._backend.set_rng_state(state, self._device)
+
+
+@contextmanager
+def lent_to(model: nn.Module, what: str, device: torch.device) -> Iterator[None]:
+    """The random states of torch are as found after one forward of a model.
+
+    Args:
+        model: runs on `device`.
+        what: what the forward is for, as in `drawing_of`.
+        device: whose random state may move.
+    """
+    with Lent(device).window(drawing_of(model, what)):
+        yield
 
 
 class _Watch(TorchDispatchMode):

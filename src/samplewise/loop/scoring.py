@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from samplewise.checks import Range, checked
-from samplewise.data.randomness import Lent, drawing_of
+from samplewise.data.randomness import lent_to
 
 __all__ = ["Scoring", "device_of", "without_trace"]
 
@@ -64,7 +64,7 @@ def without_trace(model: nn.Module, scoring: Scoring, lent: bool = True) -> Iter
     whole = _whole(model) if sharded else []
     training = scoring.mode == "train"
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if training else []
-    window: Any = Lent(device).window(drawing_of(model, scoring.mode)) if lent else nullcontext()
+    window: Any = lent_to(model, scoring.mode, device) if lent else nullcontext()
     cast: Any = nullcontext()
     if scoring.dtype is not None:
         cast = torch.autocast(device.type, dtype=scoring.dtype)
