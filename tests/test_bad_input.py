@@ -98,7 +98,7 @@ def refused(error, said):
         ),
         (
             lambda: sw.Selector("ucb", Tensors(), lambda batch: batch, epochs=1),
-            "ucb scores with an extra forward in eval mode: give Selector(model=...)",
+            "ucb scores with an extra forward in eval mode. Give Selector(model=...)",
         ),
         (
             lambda: make("ucb", scoring=sw.Scoring(dataset=Tensors(7))),

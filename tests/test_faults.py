@@ -312,7 +312,7 @@ def begins_the_epoch_again(monkeypatch):
 
     def loses_the_place(self, state):
         load(self, state)
-        self._resumed = False
+        self.timeline._resumed = False
 
     monkeypatch.setattr(Selector, "load_state_dict", loses_the_place)
     return REGISTRY["full"]
@@ -333,7 +333,11 @@ def copies_keep_writing_to_arrays_of_their_own(monkeypatch):
 
 @fault(laws.a_copy_changes_nothing, "of the loop, other batches")
 def copies_begin_the_epoch_again(monkeypatch):
-    monkeypatch.setattr(Epochs, "__setstate__", lambda self, state: vars(self).update(state, _resumed=False))
+    def loses_the_place(self, state):
+        vars(self).update(state, _resumed=False)
+        self.position.metered = False
+
+    monkeypatch.setattr(Epochs, "__setstate__", loses_the_place)
     return REGISTRY["full"]
 
 
@@ -388,18 +392,18 @@ def scores_relative_to_the_batch(monkeypatch):
 
 @fault(laws.the_way_of_training_does_not_change_the_plan, "two workers")
 def workers_see_another_order(monkeypatch):
-    draw = Selector.draw
+    draw = Epochs.draw
 
     def hasty(self, sharded, resumes=False):
         order = draw(self, sharded, resumes)
         return order.flip(0) if torch.utils.data.get_worker_info() is None and self._two else order
 
-    monkeypatch.setattr(Selector, "_two", False, raising=False)
-    monkeypatch.setattr(Selector, "draw", hasty)
+    monkeypatch.setattr(Epochs, "_two", False, raising=False)
+    monkeypatch.setattr(Epochs, "draw", hasty)
     loader = Selector.loader
 
     def looks_at_workers(self, **arguments):
-        self._two = arguments.get("num_workers", 0) > 0
+        self.timeline._two = arguments.get("num_workers", 0) > 0
         return loader(self, **arguments)
 
     monkeypatch.setattr(Selector, "loader", looks_at_workers)
@@ -557,17 +561,22 @@ def forgets_to_charge(monkeypatch):
     return REGISTRY["full"]
 
 
+def _counts_proxy_passes(self, forwards):
+    self.proxy_scoring_forwards += forwards
+
+
 @fault(laws.declared_cost_is_counted_cost, "the cost is")
 def trains_its_proxy_for_nothing(monkeypatch):
     monkeypatch.setattr(
         Ledger, "proxy", property(lambda self: False, lambda self, value: None), raising=False
     )
+    monkeypatch.setattr(Ledger, "passed", _counts_proxy_passes)
     return REGISTRY["dynams_proxy"]
 
 
 @fault(laws.declared_cost_is_counted_cost, "narrow scoring forwards")
 def scores_with_its_proxy_for_nothing(monkeypatch):
-    monkeypatch.setattr(Selector, "_scored_by_pass", lambda self, forwards: None)
+    monkeypatch.setattr(Ledger, "passed", lambda self, forwards: None)
     return REGISTRY["dynams_proxy"]
 
 
