@@ -179,7 +179,8 @@ class Budgeted(Picker):
         return PerClass(self) if by_class else self
 
     def size(self, m: int, least: int = 0) -> tuple[int, bool]:
-        return ranking.budget(m, number(self.keep), least), True
+        keep: Any = self.keep  # a number: schedules are resolved when an epoch opens
+        return ranking.budget(m, keep, least), True
 
     def pick(self, pool: Pool) -> Picked:
         k, _ = self.size(pool.m, pool.least)

@@ -20,6 +20,7 @@ __all__ = [
     "WarmUp",
     "complement",
     "number",
+    "refuse_unresolved",
     "resolve",
     "sized",
 ]
@@ -48,11 +49,18 @@ def _at(number: "float | Schedule", epoch: int, epochs: int) -> float:
     return number.at(epoch, epochs) if isinstance(number, Schedule) else number
 
 
-def number(value: Any) -> Any:
+def number(value: "float | Schedule") -> float:
     """A part's number after `resolve`; a schedule that is still there is an error of the caller."""
     if isinstance(value, Schedule):
         raise TypeError(f"{value!r} must be resolved for an epoch before a part that reads it runs")
     return value
+
+
+def refuse_unresolved(part: object) -> None:
+    """Raise if a parameter of a part is still a schedule."""
+    for value in vars(part).values():
+        if isinstance(value, Schedule):
+            number(value)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from samplewise.schedules import number
+from samplewise.schedules.epochs import refuse_unresolved
 from samplewise.trackers.columns import Column
 
 __all__ = [
@@ -61,8 +61,7 @@ class Tracker(ABC):
 
     def start(self, n: int, values: Values) -> State:
         """The state before the first observation, for n samples, on the device of the first `values`."""
-        for parameter in vars(self).values():
-            number(parameter)  # `observe` runs in every step, so a schedule that is left is refused here
+        refuse_unresolved(self)  # here and not in `observe`, which runs in every step
         return {
             name: column.empty(n, self._signal(column, values))
             for name, column in self.columns(values).items()
