@@ -1,7 +1,7 @@
 """Every law bites: for each a fault is planted, and the law must say so."""
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import pytest
@@ -445,6 +445,60 @@ def plans_by_rank(monkeypatch):
         "samplewise.engine.dynamic.generator", lambda *keys: generator(*keys, collectives.rank())
     )
     return REGISTRY["random_dynamic"]
+
+
+@dataclass(frozen=True)
+class Misdeclared(trackers.Last):
+    """Declares what the test says of the column that `observe` writes."""
+
+    join: str = "newest"
+
+    def columns(self, values):
+        return {"loss": trackers.Column(join=self.join)}
+
+
+@fault(laws.one_rank_equals_two, "planned otherwise than one|remembers? other")
+def does_not_exchange_what_it_observes(monkeypatch):
+    return epoch_recipe(pickers.TopK, Misdeclared("same"))
+
+
+@fault(laws.one_rank_equals_two, "planned otherwise than one|remembers? other")
+def keeps_to_itself_what_it_observes(monkeypatch):
+    return epoch_recipe(pickers.TopK, Misdeclared("local"))
+
+
+@dataclass(frozen=True)
+class CountsBatches(trackers.Last):
+    """Adds up, in the row of the first sample, how many values it was shown: a count, not a newest value."""
+
+    def observe(self, state, ids, values):
+        super().observe(state, ids, values)
+        state["loss"][0] = state["loss"][0].nan_to_num() + len(ids)
+        return ids, values
+
+
+@fault(laws.one_rank_equals_two, "planned otherwise than one|remembers? other")
+def calls_a_count_the_newest_value(monkeypatch):
+    return epoch_recipe(pickers.TopK, CountsBatches())
+
+
+@dataclass(frozen=True)
+class CountsVisits(trackers.Count):
+    """Counts the visits of each sample in a column that processes do not exchange."""
+
+    def columns(self, values):
+        return {"count": replace(super().columns(values)["count"], join="same")}
+
+
+@fault(laws.one_rank_equals_two, "planned otherwise than one|remembers? other")
+def counts_on_each_process(monkeypatch):
+    return epoch_recipe(pickers.TopK, CountsVisits())
+
+
+@fault(laws.one_rank_equals_two, "remembers? other|planned otherwise")
+def merges_nothing(monkeypatch):
+    monkeypatch.setattr(Memory, "exchanged", lambda self: [])
+    return epoch_recipe(pickers.TopK)
 
 
 @fault(laws.one_rank_equals_two, "not their own")

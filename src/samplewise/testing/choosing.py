@@ -5,7 +5,9 @@ import torch
 from samplewise.policy import Policy, Recipe
 from samplewise.testing.budgets import long_enough
 from samplewise.testing.counting import Training
+from samplewise.testing.distributed import EPOCHS, N, agree, observed
 from samplewise.testing.law import differs, ensure, law
+from samplewise.testing.ranks import on_ranks
 from samplewise.testing.runs import History, Order, run
 from samplewise.testing.trace import Trace, build
 
@@ -81,13 +83,21 @@ def the_way_of_training_does_not_change_the_plan(recipe: Recipe) -> None:
 
 @law
 def one_rank_equals_two(recipe: Recipe) -> None:
-    """Given the same observations every rank plans the same, and chooses as many rows of its own batch."""
+    """Two ranks that see half each plan what one plans that sees all, and choose as many rows of a batch.
+
+    The ranks are threads of this process, and exchange what they saw. A method without a Policy exchanges
+    nothing, so there both ranks see everything.
+    """
     trace = Trace()
     policy = build(recipe, trace.n, period=3)
     zero, one = run(policy, trace, order="ascending"), run(policy, trace, order="ascending", rank=1)
     ensure(not differs(zero.told("plan"), one.told("plan")), "two ranks planned differently")
     sizes = [[len(event.rows) for event in history.of("step")] for history in (zero, one)]
     ensure(sizes[0] == sizes[1], "two ranks chose different numbers of rows of batches of the same size")
+    if isinstance(policy, Policy):
+        uneven, dealt = Trace(N, EPOCHS), build(recipe, N, period=2)
+        _, alone = observed(dealt, uneven)
+        agree(recipe, alone, [told for _, told in on_ranks(2, lambda: observed(dealt, uneven, padding=1))])
     if isinstance(policy, Policy) and policy.batch_picker is not None and policy.batch_picker.random:
         ensure(_chosen(zero) != _chosen(one), "two ranks drew the same rows: their draws are not their own")
 

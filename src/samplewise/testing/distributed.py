@@ -104,20 +104,23 @@ def ranks_plan_what_one_plans(recipe: Recipe) -> None:
         _, one = observed(policy, trace)
     for padding in (0, 1):
         _, mine = observed(policy, trace, padding)
-        ranks: list[Told] = collectives.everyone(mine)
-        where = ", with an id that two ranks see" * padding
-        for rank, told in enumerate(ranks):
-            same = not differs(told.of("plan"), one.of("plan"))
-            ensure(same, f"rank {rank} planned otherwise than one process{where}")
-            ensure(not differs(told.coreset, one.coreset), f"rank {rank} keeps another coreset{where}")
-            for after, (theirs, first) in enumerate(zip(told.memories, ranks[0].memories, strict=True)):
-                unlike = [name for name in first if differs(theirs.get(name), first[name])]
-                ensure(not unlike, f"ranks 0 and {rank} remember other {unlike} after epoch {after}{where}")
-        for after, (ours, ones) in enumerate(zip(mine.memories, one.memories, strict=True)):
-            # Who chooses inside batches counts the rows of its own batches, which one process has not.
-            names = [name for name in ones if name != "times selected" or "batch" not in recipe.level]
-            unlike = [name for name in names if differs(ours.get(name), ones[name])]
-            ensure(not unlike, f"after epoch {after} one process remembers other {unlike}{where}")
+        agree(recipe, one, collectives.everyone(mine), ", with an id that two ranks see" * padding)
+
+
+def agree(recipe: Recipe, one: Told, ranks: list[Told], where: str = "") -> None:
+    """Raise unless all ranks planned and remember what one process did that saw all."""
+    for rank, told in enumerate(ranks):
+        same = not differs(told.of("plan"), one.of("plan"))
+        ensure(same, f"rank {rank} planned otherwise than one process{where}")
+        ensure(not differs(told.coreset, one.coreset), f"rank {rank} keeps another coreset{where}")
+        for after, (theirs, first) in enumerate(zip(told.memories, ranks[0].memories, strict=True)):
+            unlike = [name for name in first if differs(theirs.get(name), first[name])]
+            ensure(not unlike, f"ranks 0 and {rank} remember other {unlike} after epoch {after}{where}")
+    for after, (ours, ones) in enumerate(zip(ranks[0].memories, one.memories, strict=True)):
+        # A method that chooses inside batches counts the rows of each rank's own batches.
+        names = [name for name in ones if name != "times selected" or "batch" not in recipe.level]
+        unlike = [name for name in names if differs(ours.get(name), ones[name])]
+        ensure(not unlike, f"after epoch {after} one process remembers other {unlike}{where}")
 
 
 @law
