@@ -1,4 +1,4 @@
-"""Writes the parts of the docs that come from the code: method table and pages, reference, README tables.
+"""Writes what the docs take from the code: methods, reference, architecture, the tables of the README.
 
 Run `python docs/generate.py` after a change of a docstring, a recipe or a committed result; a test
 fails while a committed copy differs (`--check`).
@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_origin
+
+import architecture
 
 from samplewise import recipes
 from samplewise.policy import Recipe
@@ -202,6 +204,8 @@ def pages() -> dict[Path, str]:
         ROOT / "README.md": readme(),
         docs / "methods.md": methods_page(),
         docs / "reference.md": reference_page(),
+        docs / "architecture.md": architecture.page(NOTE),
+        docs / "images" / "architecture.svg": architecture.picture(),
     }
 
 

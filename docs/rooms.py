@@ -8,6 +8,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import networkx as nx
+
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "samplewise"
 PACKAGE = SOURCE.name
 FLOORS = (
@@ -84,21 +86,11 @@ def floor_of(room: str) -> int:
 
 
 def circles(imported: dict[str, set[str]]) -> list[set[str]]:
-    """The largest sets of names each of which reaches all the others by imports."""
+    """The sets of names that import one another, directly or through others."""
+    graph = nx.DiGraph((name, other) for name, used in imported.items() for other in used)
+    return [found for found in nx.strongly_connected_components(graph) if len(found) > 1]
 
-    def reached(start: str) -> set[str]:
-        found: set[str] = set()
-        ahead = [start]
-        while ahead:
-            for name in imported.get(ahead.pop(), ()):
-                if name not in found:
-                    found.add(name)
-                    ahead.append(name)
-        return found
 
-    reach = {name: reached(name) for name in imported}
-    found: list[set[str]] = []
-    for name in imported:
-        if name in reach[name] and not any(name in circle for circle in found):
-            found.append({other for other in reach[name] if name in reach.get(other, ())})
-    return found
+def summary(path: Path) -> str:
+    """The sentence that a file's docstring begins with."""
+    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
