@@ -181,7 +181,7 @@ def _selecting(rows: list[Row]) -> str:
 
 
 def beside_the_paper(rows: list[Row]) -> list[str]:
-    """The leads over `full`, ours and the published ones."""
+    """Points above `full`, here and in the paper."""
     lines = [
         "## Compared with the paper",
         "",
