@@ -85,23 +85,26 @@ def test_float_images_stay_floats(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"test_y": None}, r"set\.npz lacks test_y; it holds train_x, train_y, test_x"),
-        ({"train_y": np.arange(11) % 3}, "12 train images but 11 labels"),
+        ({"test_y": None}, r"set\.npz must hold test_y, but it holds train_x, train_y, test_x"),
+        ({"train_y": np.arange(11) % 3}, "got 12 images and 11 labels"),
         ({"train_y": np.arange(12) % 3 + 1}, r"must be 0 to C-1.*between 1 and 3\. Subtract 1\?"),
         ({"train_y": np.arange(12) % 3 - 1}, "3 classes between -1 and 1"),
         ({"train_y": np.arange(12) % 3 * 2}, "3 classes between 0 and 4"),
-        ({"train_y": (np.arange(12) % 3).astype(float)}, "train labels must be integers.*float64"),
-        ({"train_y": np.zeros(12, int), "test_y": np.zeros(6, int)}, "one class only"),
+        (
+            {"train_y": (np.arange(12) % 3).astype(float)},
+            "train labels must be a 1-D array of integers.*float64",
+        ),
+        ({"train_y": np.zeros(12, int), "test_y": np.zeros(6, int)}, "at least 2 classes, got 1"),
         ({"test_y": np.arange(6)}, r"test labels must be in \[0, 2\].*0 to 5"),
-        ({"train_x": arrays()["train_x"][:0], "train_y": np.arange(0)}, "train images are empty"),
-        ({"train_x": np.zeros((12, 64), np.uint8)}, r"differ in form: \(64, 1, 1\) and \(1, 8, 8\)"),
+        ({"train_x": arrays()["train_x"][:0], "train_y": np.arange(0)}, "the train split has no images"),
+        ({"train_x": np.zeros((12, 64), np.uint8)}, r"must have one shape, got \(64, 1, 1\) and \(1, 8, 8\)"),
         ({"train_x": np.zeros((12, 8, 9), np.uint8)}, "must be square with 1 or 3 channels"),
         (
             {"train_x": np.zeros((12, 8, 8), np.int64)},
             "must be bool, uint8, uint16 or floating point, got int64",
         ),
-        ({"train_x": np.full((12, 8, 8), np.nan)}, "not finite"),
-        ({"test_x": np.zeros((6, 9, 9), np.uint8)}, "train and test images differ in form"),
+        ({"train_x": np.full((12, 8, 8), np.nan)}, "must be finite"),
+        ({"test_x": np.zeros((6, 9, 9), np.uint8)}, "train and test images must have one shape"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(tmp_path, changes, said):
@@ -112,7 +115,7 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path, changes, said):
 def test_what_is_no_data_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"absent\.npz does not exist"):
         data.load(str(tmp_path / "absent.npz"))
-    with pytest.raises(ValueError, match=r"does not exist: it must be a \.npz file"):
+    with pytest.raises(ValueError, match=r"must be a \.npz file.*, which does not exist"):
         data.load("mnist")
     broken = tmp_path / "broken.npz"
     broken.write_bytes(b"no archive")
@@ -141,11 +144,11 @@ def test_parquet_that_does_not_fit_is_refused(tmp_path):
 
     folder = tmp_path / "set"
     folder.mkdir()
-    with pytest.raises(ValueError, match=r"has no train split.*no Parquet file"):
+    with pytest.raises(ValueError, match=r"must have a train split.*no Parquet file"):
         data.load(str(folder))
     parquet(folder)
     pq.write_table(pa.table({"text": ["a"], "label": [0]}), folder / "test.parquet")
-    with pytest.raises(ValueError, match=r"has no image column.*text, label"):
+    with pytest.raises(ValueError, match=r"must have the image column .*text, label"):
         data.load(str(folder))
     (folder / "test.parquet").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match="the test split is not readable"):

@@ -131,7 +131,7 @@ def test_a_users_function_builds_the_model():
         ("resnet", r"must be one of cnn, mlp, resnet18, .* or .*Did you mean 'resnet(18|50)'\?"),
         ("nowhere:build", "nowhere:build cannot be imported"),
         (f"{__name__}:absent", "absent cannot be imported"),
-        (f"{__name__}:__name__", "is not a function"),
+        (f"{__name__}:__name__", "must name a function"),
         (f"{__name__}:no_model", r"must return a torch\.nn\.Module"),
     ],
 )

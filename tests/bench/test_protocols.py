@@ -59,7 +59,7 @@ def test_a_rate_outside_0_to_1_and_a_single_class_are_refused(name):
 
 @pytest.mark.parametrize("name", NOISES)
 def test_labels_outside_the_classes_are_refused(name):
-    with pytest.raises(ValueError, match=r"over 5 classes needs labels 0 to 4, got 0 to 9"):
+    with pytest.raises(ValueError, match=r"with 5 classes needs labels in \[0, 5\), got 0 to 9"):
         NOISES[name](LABELS, 0.4, 5, generator(0))
 
 

@@ -144,10 +144,10 @@ def test_files_are_overwritten_with_force_only(tmp_path, scores, capsys):
     ("options", "error"),
     [
         ([], "--method must name at least one method"),
-        (["--method", "ucb"], "--method ucb is of level epoch: only static methods are scored"),
+        (["--method", "ucb"], "--method must be a static method, but ucb is of level epoch"),
         (["--method", "el2n:keep=1"], "--method el2n:keep=1 keeps every sample"),
         (["--method", "el2m"], "Did you mean 'el2n'?"),
-        (["--method", "herding", "--runs", "2"], "orders of several runs do not combine"),
+        (["--method", "herding", "--runs", "2"], "orders of several runs cannot be combined"),
         (["--method", "el2n", "--runs", "0"], "'--runs'"),
         (["--method", "el2n", "--combine", "max"], "--combine must be one of 'mean', 'sum', got 'max'"),
         (["--method", "el2n:first=9"], "epochs"),
@@ -182,7 +182,7 @@ def test_killed_scoring_resumes_to_the_same_scores(tmp_path, monkeypatch, scores
             main(["score", *SMALL, *METHODS, "--runs", "2", "-o", str(out)])
     assert not out.exists()
     assert main(["score", *SMALL, *METHODS, "--runs", "2", "-o", str(out)]) == 2
-    assert "exists: add --resume to continue it" in said(capsys)
+    assert "exists. Add --resume to continue it" in said(capsys)
     assert main(["score", "--resume", "-o", str(out)]) == 0
     whole, resumed = ScoreTable.read(scores), ScoreTable.read(out)
     assert whole.columns.keys() == resumed.columns.keys()
@@ -211,7 +211,7 @@ def test_train_on_a_selected_subset_beside_a_static_method(tmp_path, scores, cap
     assert main([*command, "--subset", str(subset), "--out", str(out)]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "cost share without scoring" in printed
-    assert "include its scoring run" in printed
+    assert "include its whole scoring run" in printed
     rows = {row["method"]: row for row in files.read_lines(out / "results.jsonl")}
     assert list(rows) == ["full", "aum:keep=0.5", "hard"]
     assert rows["hard"]["samples_backpropagated"] == 4 * 12
@@ -283,7 +283,7 @@ def test_how_runs_combine_is_part_of_the_work_that_is_resumed(tmp_path, monkeypa
         assert main([*command, "--combine", "sum"]) == 130
     capsys.readouterr()
     assert main(["score", "-o", str(out), "--combine", "mean", "--resume"]) == 2
-    assert "combine is 'sum' there and 'mean' here" in said(capsys)
+    assert "combine was 'sum', now 'mean'" in said(capsys)
     assert main(["score", "-o", str(out), "--resume"]) == 0
     again = ScoreTable.read(out)
     assert again.provenance["combined"] == whole.provenance["combined"] == "sum"

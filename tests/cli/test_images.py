@@ -55,7 +55,7 @@ def test_columns_and_size_are_stored_and_hold_on_resume(tmp_path, capsys):
     assert main(["train", "--out", str(out), "--resume"]) == 0
     capsys.readouterr()
     assert main(["train", "--out", str(out), "--resume", "--label-column", "label"]) == 2
-    assert "label_column is 'grade' there and 'label' here" in capsys.readouterr().err
+    assert "label_column was 'grade', now 'label'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("size", ["0", "-3", "1000000"])
@@ -87,7 +87,7 @@ def test_vectors_train_the_mlp_and_no_other_network(tmp_path, capsys):
     for options, said in (
         (("--model", "cnn"), "--model cnn takes images"),
         (("--score-model", "resnet18"), "--score-model resnet18 takes images"),
-        (("--augment",), "--augment is for images"),
+        (("--augment",), "--augment needs images"),
         (("--size", "4"), "--size is for images"),
     ):
         refused(train(data, out, *options), out, capsys, said)
@@ -100,7 +100,7 @@ def test_the_default_network_needs_two_pixels(tmp_path, capsys, side):
     data, out = npz(tmp_path / "a.npz", np.zeros((16, side, side), np.uint8)), tmp_path / "out"
     code = train(data, out, "--model", "cnn")
     if side == 1:
-        refused(code, out, capsys, "cnn needs images of at least 2 pixels, got 1. Give --size 2 or more.")
+        refused(code, out, capsys, "cnn needs images of at least 2 pixels, got 1. Use --size 2 or more.")
     else:
         assert code == 0
 

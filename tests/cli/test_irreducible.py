@@ -71,7 +71,9 @@ def test_halves_are_exact_and_every_class_is_divided_evenly(sizes):
 
 
 def test_a_class_of_one_sample_cannot_be_in_two_halves():
-    with pytest.raises(ValueError, match="every class in both, but class 1 has 1 sample"):
+    with pytest.raises(
+        ValueError, match="2 samples of each class, one for each half, but class 1 has 1 sample"
+    ):
         irreducible.halves(torch.tensor([0, 0, 1, 2, 2]), 0)
 
 
@@ -164,9 +166,9 @@ def test_killed_it_resumes_to_the_same_losses(tmp_path, monkeypatch, losses, cap
             main(["score", *SMALL, *CROSS, "-o", str(out)])
     assert not out.exists()
     assert main(["score", *SMALL, *CROSS, "-o", str(out)]) == 2
-    assert "exists: add --resume to continue it" in said(capsys)
+    assert "exists. Add --resume to continue it" in said(capsys)
     assert main(["score", "--resume", "-o", str(out), "--fit", "holdout"]) == 2
-    assert "was started with other settings: fit is 'cross' there and 'holdout' here" in said(capsys)
+    assert "was started with other settings: fit was 'cross', now 'holdout'" in said(capsys)
     assert main(["score", "--resume", "-o", str(out)]) == 0
     whole, resumed = ScoreTable.read(losses["cross"]), ScoreTable.read(out)
     assert torch.equal(whole["irreducible"], resumed["irreducible"])
@@ -213,9 +215,9 @@ def test_train_takes_the_losses_and_is_charged_for_them(tmp_path, losses):
         ([*CROSS, "--method", "el2n"], "on halves of the data, so it cannot be mixed with el2n"),
         ([*CROSS, "--runs", "2"], "--runs must be 1 for --method irreducible, got 2"),
         ([*CROSS, "--fit", "crosss"], "--fit must be one of 'cross', 'holdout', got 'crosss'. Did you"),
-        (["--method", "el2n", "--fit", "cross"], "--fit is for --method irreducible, got --method el2n"),
+        (["--method", "el2n", "--fit", "cross"], "--fit needs --method irreducible, got --method el2n"),
         (["--method", "irreducable"], "unknown method 'irreducable'"),
-        ([*CROSS, "--limit", "15"], "every class in both, but class"),
+        ([*CROSS, "--limit", "15"], "2 samples of each class, one for each half, but class"),
     ],
 )  # fmt: skip
 def test_a_wrong_command_is_one_line_and_writes_nothing(tmp_path, capsys, options, error):
@@ -246,6 +248,7 @@ def test_a_training_that_diverges_has_no_best_epoch():
     ]
     assert irreducible._best(rows)["epoch"] == 2
     with pytest.raises(
-        ValueError, match=r"not finite after any epoch: the training diverged\. Try a smaller --lr"
+        ValueError,
+        match=r"must be finite after at least one epoch, but training diverged\. Try a smaller --lr",
     ):
         irreducible._best([row for row in rows if not row["loss"] < 3])

@@ -169,7 +169,7 @@ def test_an_existing_run_folder_is_refused_without_resume(tmp_path, capsys):
     before = content(tmp_path / "one")
     capsys.readouterr()
     assert main(command) == 2
-    assert "exists: add --resume to continue it" in capsys.readouterr().err
+    assert "exists. Add --resume to continue it" in capsys.readouterr().err
     assert content(tmp_path / "one") == before
 
 
@@ -178,7 +178,7 @@ def test_resume_with_other_settings_is_refused(tmp_path, capsys):
     assert main([*SMALL, "--method", "full", *out]) == 0
     assert main(["train", "--resume", "--epochs", "5", *out]) == 2
     said = capsys.readouterr().err
-    assert "was started with other settings: epochs is 4 there and 5 here" in said
+    assert "was started with other settings: epochs was 4, now 5" in said
 
 
 def test_resume_where_nothing_is_starts_anew(tmp_path, capsys):
@@ -212,7 +212,7 @@ def test_out_counts_on_and_resume_takes_the_newest(tmp_path, monkeypatch, capsys
             lambda f: files.write_json(
                 f / "config.json", json.loads((f / "config.json").read_text()) | {"settings": {}}
             ),
-            "its settings are not complete",
+            "its settings must hold exactly",
         ),
         (lambda f: (f / "results.jsonl").write_text('{"method"'), "results.jsonl is damaged"),
         (lambda f: (f / "results.jsonl").write_text('{"method": "full"}'), "is damaged: a row"),

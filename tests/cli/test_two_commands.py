@@ -24,7 +24,7 @@ def unpictured(monkeypatch):
 
 def refused(capsys, out):
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {out} is in use by another samplewise command. Wait until that ends")
+    assert error.startswith(f"error: {out} is in use by another samplewise command. Wait until it ends")
     assert error.count("\n") == 1
 
 

@@ -1,1 +1,1 @@
-"""Training runs on real data: what `samplewise train` and the benchmark tables are made of."""
+"""Training runs on real data, for the commands of `samplewise` and the benchmark tables."""

@@ -1,4 +1,4 @@
-"""Random crop and flip of a whole batch, drawn in the main process from explicit keys."""
+"""Random crop and flip of a whole batch, in the main process, with an explicit seed."""
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +11,10 @@ from samplewise import rng
 def crop_and_flip(
     images: Num[Tensor, "b ch side side"], seed: int, epoch: int, step: int
 ) -> Num[Tensor, "b ch side side"]:
-    """Pad with zeros, crop back at a random place, mirror every other image on average.
+    """Pad with zeros, crop to the old size at a random position, and mirror each image with probability 1/2.
 
-    The padding is 4 pixels for images of 28 and 32, about an eighth of the side in general. What
-    is drawn depends on (seed, epoch, step) only, never on loader workers or on earlier batches.
+    The padding is 4 pixels for images of 28 and 32 pixels, and about an eighth of the side in general. The
+    random numbers depend on (seed, epoch, step) only, not on loader workers or earlier batches.
     """
     b, _, side, _ = images.shape
     pad = max(1, (side + 4) // 8)
@@ -26,5 +26,5 @@ def crop_and_flip(
     cols = corner[1] + torch.where(mirrored, side - 1 - span, span)
     padded = F.pad(images, (pad, pad, pad, pad))
     which = torch.arange(b)[:, None, None]
-    # The three index tensors go round the channel slice, so channels come out last.
+    # The index tensors surround the channel slice, so numpy-style indexing puts the channels last.
     return padded[which, :, rows[:, :, None], cols[:, None, :]].permute(0, 3, 1, 2)

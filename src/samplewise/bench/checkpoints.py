@@ -1,4 +1,4 @@
-"""Whether this run could have written what a checkpoint holds, asked before any of it is taken over."""
+"""Checking that a checkpoint fits a run, before it is loaded."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,9 +15,9 @@ _OF_A_PARAMETER = {"SGD": {"momentum_buffer"}, "AdamW": {"step", "exp_avg", "exp
 
 
 def refuse_foreign(state: Any, model: nn.Module, optimizer: torch.optim.Optimizer, epochs: int) -> None:
-    """Raise unless the parts are there and model, optimizer and counts are in their ranges."""
+    """Raise if a part is missing, the model or optimizer does not fit, or a count is out of range."""
     if not isinstance(state, dict) or set(state) != set(PARTS):
-        raise ValueError(f"it must hold {', '.join(PARTS)}")
+        raise ValueError(f"it must hold exactly {', '.join(PARTS)}")
     _number("step", state["step"], int, Range(0))
     _number("done", state["done"], int, Range(0, epochs))
     _number("cpu", state["cpu"], float, Range(0))
@@ -26,10 +26,10 @@ def refuse_foreign(state: Any, model: nn.Module, optimizer: torch.optim.Optimize
 
 
 def refuse_misplaced(state: Mapping[str, Any], position: Mapping[str, int]) -> None:
-    """Raise unless the selector, which was put back, stands where the counts say."""
+    """Raise if the position of the loaded selector differs from the counts in the checkpoint."""
     if position["epoch"] != state["done"] or (position["done"] > 0) != (state["step"] > 0):
         raise ValueError(
-            f"{state['done']} epochs and {state['step']} steps are done, but the selector is in epoch "
+            f"its selector must be at epoch {state['done']}, step {state['step']}, but is in epoch "
             f"{position['epoch']} after {position['done']} samples"
         )
 
@@ -41,8 +41,8 @@ def _number(what: str, value: Any, kind: type, limits: Range) -> None:
 
 def _optimizer(state: Any, mine: torch.optim.Optimizer) -> None:
     groups = mine.state_dict()["param_groups"]
-    told = state["param_groups"]
-    for group, here in zip(told, groups, strict=True):
+    stored = state["param_groups"]
+    for group, here in zip(stored, groups, strict=True):
         for name, value in here.items():
             if name == "lr":
                 _number("the optimizer's lr", group[name], float, Range(0))
@@ -51,22 +51,26 @@ def _optimizer(state: Any, mine: torch.optim.Optimizer) -> None:
     parameters = [parameter for group in mine.param_groups for parameter in group["params"]]
     for place, held in state["state"].items():
         if place not in range(len(parameters)):
-            raise ValueError(f"the optimizer has no parameter {place!r}")
-        if set(held) != _OF_A_PARAMETER[type(mine).__name__]:
-            raise ValueError(f"the optimizer's state of parameter {place} has {sorted(held)}")
+            raise ValueError(
+                f"the optimizer's state must be of its {len(parameters)} parameters, got one of {place!r}"
+            )
+        if set(held) != (entries := _OF_A_PARAMETER[type(mine).__name__]):
+            raise ValueError(
+                f"the optimizer's state of parameter {place} must hold {sorted(entries)}, got {sorted(held)}"
+            )
         like = {name: torch.zeros(()) if name == "step" else parameters[place] for name in held}
         _same_tensors(f"optimizer, parameter {place}", held, like)
         for name in {"step", "exp_avg_sq"} & set(held):
             if bool((held[name] < 0).any()):
-                raise ValueError(f"the optimizer's {name} of parameter {place} is below 0")
+                raise ValueError(f"the optimizer's {name} of parameter {place} must be >= 0")
 
 
-def _same_tensors(what: str, told: Any, mine: Mapping[str, Any]) -> None:
-    if not isinstance(told, Mapping) or set(told) != set(mine):
+def _same_tensors(what: str, stored: Any, mine: Mapping[str, Any]) -> None:
+    if not isinstance(stored, Mapping) or set(stored) != set(mine):
         raise ValueError(f"{what} must hold {', '.join(mine)}")
     for name, tensor in mine.items():
-        other = told[name]
-        if not isinstance(tensor, Tensor):  # a module's own extra state, which is its own business
+        other = stored[name]
+        if not isinstance(tensor, Tensor):  # extra state of a module; the module checks it itself
             continue
         if not isinstance(other, Tensor):
             raise ValueError(f"{what}: {name} must be a tensor, got {type(other).__name__}")
@@ -76,4 +80,4 @@ def _same_tensors(what: str, told: Any, mine: Mapping[str, Any]) -> None:
                 f"got {tuple(other.shape)} of {other.dtype}"
             )
         if bool(tensor.isfinite().all()) and not bool(other.isfinite().all()):
-            raise ValueError(f"{what}: {name} is not finite")
+            raise ValueError(f"{what}: {name} must be finite")

@@ -1,4 +1,4 @@
-"""Which columns of a table hold images and labels: the user or the data says so, nothing is guessed."""
+"""Choosing the image column and the label column of a table. If it is not clear, the user must name them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,29 +12,32 @@ IMAGES = ("image", "images", "img", "picture", "photo", "png", "jpg", "jpeg")
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that the user named; None leaves the choice to the data."""
+    """The columns that the user named. None means: choose by the features of the table."""
 
     image: str | None = None
     label: str | None = None
 
     def choose(self, features: Mapping[str, Any], where: str) -> tuple[str, str]:
-        """The image column and the label column of a table with these features of `datasets`."""
+        """Return the names of the image column and the label column. `features` are those of `datasets`."""
         return _image(self.image, features, where), _label(self.label, features, where)
 
 
 def _image(asked: str | None, features: Mapping[str, Any], where: str) -> str:
-    """The only column of images or with a usual name, else the only one of images with a usual name."""
+    """The only column that has images or a usual name, else the only one that has images and a usual name."""
     kinds = {name: image_kind(feature) for name, feature in features.items()}
     if asked is not None:
         _must_exist("--image-column", asked, features, where)
         if not kinds[asked]:
-            raise ValueError(f"{where}: --image-column must hold images, their bytes or paths, got {asked!r}")
+            raise ValueError(
+                f"{where}: --image-column must hold images, bytes or paths, but {asked!r} holds "
+                f"{_dtype(features[asked])}."
+            )
         return asked
     images = [name for name in features if kinds[name] == "image"]
     images = images or [name for name in features if kinds[name] == "bytes"]
     if not images:
         raise ValueError(
-            f"{where} has no image column (a struct of bytes and path); its columns are "
+            f"{where} has no image column (a struct of bytes and path). Its columns are "
             f"{', '.join(features)}. Name a column of bytes or paths with --image-column."
         )
     usual = [name for name in _usual(list(features), IMAGES) if kinds[name]]
@@ -43,7 +46,7 @@ def _image(asked: str | None, features: Mapping[str, Any], where: str) -> str:
 
 
 def _label(asked: str | None, features: Mapping[str, Any], where: str) -> str:
-    """A ClassLabel with a usual name, else the only ClassLabel or usual name."""
+    """The only column that is a ClassLabel or has a usual name, else the only one that is and has both."""
     if asked is not None:
         _must_exist("--label-column", asked, features, where)
         return asked
@@ -55,8 +58,8 @@ def _label(asked: str | None, features: Mapping[str, Any], where: str) -> str:
         candidates = ", ".join(possible) or "none"
         odd = [f" {name} holds {_dtype(features[name])}." for name in _usual(list(features), LABELS)]
         raise ValueError(
-            f"{where} has no label column (a ClassLabel, or a column called {', '.join(LABELS[:2])}, ...): "
-            f"name it with --label-column. Columns of integers or strings: {candidates}.{''.join(odd)}"
+            f"{where} has no label column (a ClassLabel, or a column named {', '.join(LABELS[:2])}, ...). "
+            f"Name it with --label-column. Columns of integers or strings: {candidates}.{''.join(odd)}"
         )
     return _only(found, [name for name in classes if name in usual], "label", where)
 
@@ -84,7 +87,7 @@ def _must_exist(option: str, name: str, features: Mapping[str, Any], where: str)
 
 
 def image_kind(feature: Any) -> str:
-    """`image` for structs of bytes and path, `bytes` or `path` for plain columns of them, else nothing."""
+    """Return "image" for a struct of bytes and path, "bytes" or "path" for a plain column, else ""."""
     held = set(feature) if isinstance(feature, dict) else set()
     if type(feature).__name__ == "Image" or (held and held <= {"bytes", "path"}):
         return "image"
@@ -93,7 +96,7 @@ def image_kind(feature: Any) -> str:
 
 
 def _is_label(feature: Any) -> bool:
-    """Whether the column holds one integer, string or truth value a row."""
+    """Return whether the column holds one integer, string or bool per row."""
     dtype = _dtype(feature)
     plain = type(feature).__name__ in ("ClassLabel", "Value")
     return plain and ("int" in dtype or "string" in dtype or dtype == "bool")

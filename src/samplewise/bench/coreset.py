@@ -1,4 +1,4 @@
-"""The protocol of two runs: score with one training, keep a coreset, train a fresh model on it."""
+"""The two-run protocol: a scoring run scores the data, then a new model trains on the coreset."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,7 +20,7 @@ _ANY_KEEP = 0.5
 
 
 def static_methods(settings: Settings) -> dict[str, Policy]:
-    """The methods of an experiment that are scored before they are trained on."""
+    """The methods of an experiment that need a scoring run."""
     policies = {name: policy for name, policy in settings.policies().items() if name in settings.method}
     static = {
         name: policy
@@ -34,9 +34,10 @@ def static_methods(settings: Settings) -> dict[str, Policy]:
 
 
 def leaders(policies: Mapping[str, Policy]) -> dict[str, str]:
-    """For each method the one whose record serves it: the same but for a keep that is at least as large.
+    """Map each method to the method whose recorded scores it uses.
 
-    Methods that keep all need no record, and are left out.
+    Methods that differ only in `keep` share the scores of the one with the largest `keep`. Methods that keep
+    all samples need no scores and are left out.
     """
     found: dict[str, str] = {}
     chosen = [name for name in policies if keep_of(policies[name]) < 1]
@@ -52,7 +53,7 @@ def keep_of(policy: Policy) -> float:
 
 
 def recorder(policies: Mapping[str, Policy]) -> Policy:
-    """The policy of the scoring run; where nothing has to be recorded one that is final at once."""
+    """The policy of the scoring run. If no scores are needed, it is `random`, which is final at once."""
     leading = set(leaders(policies).values())
     if not leading:
         free: Policy = recipes.random()
@@ -61,7 +62,7 @@ def recorder(policies: Mapping[str, Policy]) -> Policy:
 
 
 def scoring_task(task: Task, policies: Mapping[str, Policy]) -> Task:
-    """The first run: everything is trained on and recorded, by a proxy if the settings name one."""
+    """The scoring run: it trains `score_model`, or the model, on all samples and records scores."""
     return replace(
         task,
         method=SCORING,
@@ -72,9 +73,9 @@ def scoring_task(task: Task, policies: Mapping[str, Policy]) -> Task:
 
 
 def score(task: Task, checkpoint: Path, on_step: Callable[[float], None] = lambda progress: None) -> Run:
-    """Train as in full, but stop as soon as the last score is final; continues from `checkpoint`.
+    """Train on all samples until the last score is final. Continue from `checkpoint` if it exists.
 
-    The learning rate follows the schedule of the whole training, as in the papers.
+    The learning rate follows the schedule of a full training, as in the papers.
     """
     run = Run(task)
     if checkpoint.exists():
@@ -91,7 +92,7 @@ def score(task: Task, checkpoint: Path, on_step: Callable[[float], None] = lambd
 
 
 def subsets(run: Run, policies: Mapping[str, Policy], settings: Settings) -> dict[str, Subset]:
-    """The coreset of every method, out of a finished scoring run."""
+    """The coreset of every method, chosen from a finished scoring run."""
     wanted: dict[str, Any] = {"weights": settings.weights, "normalize": settings.normalize}
     lead, found = leaders(policies), {}
     for name, policy in policies.items():
@@ -105,7 +106,7 @@ def subsets(run: Run, policies: Mapping[str, Policy], settings: Settings) -> dic
 
 
 def _recounted(subset: Subset, run: Run) -> Subset:
-    """With the cost of a proxy's scoring run in forwards of the model that will train."""
+    """Convert the cost of a proxy's scoring run to forwards of the model that trains on the coreset."""
     task, spent = run.task, subset.provenance.get("scoring")
     if spent is None or task.model in (None, task.settings.model):
         return subset
@@ -119,7 +120,7 @@ def _recounted(subset: Subset, run: Run) -> Subset:
 
 
 def finish(run: Run, policies: Mapping[str, Policy], folder: RunFolder) -> dict[str, Any]:
-    """Put the scores and the coresets on disk, and at last the row that makes the scoring run finished."""
+    """Write the scores and the coresets, then the row that marks the scoring run as finished."""
     seed, methods = run.task.seed, {}
     run.selector.table().to_parquet(folder.scores(SCORING, seed))
     for name, subset in subsets(run, policies, run.task.settings).items():
@@ -131,7 +132,7 @@ def finish(run: Run, policies: Mapping[str, Policy], folder: RunFolder) -> dict[
 
 
 def scoring_row(run: Run, methods: Mapping[str, Any]) -> dict[str, Any]:
-    """A finished scoring run in one row: what it cost in all, and what is said of each method."""
+    """The row of a finished scoring run: its total cost, and the entries of `methods`."""
     ledger = run.selector.ledger
     return {
         "seed": run.task.seed,
@@ -143,9 +144,9 @@ def scoring_row(run: Run, methods: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def on_subset(task: Task, subset: Subset) -> Task:
-    """The second run: the task with a coreset in place of its method, by the settings' strategy.
+    """The second run: train on the coreset, with the strategy of the settings.
 
-    What its scoring cost is in the subset's provenance, from where the selector charges it.
+    The selector reads the cost of scoring from the provenance of the subset and charges it.
     """
     settings = task.settings
     keep = float(subset.provenance.get("keep", len(subset) / len(task.data)))
@@ -161,9 +162,10 @@ def on_subset(task: Task, subset: Subset) -> Task:
 
 
 def trainer(settings: Settings, data: ImageData, seed: int, folder: Path) -> Callable[[str, Subset], Any]:
-    """What `protocols.transfer` calls: one model on one subset, by the settings' strategy; gives its row.
+    """Make the `train` function of `protocols.transfer`, which trains one model on one subset.
 
-    Each training has a checkpoint in `folder`, so a second call goes on where the first was stopped.
+    The strategy is that of the settings. Each training has a checkpoint in `folder`, so a second call
+    continues a training that was stopped.
     """
 
     def train_one(model: str, subset: Subset) -> dict[str, Any]:
@@ -175,15 +177,15 @@ def trainer(settings: Settings, data: ImageData, seed: int, folder: Path) -> Cal
 
 
 def given(settings: Settings) -> Subset:
-    """The subset of `--subset`, weighted as was asked for."""
+    """The subset of `--subset`, with the weights of `--weights` and `--normalize`."""
     subset, weights = Subset.read(str(settings.subset)), settings.weights
     if weights == "none":
         return replace(subset, weights=None)
     if weights is not None:
         if subset.weights is None and subset.provenance.get("weights") != weights:
             raise ValueError(
-                f"{settings.subset} holds no weights for --weights {weights}: choose it with "
-                f"samplewise select --weights {weights}"
+                f"--weights {weights} needs a subset with weights, but {settings.subset} has none. Choose "
+                f"the subset with samplewise select --weights {weights}."
             )
         subset = replace(subset, weighting=weights)
     if settings.normalize is None or subset.weights is None:
@@ -192,7 +194,7 @@ def given(settings: Settings) -> Subset:
 
 
 def _keepless(policy: Policy) -> Policy:
-    """The policy with one and the same share, whatever it keeps."""
+    """The policy with `keep` replaced by a constant, to compare policies without it."""
     if policy.picker is None or policy.picker.keeps is None:
         return policy
     return replace(policy, picker=policy.picker.with_keep(_ANY_KEEP))

@@ -1,4 +1,4 @@
-"""Labelled images in memory: the one form that every `--data` source is turned into."""
+"""`ImageData`: labelled images in memory, read from any `--data` source."""
 
 from bisect import bisect_left
 from dataclasses import dataclass, replace
@@ -16,11 +16,12 @@ from samplewise.bench.splits import Found, Split
 
 @dataclass(frozen=True)
 class ImageData:
-    """A training and a test split: images (n, channels, side, side), labels 0..classes-1.
+    """A training and a test split: images (n, channels, side, side), labels in [0, classes).
 
-    Images are uint8, or float32 where the files held floats or 16 bits. `mean` and `std` are the training
-    images' own, per channel, in the unit of the stored pixels. Vectors of d numbers are d channels of one
-    pixel. `class_names` is empty where labels were numbers; `test_split` is what the source calls the test.
+    Images are uint8, or float32 if the files hold floats or 16 bits. `mean` and `std` are of the training
+    images, per channel, in the unit of the stored pixels. Vectors of d numbers are stored as d channels of
+    one pixel. `class_names` is empty if labels are numbers. `test_split` is the name of the test split in
+    the source.
     """
 
     name: str
@@ -47,7 +48,7 @@ class ImageData:
         return self.train_x.shape[2]
 
     def relabelled(self, train_y: Int[Tensor, " n"]) -> "ImageData":
-        """The same images with other training labels."""
+        """Return the same images with other training labels."""
         return replace(self, train_y=train_y)
 
 
@@ -56,8 +57,10 @@ def load(
 ) -> ImageData:
     """Read `digits`, a .npz file, a folder of Parquet files or of images, or `hf:NAME`.
 
-    With `size` all images are resized and cropped to that side. Anything that cannot be trained on is
-    refused here, naming the file and the reason.
+    With `size`, all images are cropped to a square and resized to that side.
+
+    Raises:
+        ValueError: if the data cannot be used for training. The error names the file and the reason.
     """
     found = readers.read(source, Columns(image_column, label_column))
     (train, train_labels), (test, test_labels) = (_labelled(found, split, source) for split in found)
@@ -66,7 +69,10 @@ def load(
     train_x, test_x = train.images(size), test.images(size)
     for split, x, y in (("train", train_x, train_y), ("test", test_x, test_y)):
         if len(x.values) != len(y):
-            raise ValueError(f"{source}: {len(x.values)} {split} images but {len(y)} labels")
+            raise ValueError(
+                f"{source}: the {split} split must have one label for each image, got {len(x.values)} "
+                f"images and {len(y)} labels"
+            )
     train_x, test_x = train_x.alike(test_x, source)
     mean, std = _moments(train_x.values)
     return ImageData(
@@ -85,16 +91,16 @@ def load(
 
 
 def _labelled(found: Found, split: str, source: str) -> tuple[Split, labels.Labels]:
-    """The first of the splits that has labels, and these."""
+    """The first candidate for a split that has labels, and its labels."""
     for candidate in found[split]:
         known = candidate.labels()
         if known is not None and known.present:
             return candidate, known
         if known is not None and not len(known):
-            raise ValueError(f"{source}: {candidate.name} images are empty")
+            raise ValueError(f"{source}: the {candidate.name} split has no images")
     names = " and ".join(candidate.name for candidate in found[split])
     raise ValueError(
-        f"{source}: {names} has no labels (they are missing, null or -1), which training and testing need"
+        f"{source}: {names} must have labels for training and testing, but all are missing, null or -1"
     )
 
 
@@ -104,9 +110,9 @@ def name_of(source: str) -> str:
 
 
 def limited(data: ImageData, limit: int) -> ImageData:
-    """The same `limit` training images in every run, the classes as even as they can be.
+    """Keep `limit` training images, the same in every run, with class sizes as equal as possible.
 
-    The test split stays whole.
+    The test split is not changed.
     """
     if not data.classes <= limit <= len(data):
         raise ValueError(
@@ -114,7 +120,7 @@ def limited(data: ImageData, limit: int) -> ImageData:
             f"({data.classes} classes, {len(data)} training images), got {limit}"
         )
     counts = torch.bincount(data.train_y, minlength=data.classes)
-    # Raising one water level over all classes: small classes give all they have.
+    # Find one cap for all class sizes so that the total is `limit`. Smaller classes keep all images.
     level = bisect_left(range(limit + 1), limit, key=lambda v: int(counts.clamp(max=v).sum()))
     budget = counts.clamp(max=level)
     surplus = int(budget.sum()) - limit
@@ -128,27 +134,27 @@ def limited(data: ImageData, limit: int) -> ImageData:
 
 
 def _class_count(source: str, train: Tensor, test: Tensor) -> int:
-    """Labels must be 0..classes-1, each present in training, none new in the test split."""
+    """Return the number of classes. Raise if training labels are not 0..C-1 or test labels hold others."""
     low, high = int(train.min()), int(train.max())
     present = len(torch.unique(train))
     if low != 0 or present != high + 1:
         hint = " Subtract 1?" if low == 1 and present == high else ""
         raise ValueError(
-            f"{source}: train labels must be 0 to C-1 with every class present, "
+            f"{source}: train labels must be 0 to C-1, with samples of every class, "
             f"got {present} classes between {low} and {high}.{hint}"
         )
     if present < 2:
-        raise ValueError(f"{source}: train labels hold one class only; at least 2 are needed")
+        raise ValueError(f"{source}: train labels must have at least 2 classes, got 1")
     if int(test.min()) < 0 or int(test.max()) > high:
         raise ValueError(
-            f"{source}: test labels must be in [0, {high}] as in training, "
+            f"{source}: test labels must be in [0, {high}], as the training labels, "
             f"got {int(test.min())} to {int(test.max())}"
         )
     return present
 
 
 def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per channel, chunk by chunk to spare memory."""
+    """Mean and standard deviation per channel, computed in chunks to save memory."""
     total = torch.zeros(2, images.shape[1], dtype=torch.float64)
     at_once = max(1, min(4096, 2**21 // images[0].numel()))
     for chunk in torch.split(images, at_once):
@@ -156,6 +162,6 @@ def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
         total[0] += x.sum((0, 2, 3))
         total[1] += x.square().sum((0, 2, 3))
     mean, square = total / (images.numel() / images.shape[1])
-    # A constant channel has no spread to divide by.
+    # A constant channel has standard deviation 0, which cannot be a divisor.
     std = (square - mean.square()).clamp(min=0).sqrt()
     return mean.float(), torch.where(std > 0, std, 1.0).float()

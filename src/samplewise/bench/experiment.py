@@ -1,4 +1,4 @@
-"""An experiment: every method with every seed, in a folder that a later call can continue."""
+"""An experiment: every method with every seed, in a run folder. A later call can continue it."""
 
 import hashlib
 from dataclasses import replace
@@ -23,28 +23,29 @@ from samplewise.trackers import Reducible
 
 @runtime_checkable
 class Listener(Protocol):
-    """Who is told how an experiment goes on."""
+    """Callbacks for the progress of an experiment."""
 
     def began(self, method: str, seed: int) -> None:
         """A run starts or continues."""
 
     def stepped(self, progress: float) -> None:
-        """The run under way has done a step; `progress` is its share in [0, 1]."""
+        """The current run has done a step; `progress` is the finished share of the run, in [0, 1]."""
 
     def epoch_ended(self, row: dict[str, Any]) -> None:
-        """The run under way has ended an epoch and was tested."""
+        """The current run has ended an epoch and was tested."""
 
     def ended(self, row: dict[str, Any]) -> None:
-        """A run is finished and on disk, or was found finished."""
+        """A run is finished and on disk. Also called for runs that were finished before."""
 
     def scored(self, row: dict[str, Any]) -> None:
-        """A scoring run is finished and on disk, or was found finished."""
+        """A scoring run is finished and on disk. Also called for those that were finished before."""
 
 
 def open_folder(path: Path, settings: Settings, resume: bool, given: dict[str, Any]) -> Settings:
-    """Start a run folder, or check that it may be continued; returns the settings that hold.
+    """Start a run folder, or check that it can be continued. Return the complete settings.
 
-    `given` are the settings that the user wrote out: on resuming they must be what the folder says.
+    `given` are the settings that the user wrote on the command line. To resume, they must equal those in the
+    folder.
     """
     folder = RunFolder(path)
     if not folder.begun:
@@ -52,11 +53,14 @@ def open_folder(path: Path, settings: Settings, resume: bool, given: dict[str, A
         folder.tidy()
         return resolved
     if not resume:
-        raise ValueError(f"{path} exists: add --resume to continue it, or choose another --out")
+        raise ValueError(f"{path} exists. Add --resume to continue it, or choose another --out.")
     stored = folder.settings()
     differing = stored.differing(given)
     if differing:
-        raise ValueError(f"{path} was started with other settings: {'; '.join(differing)}")
+        raise ValueError(
+            f"{path} was started with other settings: {'; '.join(differing)}. Use the same settings to "
+            "resume, or choose another --out."
+        )
     folder.results()
     resolved = stored.resolved()
     folder.tidy()
@@ -64,7 +68,7 @@ def open_folder(path: Path, settings: Settings, resume: bool, given: dict[str, A
 
 
 def load_data(settings: Settings) -> ImageData:
-    """The data of an experiment: read, and cut down to `limit`."""
+    """Read the data of an experiment, and reduce them to `limit` images."""
     data = images.load(
         settings.data,
         image_column=settings.image_column,
@@ -77,19 +81,19 @@ def load_data(settings: Settings) -> ImageData:
 
 
 def _refuse_images_only(settings: Settings) -> None:
-    """Vectors are for `mlp` and models of the user's own, and cannot be cropped."""
+    """Raise if the settings need images: only `mlp` and the user's own models take vectors."""
     for option, name in (("--model", settings.model), ("--score-model", settings.score_model)):
         if name in models.BUILDERS and name not in models.VECTORS:
             raise ValueError(
-                f"{option} {name} takes images, but {settings.data} holds vectors (n, d): use {option} "
-                f"{' or '.join(models.VECTORS)}, or a model of your own"
+                f"{option} {name} takes images, but {settings.data} holds vectors (n, d). Use {option} "
+                f"{' or '.join(models.VECTORS)}, or your own model."
             )
     if settings.augment:
-        raise ValueError(f"--augment is for images, but {settings.data} holds vectors (n, d): leave it out")
+        raise ValueError(f"--augment needs images, but {settings.data} holds vectors (n, d). Leave it out.")
 
 
 def pending(folder: RunFolder, settings: Settings) -> list[tuple[str, int]]:
-    """The runs that are left, seed by seed; `full` first, so that others are held against it."""
+    """The unfinished runs, seed by seed. `full` comes first, because other runs are compared with it."""
     finished = {(row["method"], row["seed"]) for row in folder.results()}
     order = sorted(settings.names, key=lambda method: method != "full")
     runs = [(method, seed) for seed in range(settings.seeds) for method in order]
@@ -97,12 +101,12 @@ def pending(folder: RunFolder, settings: Settings) -> list[tuple[str, int]]:
 
 
 def count(settings: Settings) -> int:
-    """How many runs an experiment has, one scoring run a seed included."""
+    """The number of runs of an experiment, with one scoring run per seed if it is needed."""
     return settings.seeds * (len(settings.names) + bool(coreset.static_methods(settings)))
 
 
 def run(path: Path, settings: Settings, listener: Listener) -> list[dict[str, Any]]:
-    """Do every run that is left, and return the rows of all."""
+    """Do every unfinished run. Return the rows of all runs."""
     require("pyarrow", "scores")
     folder, policies = RunFolder(path), settings.policies()
     if folder.begun and not pending(folder, settings):
@@ -133,7 +137,7 @@ def run(path: Path, settings: Settings, listener: Listener) -> list[dict[str, An
 
 
 def prepare(folder: RunFolder, settings: Settings) -> ImageData:
-    """Load the data, try out every method, and start the folder or check that it may be continued."""
+    """Load the data, try every method, and start the folder or check that it can be continued."""
     torch.set_num_threads(settings.threads or torch.get_num_threads())
     data = load_data(settings)
     with rngstate.kept():
@@ -147,7 +151,7 @@ def prepare(folder: RunFolder, settings: Settings) -> ImageData:
 
 
 def _with_coreset(task: Task, static: dict[str, Policy], folder: RunFolder, listener: Listener) -> Task:
-    """The task on its coreset: the subset that was given, or the one that a scoring run finds."""
+    """The task on its coreset: the subset of `--subset`, or the one that a scoring run chooses."""
     if task.method not in static:
         return coreset.on_subset(task, coreset.given(task.settings))
     if task.seed not in folder.scorings():
@@ -156,7 +160,7 @@ def _with_coreset(task: Task, static: dict[str, Policy], folder: RunFolder, list
 
 
 def scored(task: Task, static: dict[str, Policy], folder: RunFolder, listener: Listener) -> dict[str, Any]:
-    """Do the scoring run of a seed, once for all static methods, or what is left of it."""
+    """Do or continue the scoring run of a seed. It serves all static methods."""
     listener.began(SCORING, task.seed)
     scoring, checkpoint = coreset.scoring_task(task, static), folder.checkpoint(SCORING, task.seed)
     run = coreset.score(scoring, checkpoint, listener.stepped)
@@ -187,7 +191,7 @@ def _one_run(task: Task, folder: RunFolder, listener: Listener) -> dict[str, Any
 
 
 def _table(run: Run, folder: RunFolder) -> ScoreTable:
-    """What a run leaves as its scores; those of a static method were made by the scoring run."""
+    """The score table of a run. The scores of a static method come from the scoring run."""
     table = run.selector.table()
     scores = folder.scores(SCORING, run.task.seed)
     if not folder.subset(run.task.method, run.task.seed).exists():
@@ -199,9 +203,9 @@ def _table(run: Run, folder: RunFolder) -> ScoreTable:
 
 
 def _warm_up(settings: Settings, data: ImageData) -> None:
-    """Build every method, so that one that cannot run is refused before anything is written.
+    """Build every run, so that a method that cannot run raises before any file is written.
 
-    Then a few unrecorded steps, or the first run of all would pay for what all share.
+    Then do a few unrecorded steps. Without them, the first run would be charged for one-time start-up costs.
     """
     static, ready = coreset.static_methods(settings), noisy(data, settings, 0)
     policies = {name: policy for name, policy in settings.policies().items() if name not in static}
@@ -214,17 +218,17 @@ def _warm_up(settings: Settings, data: ImageData) -> None:
     for name, policy in policies.items():
         Run(Task(name, policy, 0, ready, settings))
         if isinstance(getattr(policy, "tracker", None), Reducible):
-            for seed in range(1, settings.seeds):  # label noise differs, and the table may not fit
+            for seed in range(1, settings.seeds):  # label noise differs by seed, and the table may not fit it
                 Run(Task(name, policy, seed, noisy(data, settings, seed), settings))
     if settings.subset is not None:
-        for seed in range(settings.seeds):  # label noise differs, and the subset may not fit
+        for seed in range(settings.seeds):  # label noise differs by seed, and the subset may not fit it
             name, labelled = settings.names[-1], noisy(data, settings, seed)
             task = Task(name, policies[name], seed, labelled, settings)
             Run(coreset.on_subset(task, coreset.given(settings)))
 
 
 def _try_model(under_way: Run) -> None:
-    """A few steps and a test, so that a model that cannot take these images is refused."""
+    """Do a few steps and a test, so that a model that cannot take these images raises now."""
     task = under_way.task
     data, name = task.data, task.model or task.settings.model
     rows = torch.arange(min(task.settings.batch_size, len(data)))
@@ -266,9 +270,11 @@ def _digest(data: ImageData) -> str:
 
 
 def _same_experiment(folder: RunFolder, config: dict[str, Any]) -> None:
-    """Refuse to mix results of other data or of other defaults of a method."""
+    """Raise if the data, a method's parameters or the subset changed since the folder was started."""
     stored = folder.config()
     checked = {"data": "the data", "policies": "the methods' parameters", "subset": "the subset"}
     for key, what in checked.items():
         if stored.get(key) != config[key]:
-            raise ValueError(f"{folder.path} cannot be continued: {what} changed since it started")
+            raise ValueError(
+                f"{folder.path} cannot be continued: {what} changed since it started. Choose another --out."
+            )

@@ -1,4 +1,4 @@
-"""The JSON files of a run folder: each either whole or absent, and refused by name when damaged."""
+"""Reading and writing the JSON files of a run folder. Writing is atomic; a damaged file is an error."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,12 @@ from samplewise.files.atomic import replacing
 
 
 def write_json(path: Path, content: Any) -> None:
-    """One JSON document, indented."""
+    """Write one JSON document, indented."""
     _write(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    """JSON lines, the whole file anew: a reader never meets half a line."""
+    """Write JSON lines. The whole file is replaced, so a reader never finds an incomplete line."""
     _write(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -23,7 +23,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON lines file; none if there is no such file yet."""
+    """Read the rows of a JSON lines file. If the file does not exist, the list is empty."""
     if not path.exists():
         return []
     try:

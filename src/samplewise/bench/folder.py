@@ -1,4 +1,4 @@
-"""The folder of one experiment: what lies in it, and when it may be opened again."""
+"""`RunFolder`: the files of one experiment, and the checks when they are read again."""
 
 import hashlib
 import json
@@ -16,17 +16,18 @@ from samplewise.files.atomic import is_partial
 
 SCORING = "scoring"
 _FORMAT = "samplewise run 2"
-_LONGEST = 120  # letters of a method in a file name: systems take 255 bytes in all
+_LONGEST = 120  # characters of a method in a file name; file systems allow 255 bytes for the whole name
 
 
 class RunFolder:
     """One experiment on disk.
 
-    `config.json` says what was run, `results.jsonl` has a line for each finished run and
-    `curves.jsonl` a line for each of its epochs; `scores-METHOD-SEED.parquet` holds its scores.
-    A run that is not finished has a checkpoint and no line anywhere. `scoring.jsonl` has a line for
-    each seed whose scoring run is finished; its table is `scores-scoring-SEED.parquet`, and what each
-    method made of it `subset-METHOD-SEED.parquet`.
+    - `config.json`: settings, data and versions.
+    - `results.jsonl`: one line for each finished run. `curves.jsonl`: one line for each tested epoch of it.
+    - `scores-METHOD-SEED.parquet`: the scores of a finished run.
+    - `checkpoint-METHOD-SEED.pt`: the state of an unfinished run, which has no line in the other files.
+    - `scoring.jsonl`: one line for each seed whose scoring run is finished. `scores-scoring-SEED.parquet` is
+      its table, `subset-METHOD-SEED.parquet` the coreset of each method.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,15 +39,15 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether anything is here; what a kill before the first file leaves does not count."""
+        """Whether the folder has files. A lock file and partial files of a killed command do not count."""
         if not self.path.exists():
             return False
         if not self.path.is_dir():
-            raise ValueError(f"{self.path} is a file, not a run folder")
+            raise ValueError(f"{self.path} must be a run folder, but it is a file")
         return any(not is_partial(entry) and entry.name != LOCK for entry in self.path.iterdir())
 
     def tidy(self) -> None:
-        """Remove the part files of a command that was killed; only for who holds the folder."""
+        """Remove the partial files of a killed command. Call it only while holding the folder's lock."""
         for entry in self.path.iterdir() if self.path.is_dir() else ():
             if is_partial(entry):
                 entry.unlink(missing_ok=True)
@@ -57,16 +58,17 @@ class RunFolder:
         files.write_json(self.config_file, {"format": _FORMAT} | config)
 
     def config(self) -> dict[str, Any]:
-        """The configuration; a folder that is not ours, or is damaged, is refused by name."""
+        """Read the configuration. Raise if this is not a run folder, or if it is damaged."""
         if not self.config_file.is_file():
-            raise ValueError(f"{self.path} is not a run folder: it has no config.json")
+            raise ValueError(f"{self.path} is not a run folder: it has no config.json.")
         try:
             config: dict[str, Any] = json.loads(self.config_file.read_text())
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{self.config_file} is damaged: {error}") from error
         if not isinstance(config, dict) or config.get("format") != _FORMAT:
             raise ValueError(
-                f"{self.path} is not a run folder of this version: its config.json does not say {_FORMAT!r}"
+                f"{self.path} is not a run folder of this version: the format in its config.json must be "
+                f"{_FORMAT!r}."
             )
         data = config.get("data")
         check_rows(self.config_file, ConfigData, [data if isinstance(data, dict) else {}], ())
@@ -76,13 +78,17 @@ class RunFolder:
         """The settings that this experiment was started with."""
         stored = self.config().get("settings")
         if not isinstance(stored, dict) or set(stored) != set(NAMES):
-            raise ValueError(f"{self.config_file} is damaged: its settings are not complete")
+            raise ValueError(
+                f"{self.config_file} is damaged: its settings must hold exactly {', '.join(NAMES)}"
+            )
         try:
             settings = Settings(**stored)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{self.config_file} is damaged: {error}") from error
         if changed := [name for name, value in plain(settings).items() if value != stored[name]]:
-            raise ValueError(f"{self.config_file} is damaged: {changed[0]} is {stored[changed[0]]!r}")
+            raise ValueError(
+                f"{self.config_file} is damaged: {changed[0]} must not be {stored[changed[0]]!r}"
+            )
         return settings
 
     def results(self) -> list[dict[str, Any]]:
@@ -92,11 +98,11 @@ class RunFolder:
         self._refuse_others(self.results_file, rows)
         n = self.config()["data"]["train"] if rows else 0
         for row in rows:
-            said = f"{self.results_file} is damaged: {row['method']}, seed {row['seed']}"
+            where = f"{self.results_file} is damaged: {row['method']}, seed {row['seed']}"
             if row["epoch"] < row["epochs"]:
-                raise ValueError(f"{said} ends after epoch {row['epoch']} of {row['epochs']}")
+                raise ValueError(f"{where} ends after epoch {row['epoch']} of {row['epochs']}")
             if row["n"] != n:
-                raise ValueError(f"{said} is of {row['n']} samples, and config.json of {n}")
+                raise ValueError(f"{where} has n = {row['n']} samples, but config.json has {n}")
         return rows
 
     def curves(self) -> list[dict[str, Any]]:
@@ -108,8 +114,8 @@ class RunFolder:
         for row in self.results():
             if (row["method"], row["seed"]) not in ends:
                 raise ValueError(
-                    f"{self.curves_file} is damaged: it lacks the last epoch of {row['method']}, seed "
-                    f"{row['seed']}"
+                    f"{self.curves_file} is damaged: the last epoch of {row['method']}, seed {row['seed']} "
+                    "is missing"
                 )
         return rows
 
@@ -118,17 +124,17 @@ class RunFolder:
         for row in rows:
             if row["epoch"] > row["epochs"]:
                 raise ValueError(
-                    f"{file} is damaged: a row of {row['method']}, seed {row['seed']} is after epoch "
-                    f"{row['epoch']} of {row['epochs']}"
+                    f"{file} is damaged: a row of {row['method']}, seed {row['seed']} has epoch "
+                    f"{row['epoch']}, but the run has {row['epochs']} epochs"
                 )
             if row["method"] not in settings.names or row["seed"] >= settings.seeds:
                 raise ValueError(
-                    f"{file} is damaged: a row is of {row['method']}, seed {row['seed']}, which config.json "
-                    "does not name"
+                    f"{file} is damaged: it has a row of {row['method']}, seed {row['seed']}, but "
+                    "config.json has no such run"
                 )
 
     def finish(self, result: dict[str, Any], curve: list[dict[str, Any]]) -> None:
-        """Record a finished run. Its result goes last: until then the run counts as unfinished."""
+        """Record a finished run. Its result is written last: until then the run counts as unfinished."""
         key = (result["method"], result["seed"])
         others = [row for row in self.curves() if (row["method"], row["seed"]) != key]
         files.write_lines(self.curves_file, others + curve)
@@ -136,34 +142,34 @@ class RunFolder:
         self.checkpoint(*key).unlink(missing_ok=True)
 
     def scorings(self) -> dict[int, dict[str, Any]]:
-        """By seed: what the scoring run cost each method."""
+        """The rows of finished scoring runs, by seed: their cost, in total and for each method."""
         rows = files.read_lines(self.scoring_file)
         check_rows(self.scoring_file, ScoringRow, rows, ("seed",))
         for row in rows:
             if not isinstance(row.get("methods"), dict):
-                raise ValueError(f"{self.scoring_file} is damaged: a row must say its methods")
+                raise ValueError(f"{self.scoring_file} is damaged: a row has no mapping 'methods'")
         return {row["seed"]: row for row in rows}
 
     def finish_scoring(self, row: dict[str, Any]) -> None:
-        """Record a finished scoring run, whose table and subsets are on disk."""
+        """Record a finished scoring run. Its table and subsets must already be on disk."""
         files.write_lines(self.scoring_file, [*self.scorings().values(), row])
         self.checkpoint(SCORING, row["seed"]).unlink(missing_ok=True)
 
     def checkpoint(self, method: str, seed: int) -> Path:
-        """Where the unfinished run keeps its state."""
+        """Path of the checkpoint of an unfinished run."""
         return self.path / f"checkpoint-{_file_word(method)}-{seed}.pt"
 
     def scores(self, method: str, seed: int) -> Path:
-        """Where the scores of a finished run go."""
+        """Path of the score table of a finished run."""
         return self.path / f"scores-{_file_word(method)}-{seed}.parquet"
 
     def subset(self, method: str, seed: int) -> Path:
-        """Where the coreset of a static method goes before it is trained on."""
+        """Path of the coreset of a static method."""
         return self.path / f"subset-{_file_word(method)}-{seed}.parquet"
 
 
 def next_folder(root: Path, name: str) -> Path:
-    """The first free `NAME-N` under `root`, counting on from the highest number there."""
+    """The path `NAME-N` under `root`, where N is one more than the highest number there."""
     return root / f"{name}-{max(_numbers(root, name), default=0) + 1}"
 
 
@@ -174,7 +180,7 @@ def latest_folder(root: Path, name: str) -> Path | None:
 
 
 def plain(settings: Settings) -> dict[str, Any]:
-    """Settings as JSON will give them back."""
+    """The settings as they are after a round trip through JSON."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
     return values
 
@@ -185,7 +191,9 @@ def _numbers(root: Path, name: str) -> list[int]:
 
 
 def _file_word(method: str) -> str:
-    """`ucb:keep=0.3,period=5` as part of a file name that every system takes, different for each method.
+    """Turn a method such as `ucb:keep=0.3,period=5` into a part of a file name, valid on every system.
+
+    Different methods get different names.
 
     >>> _file_word("ucb:keep=0.3,period=5")
     'ucb_keep=0.3,period=5'

@@ -1,4 +1,4 @@
-"""Stored images, in; per-sample losses and what else a method reads, out: of a model and its narrow view."""
+"""`Forward`: turns stored images into the `Outputs` of a model or of its narrow view."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +17,9 @@ Images = Num[Tensor, "b ch side side"]
 
 
 class Forward:
-    """Per-sample losses of a batch (images, labels), as every recipe reads them.
+    """The forward of a run: takes a batch (images, labels) and returns `Outputs` for every recipe.
 
-    `proxy` is the same of a narrow view, None without one.
+    `proxy` is the same forward with the narrow view of the model, or None.
     """
 
     def __init__(self, model: nn.Module, data: ImageData, settings: Settings, proxy: bool) -> None:
@@ -41,8 +41,8 @@ class Forward:
         names: dict[nn.Module, str] = {layer: name for name, layer in self.model.named_modules()}
         if self.head is None:
             raise ValueError(
-                f"--model {self.settings.model} has no linear layer of {self.classes} classes, from which a "
-                "narrow view could be made"
+                f"--model {self.settings.model} must have a linear layer with {self.classes} outputs to "
+                "make a narrow view, but it has none"
             )
         return names[self.head]
 
@@ -50,7 +50,7 @@ class Forward:
         self._features = inputs[0].detach() if inputs else None
 
     def logits(self, images: Images, narrow: bool = False) -> Float[Tensor, "b c"]:
-        """Stored pixels, in; logits, out."""
+        """Return the logits for stored pixels."""
         images = images.to(self.device, non_blocking=True)
         x = (images.float() - self.mean) / self.std
         net: Any = self._slim if narrow else self.model
@@ -72,7 +72,7 @@ class Forward:
 
     def _narrow(self, batch: tuple[Tensor, Tensor]) -> sw.Outputs:
         if self._slim is None:
-            raise ValueError("this forward was built without a narrow view")
+            raise ValueError("this forward has no narrow view: build it with proxy=True")
         weight, bias = self._slim.head()
         return self._outputs(batch, (weight.detach(), None if bias is None else bias.detach()), narrow=True)
 
@@ -89,7 +89,7 @@ class Forward:
 
 
 def last_layer(model: nn.Module, classes: int) -> nn.Linear | None:
-    """The last linear layer that gives one number a class; its input are the features of a sample."""
+    """The last linear layer with one output per class, or None. Its input is the features of a sample."""
     linear = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
     fitting = [layer for layer in linear if layer.out_features == classes]
     return fitting[-1] if fitting else None

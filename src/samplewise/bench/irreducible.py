@@ -1,4 +1,4 @@
-"""Irreducible losses: what models that never saw a sample lose on it, by a hold-out half or cross-fitted."""
+"""Irreducible losses: the loss of a sample under a model that did not train on it (hold-out or cross-fit)."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from samplewise import recipes
 from samplewise.bench import experiment, rngstate
 from samplewise.bench.data import ImageData
 from samplewise.bench.folder import RunFolder
-from samplewise.bench.rows import Look
+from samplewise.bench.rows import TestedEpoch
 from samplewise.bench.settings import IRREDUCIBLE, Settings
 from samplewise.bench.train import Images, Run, Task
 from samplewise.coresets.table import ScoreTable
@@ -29,18 +29,18 @@ _AT_ONCE = 500
 
 
 def halves(labels: Int[Tensor, " n"], seed: int) -> tuple[Int[Tensor, " a"], Int[Tensor, " b"]]:
-    """The ids of two halves, ascending: n // 2 and the rest, every class divided evenly by a seeded draw.
+    """Split the samples at random into two halves. Return the ids of each, in ascending order.
 
-    A class's parts differ by at most two samples.
+    The first half has n // 2 samples. The two parts of a class differ by at most two samples.
 
     Raises:
-        ValueError: for a class that has fewer than 2 samples.
+        ValueError: if a class has only 1 sample.
     """
     sizes = labels.bincount()
     if lone := (sizes == 1).nonzero().flatten().tolist():
         raise ValueError(
-            f"irreducible losses need two halves with every class in both, but class {lone[0]} has 1 sample. "
-            "Use more data, or leave that class out."
+            "irreducible losses need at least 2 samples of each class, one for each half, but class "
+            f"{lone[0]} has 1 sample. Use more data, or leave out that class."
         )
     quotas = ranking.largest_remainder(len(labels) // 2, sizes).tolist()
     order = torch.randperm(len(labels), generator=generator(seed, "halves"))
@@ -51,19 +51,20 @@ def halves(labels: Int[Tensor, " n"], seed: int) -> tuple[Int[Tensor, " a"], Int
 
 
 def run(path: Path, settings: Settings, listener: experiment.Listener) -> ScoreTable:
-    """Train what is left of one or two models in the folder `path`, and give the table of losses.
+    """Train one or two models in the folder `path`, or continue them. Return the table of losses.
 
-    `settings.fit` is "cross": a model on each half, the losses of a half are the other half's model's; or
-    "holdout": one model on the first half, whose own samples get NaN. Each model's losses are those after
-    the epoch in which their mean was lowest, in eval mode and without augmentation.
+    With `settings.fit` "cross", one model trains on each half, and the losses of a half come from the model
+    of the other half. With "holdout", one model trains on the first half; the samples of that half get NaN.
+    Losses are computed in eval mode, without augmentation, after every epoch. The epoch with the lowest mean
+    loss is used.
 
     Returns:
-        A table of all n samples with the column `irreducible`; its provenance says how it was fitted,
-        in which epochs the models were best, and under `scoring` what all of it cost: training, and the
-        look at the other half after every epoch, in forwards of this model.
+        A table of all n samples with the column `irreducible`. Its provenance holds the kind of fit, the best
+        epochs, and under `scoring` the cost in forwards of this model: training, and the evaluation of the
+        other half after every epoch.
     """
     folder = RunFolder(path)
-    if not folder.begun:  # a class that cannot be halved is refused before anything is written
+    if not folder.begun:  # a class that cannot be split raises before any file is written
         halves(experiment.noisy(experiment.load_data(settings), settings, 0).train_y, 0)
     data = experiment.noisy(experiment.prepare(folder, settings), settings, 0)
     first, second = halves(data.train_y, 0)
@@ -88,22 +89,22 @@ def fit(
     on_step: Callable[[float], None] = lambda progress: None,
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> dict[str, Any]:
-    """Train on the task's training split, and keep the losses on its test split where they were lowest.
+    """Train on the training split, and keep the losses on the test split of the best epoch.
 
-    Continues from `checkpoint`, which stays when it is done.
+    Continue from `checkpoint` if it exists. The checkpoint is not deleted at the end.
 
     Returns:
-        The `losses` of the test split, the epoch (from 1) in which they were `best`, the mean
-        `best_loss`, `epochs`, and the `cost` in forwards and `seconds` of training and of looking.
+        `losses` of the test split, the epoch with the lowest mean loss (`best`, from 1), that mean
+        (`best_loss`), `epochs`, and the `cost` in forwards and `seconds` of training and evaluation.
     """
     under_way = Run(task)
     if checkpoint.exists():
-        under_way.restore(checkpoint, Look, range(1, task.settings.epochs + 1))
+        under_way.restore(checkpoint, TestedEpoch, range(1, task.settings.epochs + 1))
         _refuse_damaged(under_way, checkpoint)
     loader, epochs = under_way.loader(), task.settings.epochs
     for epoch in range(under_way.done, epochs):
         under_way.train_epoch(loader, epoch, checkpoint, on_step)
-        _look(under_way, epoch + 1)
+        _evaluate_epoch(under_way, epoch + 1)
         under_way.save(checkpoint)
         on_epoch(under_way.curve[-1])
     curve, ledger = under_way.curve, under_way.selector.ledger
@@ -119,19 +120,19 @@ def fit(
 
 
 def _refuse_damaged(under_way: Run, checkpoint: Path) -> None:
-    """Raise unless every look has its mean loss, and the best one the losses behind it."""
+    """Raise if a row of the curve has no mean loss, or the best row has no per-sample losses."""
     curve = under_way.curve
-    told = all(type(row.get("loss")) is float for row in curve)
-    losses = _best(curve).get("losses") if told and curve else None
-    if not told or (curve and getattr(losses, "shape", None) != under_way.task.data.test_y.shape):
+    complete = all(type(row.get("loss")) is float for row in curve)
+    losses = _best(curve).get("losses") if complete and curve else None
+    if not complete or (curve and getattr(losses, "shape", None) != under_way.task.data.test_y.shape):
         raise ValueError(
-            f"checkpoint {checkpoint} does not fit this run: its curve lacks losses. Delete it to start this "
-            "one run again from its first epoch."
+            f"checkpoint {checkpoint} does not fit this run: losses are missing in its curve. Delete the "
+            "checkpoint to restart this run from its first epoch."
         )
 
 
-def _look(under_way: Run, epoch: int) -> None:
-    """Note the losses on the half that was not trained on; only the lowest are kept sample by sample."""
+def _evaluate_epoch(under_way: Run, epoch: int) -> None:
+    """Record the losses on the other half. Per-sample losses are kept for the best epoch only."""
     begun = time.perf_counter()
     losses, right = _evaluate(under_way)
     row = {
@@ -150,17 +151,18 @@ def _look(under_way: Run, epoch: int) -> None:
 
 
 def _best(curve: list[dict[str, Any]]) -> dict[str, Any]:
-    """The first epoch with the lowest mean loss; a loss that is not a number is never the lowest."""
+    """The row of the first epoch with the lowest mean loss. NaN and infinite losses are ignored."""
     finite = [row for row in curve if row["loss"] < float("inf")]
     if not finite:
         raise ValueError(
-            "irreducible losses are not finite after any epoch: the training diverged. Try a smaller --lr."
+            "irreducible losses must be finite after at least one epoch, but training diverged. Try a "
+            "smaller --lr."
         )
     return min(finite, key=lambda row: row["loss"])
 
 
 def _evaluate(under_way: Run) -> tuple[Float[Tensor, " t"], int]:
-    """The loss of every sample of the test split in eval mode, and how many are classified right."""
+    """The per-sample losses of the test split in eval mode, and the number of correct predictions."""
     data, found, right = under_way.task.data, [], 0
     under_way.model.eval()
     with torch.no_grad():
@@ -174,7 +176,7 @@ def _evaluate(under_way: Run) -> tuple[Float[Tensor, " t"], int]:
 
 
 def _half(data: ImageData, seen: Tensor, unseen: Tensor) -> ImageData:
-    """One half to train on, the other in place of the test split."""
+    """The data with one half as the training split and the other half as the test split."""
     return replace(
         data,
         train_x=data.train_x[seen],
@@ -199,7 +201,7 @@ def _table(
         "epochs": settings.epochs,
         "best_epochs": [model["best"] for model in models],
         "best_losses": [model["best_loss"] for model in models],
-        "columns": {IRREDUCIBLE: "The loss of a model that never saw the sample; NaN where it did."},
+        "columns": {IRREDUCIBLE: "Loss of a model that did not train on the sample; NaN if there is none."},
         "scoring": {IRREDUCIBLE: spent},
         "unfinished": [],
         "versions": versions(),

@@ -1,4 +1,4 @@
-"""One command at a time in a run folder, or on a file that a command writes."""
+"""Locks: only one command at a time may use a run folder or write an output file."""
 
 import os
 import re
@@ -11,30 +11,30 @@ from filelock import FileLock, Timeout
 __all__ = ["LOCK", "InUseError", "file_alone", "folder_alone", "free_folder_alone"]
 
 LOCK = ".lock"
-"""The file in a run folder that the command at work holds locked; the system unlocks it when that ends."""
+"""The lock file in a run folder. The system releases the lock when the command ends."""
 
 
 class InUseError(ValueError):
-    """Another command holds the lock."""
+    """Another command uses the folder or file."""
 
 
 @contextmanager
 def folder_alone(folder: Path) -> Iterator[Path]:
-    """Hold a folder for this command; it is made if it is missing, and removed again if it stays empty.
+    """Lock a folder for this command. It is created if missing, and removed at the end if it is empty.
 
     Raises:
-        InUseError: where another command, of this process or another one, holds it.
-        ValueError: where the folder cannot be made or written.
+        InUseError: if another command, in this process or another one, holds the lock.
+        ValueError: if the folder cannot be created or written.
     """
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--out {folder} is a file: name a folder.")
+        raise ValueError(f"--out must be a folder, but {folder} is a file. Choose another --out.")
     with _alone(folder / LOCK, folder):
         yield folder
 
 
 @contextmanager
 def free_folder_alone(propose: Callable[[], Path]) -> Iterator[Path]:
-    """Hold the first folder that `propose` gives and that no other command has taken meanwhile."""
+    """Lock the first folder that `propose` returns and that no other command uses."""
     with ExitStack() as stack:
         folder = None
         while folder is None:
@@ -45,7 +45,7 @@ def free_folder_alone(propose: Callable[[], Path]) -> Iterator[Path]:
 
 @contextmanager
 def file_alone(path: Path) -> Iterator[Path]:
-    """Hold a file that is to be written; what killed writers left of it is removed. See `folder_alone`."""
+    """Lock a file that will be written, and remove its partial files. Raises as `folder_alone`."""
     real = Path(os.path.realpath(path))
     with _alone(real.with_name(f".{real.name}{LOCK}"), path):
         for entry in real.parent.iterdir():
@@ -63,7 +63,7 @@ def _alone(file: Path, out: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise InUseError(
-            f"{out} is in use by another samplewise command. Wait until that ends, or choose another --out."
+            f"{out} is in use by another samplewise command. Wait until it ends, or choose another --out."
         ) from None
     except OSError as error:
         _remove(made)
@@ -72,13 +72,13 @@ def _alone(file: Path, out: Path) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            file.unlink()  # before it is unlocked: whoever opened it in between sees that it is gone
+            file.unlink()  # before the release: a command that opened it meanwhile sees that it is deleted
         lock.release()
         _remove(made)
 
 
 def _remove(folders: list[Path]) -> None:
-    """Remove those of the folders that are empty, the deepest first."""
+    """Remove the empty folders, deepest first."""
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()

@@ -1,4 +1,4 @@
-"""What a result was measured with: the versions of the software and the name of the machine."""
+"""Software versions and hardware of a run, stored with its results."""
 
 import os
 import platform
@@ -11,9 +11,9 @@ from samplewise.files.versions import VERSION
 
 
 def versions() -> dict[str, str]:
-    """Version of each package that a result depends on, as the packages that run name it.
+    """Version of each package that a result depends on, read from the imported packages.
 
-    Installed metadata may lack the build of torch: `2.13.0` where `2.13.0+cu130` runs.
+    The installed metadata may lack the build of torch: `2.13.0` instead of `2.13.0+cu130`.
     """
     return {
         "python": platform.python_version(),
@@ -24,7 +24,7 @@ def versions() -> dict[str, str]:
 
 
 def machine(device: str) -> dict[str, str | int]:
-    """Processor, cores, threads in use and the accelerator, if one is used."""
+    """System, CPU, cores, torch threads, device, and the name of the accelerator if one is used."""
     about: dict[str, str | int] = {
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_name(),

@@ -1,12 +1,12 @@
-"""Pixels by one rule, from files, tables and arrays: 0 is black, 255 is white, whatever the format.
+"""Decoding pixels of files, tables and arrays by one rule: 0 is black and 255 is white in every format.
 
-| held as | becomes |
+| stored as | becomes |
 | --- | --- |
-| 8 bits, also with a palette or in CMYK | uint8, as it is |
+| 8 bits, also with a palette or in CMYK | uint8, unchanged |
 | 1 bit, bool | uint8, 0 and 255 |
-| 16 bits without sign | float32, divided by 257: nothing is rounded off |
-| floating point | float32, as it is: its white is unknown, so all images must be floating point |
-| other integers, transparent pixels | refused |
+| 16 bits unsigned | float32, divided by 257, without rounding |
+| floating point | float32, unchanged: the value of white is unknown, so all images must be floating point |
+| other integers, transparent pixels | an error |
 """
 
 import math
@@ -27,9 +27,9 @@ _HINT = "Give --size S to resize and centre-crop them to S x S."
 
 @dataclass(frozen=True)
 class Pixels:
-    """The images of one split; `own_unit` marks floats as the file held them, where 255 need not be white.
+    """The images of one split. `own_unit` is True for floats of a file, where the value of white is unknown.
 
-    With `vectors` they are no images: d numbers a sample, as d channels of one pixel.
+    If `vectors` is True, the samples are vectors of d numbers, stored as d channels of one pixel.
     """
 
     values: Num[Tensor, "n ch side side"]
@@ -37,11 +37,11 @@ class Pixels:
     vectors: bool = False
 
     def alike(self, other: "Pixels", where: str) -> tuple["Pixels", "Pixels"]:
-        """Both splits in one form: grey beside colour becomes colour, bytes beside floats become floats."""
+        """Convert both splits to one form: if one is in colour, both are; if one is float32, both are."""
         if self.vectors != other.vectors or self.values.shape[2:] != other.values.shape[2:]:
             hint = "" if self.vectors or other.vectors else f" {_HINT}"
             raise ValueError(
-                f"{where}: train and test images differ in form: {tuple(self.values.shape[1:])} and "
+                f"{where}: train and test images must have one shape, got {tuple(self.values.shape[1:])} and "
                 f"{tuple(other.values.shape[1:])}.{hint}"
             )
         if self.vectors and self.values.shape[1] != other.values.shape[1]:
@@ -60,12 +60,12 @@ class Pixels:
         return first, second
 
     def _one_unit(self, other: "Pixels", where: str) -> None:
-        """Refuse floats beside integers, and floats in [0, 1] beside floats in [0, 255]."""
+        """Raise if only one split is floats, or one is in [0, 1] and the other in [0, 255]."""
         if self.own_unit != other.own_unit:
             floats, integers = ("train", "test") if self.own_unit else ("test", "train")
             raise ValueError(
                 f"{where}: {floats} images are floating point and {integers} images are integers, so their "
-                "units differ. Store both splits in one type."
+                "units differ. Store both splits in one dtype."
             )
         if not self.own_unit:
             return
@@ -75,14 +75,14 @@ class Pixels:
         if (unit[0] and far[1]) or (far[0] and unit[1]):
             raise ValueError(
                 f"{where}: train images lie in [{low[0]:g}, {high[0]:g}] and test images in "
-                f"[{low[1]:g}, {high[1]:g}], so their units differ. Scale both splits alike."
+                f"[{low[1]:g}, {high[1]:g}], so their units differ. Scale both splits to one range."
             )
 
 
 def of_array(array: np.ndarray, where: str, size: int | None) -> Pixels:
-    """The images of an array (n, h, w), (n, h, w, c) or (n, c, h, w), or the vectors of one (n, d)."""
+    """Read images from an array (n, h, w), (n, h, w, c) or (n, c, h, w), or vectors from an array (n, d)."""
     if 0 in array.shape:
-        raise ValueError(f"{where} are empty: shape {array.shape}")
+        raise ValueError(f"{where} must not be empty, got shape {array.shape}")
     if array.ndim == 2:
         return _vectors(array, where, size)
     array = _channels_first(array, where, size)
@@ -100,9 +100,9 @@ def of_array(array: np.ndarray, where: str, size: int | None) -> Pixels:
 
 
 def of_pictures(pictures: Iterable[Any], open_: Callable[[Any], Any], where: str, size: int | None) -> Pixels:
-    """Decode what `open_` makes a PIL image of, and join all images in one form.
+    """Open every picture with `open_` as a PIL image, decode it, and join all images into one array.
 
-    The decoded images are held once; beside them there are at most 256 that are not yet joined.
+    Peak memory: all decoded images, and at most 256 more that are not joined yet.
     """
     blocks: list[np.ndarray] = []
     some: list[np.ndarray] = []
@@ -118,14 +118,14 @@ def of_pictures(pictures: Iterable[Any], open_: Callable[[Any], Any], where: str
             blocks.append(_joined(some))
             some = []
     if first is None:
-        raise ValueError(f"{where} is empty")
+        raise ValueError(f"{where} must have at least one image, but is empty")
     if some:
         blocks.append(_joined(some))
     return Pixels(torch.from_numpy(_joined(blocks)), first[1])
 
 
 def fit(images: np.ndarray, size: int) -> np.ndarray:
-    """The largest square in the centre of images (b, ch, h, w), resized to `size`."""
+    """Crop images (b, ch, h, w) to the largest centred square and resize it to `size`."""
     side = min(images.shape[2:])
     top, left = ((length - side) // 2 for length in images.shape[2:])
     square = np.array(images[:, :, top : top + side, left : left + side])
@@ -136,14 +136,14 @@ def fit(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def of_file(image: Any) -> tuple[np.ndarray, bool]:
-    """An opened PIL image as (h, w) or (h, w, 3), and whether it is in a unit of its own.
+    """Return an open PIL image as an array (h, w) or (h, w, 3), and whether its unit is unknown (floats).
 
-    Of several frames it is the first.
+    If the file has several frames, the first is used.
     """
     from PIL import ImageOps
 
     file_format = image.format
-    # The camera's orientation is a note beside the pixels; TIFF files come turned already.
+    # The orientation is stored as metadata. Pillow applies it for TIFF files, but not for other formats.
     turned = file_format != "TIFF" and image.getexif().get(0x0112, 1) != 1
     if turned:
         image = ImageOps.exif_transpose(image)
@@ -165,22 +165,24 @@ def of_file(image: Any) -> tuple[np.ndarray, bool]:
 
 
 def _inverted(image: Any) -> bool:
-    """Whether 0 is white in a TIFF; Pillow turns the numbers round itself where they have 8 bits."""
+    """Return whether 0 is white in a TIFF file. For 8 bits, Pillow inverts the values itself."""
     samples = image.tag_v2.get(339, (1,))
     if any(sample == 2 for sample in (samples if isinstance(samples, tuple) else (samples,))):
         raise ValueError(_SIGNED.format("TIFF"))
     white = bool(image.tag_v2.get(262) == 0)
     if white and image.mode == "F":
-        raise ValueError("floating point with 0 as white has no known black: store it with 0 as black")
+        raise ValueError(
+            "floating-point pixels with 0 as white have no known value for black. Store them with 0 as black"
+        )
     return white
 
 
-_SIGNED = "{} with 32 bits or a sign has no known white: store 8 or 16 bits"
-_TRANSPARENT = "it has transparent pixels, whose colour is not defined: paint it on a background first"
+_SIGNED = "{} pixels with 32 bits or a sign have no known value for white. Store 8 or 16 unsigned bits"
+_TRANSPARENT = "it has transparent pixels, whose colour is undefined. Put the image on a background first"
 
 
 def _decoded(picture: Any, open_: Callable[[Any], Any], where: str) -> tuple[np.ndarray, bool]:
-    """One image (1, ch, h, w), and whether it is in a unit of its own."""
+    """Decode one image to (1, ch, h, w), and return whether its unit is unknown (floats)."""
     from PIL import Image
 
     try:
@@ -190,35 +192,36 @@ def _decoded(picture: Any, open_: Callable[[Any], Any], where: str) -> tuple[np.
             with open_(picture) as opened:
                 opened.load()
                 array, own_unit = of_file(opened)
-    except Exception as error:  # decoders raise what they like
+    except Exception as error:  # decoders may raise any exception
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{where} is not readable: {reason}") from error
     return (array[None, None] if array.ndim == 2 else array.transpose(2, 0, 1)[None]), own_unit
 
 
 def _one_form(first: tuple[np.ndarray, bool], now: tuple[np.ndarray, bool], row: int, where: str) -> None:
-    """Refuse an image that cannot stand beside the first one."""
+    """Raise if an image differs from the first one in size or unit, or is not square."""
     h, w = now[0].shape[2:]
     if now[0].shape[2:] != first[0].shape[2:] or h != w:
-        beside = "" if row == 0 else f"image 0 is {first[0].shape[2:]}, "
+        first_size = "" if row == 0 else f"image 0 is {first[0].shape[2:]} and "
         raise ValueError(
-            f"{where}: images must be square and have one size, {beside}image {row} is {(h, w)}. {_HINT}"
+            f"{where}: images must be square and have one size, but {first_size}image {row} is {(h, w)}. "
+            f"{_HINT}"
         )
     if now[1] != first[1]:
         kinds = {True: "floating point", False: "integers"}
         raise ValueError(
             f"{where}: image 0 is {kinds[first[1]]} and image {row} is {kinds[now[1]]}, so their units "
-            "differ. Store all images in one type."
+            "differ. Store all images in one dtype."
         )
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    """Images one after the other, grey ones repeated for each channel; empties the list on the way."""
+    """Concatenate images. Grey images are repeated for each channel. The list is emptied to save memory."""
     n, ch = sum(map(len, parts)), max(part.shape[1] for part in parts)
     out = _room((n, ch, *parts[0].shape[2:]), np.result_type(*parts))
     begun = 0
     parts.reverse()
-    while parts:  # each is let go as soon as it is copied
+    while parts:  # each part is freed once it is copied
         part = parts.pop()
         out[begun : begun + len(part)] = part
         begun += len(part)
@@ -231,13 +234,12 @@ def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     except (MemoryError, ValueError) as error:
         gib = math.prod(shape) * dtype.itemsize / 2**30
         raise ValueError(
-            f"{shape[0]} images of {shape[2]} x {shape[3]} need {gib:.1f} GiB of memory: "
-            "give a smaller --size"
+            f"{shape[0]} images of {shape[2]} x {shape[3]} need {gib:.1f} GiB of memory. Use a smaller --size"
         ) from error
 
 
 def _scaled(array: np.ndarray, where: str) -> tuple[np.ndarray, bool]:
-    """Numbers of an array by the rule, and whether they are in a unit of their own."""
+    """Convert the pixels of an array by the rule of this module, and return whether their unit is unknown."""
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind == "b":
         return array.astype(np.uint8) * np.uint8(255), False
@@ -246,8 +248,8 @@ def _scaled(array: np.ndarray, where: str) -> tuple[np.ndarray, bool]:
     if kind == "f":
         return _floats(array, where), True
     raise ValueError(
-        f"{where} must be bool, uint8, uint16 or floating point, got {array.dtype}, whose white is unknown. "
-        "Where pixels are 0 to 255, store them with astype('uint8')."
+        f"{where} must be bool, uint8, uint16 or floating point, got {array.dtype}: its value of white is "
+        "unknown. If pixels are 0 to 255, store them with astype('uint8')."
     )
 
 
@@ -255,12 +257,12 @@ def _floats(array: np.ndarray, where: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         floats = array.astype(np.float32, copy=False)
     if not np.isfinite(floats).all():
-        raise ValueError(f"{where} hold values that are not finite in float32")
+        raise ValueError(f"{where} must be finite in float32, but some values are NaN, infinite or too large")
     return floats
 
 
 def _channels_first(array: np.ndarray, where: str, size: int | None) -> np.ndarray:
-    """Images as (n, ch, h, w); channels are where a length of 1 or 3 leaves squares, if both could be."""
+    """Return images as (n, ch, h, w). The channel axis has length 1 or 3 and leaves square images."""
     views = []
     if array.ndim == 3:
         views = [array[:, None]]
@@ -270,7 +272,7 @@ def _channels_first(array: np.ndarray, where: str, size: int | None) -> np.ndarr
     square = [view for view in views if view.shape[2] == view.shape[3]]
     if len(square) == 2 and array.shape[1] > 1:
         raise ValueError(
-            f"{where} of shape {array.shape} could have their channels first or last. Use a larger side."
+            f"{where} of shape {array.shape} could have channels first or last. Use larger images."
         )
     if square or (views and size is not None):
         return (square or views)[0]
@@ -282,14 +284,14 @@ def _channels_first(array: np.ndarray, where: str, size: int | None) -> np.ndarr
 
 
 def _vectors(array: np.ndarray, where: str, size: int | None) -> Pixels:
-    """Vectors (n, d) as d channels of one pixel, so that each number has its own mean and spread."""
+    """Store vectors (n, d) as d channels of one pixel, so each component has its own mean and deviation."""
     if size is not None:
-        raise ValueError(f"--size is for images, but {where} are vectors, of shape {array.shape}")
+        raise ValueError(f"--size needs images, but {where} are vectors, shape {array.shape}. Leave it out.")
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{where} must be numbers, got {array.dtype}")
     if array.dtype.kind in "iu" and int(max(abs(int(array.min())), abs(int(array.max())))) > 2**24:
         raise ValueError(
-            f"{where} must be whole numbers up to 2**24 or floating point, "
+            f"{where} must be integers up to 2**24 or floating point, "
             f"got {array.min()} to {array.max()}: float32 would round them. Subtract an offset first."
         )
     values = array if array.dtype == np.uint8 else _floats(array, where)
@@ -299,14 +301,15 @@ def _vectors(array: np.ndarray, where: str, size: int | None) -> Pixels:
 
 
 def _refuse_rounded(array: np.ndarray, rounded: np.ndarray, where: str) -> None:
-    """Refuse numbers whose differences float32 loses: an offset, as in times in seconds, takes its digits."""
+    """Raise if float32 rounds away differences, as for numbers with a large offset (times in seconds)."""
     with np.errstate(over="ignore"):
         spread, largest = array.std(axis=0), np.abs(array).max(axis=0)
         lost = np.abs(array - rounded).max(axis=0) > spread / 1000
-    # What is constant but for float64's own rounding has no differences to lose.
+    # Ignore components that are constant up to the rounding of float64.
     if (lost & (spread > 1e-13 * largest)).any():
         column = int(np.argmax(lost & (spread > 1e-13 * largest)))
         raise ValueError(
-            f"{where}: number {column} of each vector lies between {array[:, column].min():.17g} and "
-            f"{array[:, column].max():.17g}, which float32 would round. Subtract an offset first."
+            f"{where}: component {column} of the vectors lies between {array[:, column].min():.17g} and "
+            f"{array[:, column].max():.17g}: float32 would round away its differences. Subtract an offset "
+            "first."
         )

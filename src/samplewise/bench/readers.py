@@ -1,4 +1,4 @@
-"""The sources of `--data`: each reader names its splits, whose labels and images are read when asked for."""
+"""Readers of the `--data` sources. A reader returns the splits; labels and images are read later."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from samplewise.checks import require
 
 
 def read(source: str, columns: Columns) -> Found:
-    """Choose the reader by the form of `source`; every list of splits has the best first."""
+    """Read `source` with the reader for its form. In every list of splits, the preferred one comes first."""
     if source in ("", "hf:"):
         raise ValueError(f"--data must be digits, a .npz file, a folder or hf:NAME, got {source!r}")
     if source.startswith("hf:"):
@@ -22,27 +22,28 @@ def read(source: str, columns: Columns) -> Found:
     for option, name in (("--label-column", columns.label), ("--image-column", columns.image)):
         if name is not None:
             raise ValueError(
-                f"{option} is for folders and hf:NAME, but --data is {source}: leave {name!r} out"
+                f"{option} {name} needs a folder or hf:NAME as --data, but --data is {source}. Leave it out."
             )
     if source == "digits":
         return read_digits()
     path = Path(source)
     if path.suffix == ".npz":
         return read_npz(path)
-    what = "must be a .npz file" if path.exists() else "does not exist: it must be a .npz file"
+    missing = "" if path.exists() else ", which does not exist"
     raise ValueError(
-        f"--data {source} {what}, a folder of Parquet files or images, 'digits' or 'hf:NAME' for the hub"
+        "--data must be a .npz file, a folder of Parquet files or images, 'digits', or 'hf:NAME' for the "
+        f"hub, got {source}{missing}"
     )
 
 
 def read_digits() -> Found:
-    """scikit-learn's 1,797 digits, 8x8 grey; a fixed quarter of each class is the test split."""
+    """The 1,797 digits of scikit-learn, 8x8, grey. A fixed quarter of each class is the test split."""
     require("sklearn", "bench")
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
     digits = load_digits()
-    # The pixels are integers 0..16; times 15 they fill a byte without loss.
+    # The pixels are integers from 0 to 16. Multiplied by 15 they fit into a byte without rounding.
     images = (digits.images * 15).astype(np.uint8)
     train_x, test_x, train_y, test_y = train_test_split(
         images, digits.target, test_size=0.25, random_state=0, stratify=digits.target
@@ -54,7 +55,7 @@ def read_digits() -> Found:
 
 
 def read_npz(path: Path) -> Found:
-    """Arrays train_x, train_y, test_x, test_y of one .npz file; `test` may be called as in `SPLITS`."""
+    """Read the arrays train_x, train_y, test_x, test_y of a .npz file. Names of splits are in `SPLITS`."""
     if not path.exists():
         raise ValueError(f"{path} does not exist")
     if not path.is_file():
@@ -69,19 +70,19 @@ def read_npz(path: Path) -> Found:
                 f"{s}_{part}" for s in words if not words[s] for part in "xy" if f"{s}_{part}" not in file
             ]
             held = ", ".join(file.files) or "nothing"
-            # A fall-back is read only where the test split has no labels.
+            # Another test split is read only if the preferred one has no labels.
             y = {word: file[f"{word}_y"] for split in words for word in words[split]}
             chosen = {split: _labelled(names, y) for split, names in words.items()}
             x = {word: file[f"{word}_x"] for word in chosen.values() if word}
-    except Exception as error:  # zip, zlib and pickle faults have no common class
+    except Exception as error:  # errors of zip, zlib and pickle have no common base class
         raise ValueError(f"{path} is not a readable .npz file: {error}") from error
     if lacks:
-        raise ValueError(f"{path} lacks {', '.join(lacks)}; it holds {held}")
+        raise ValueError(f"{path} must hold {', '.join(lacks)}, but it holds {held}")
     return {split: [_arrays(word, x[word], y[word], str(path))] for split, word in chosen.items()}
 
 
 def _labelled(words: list[str], y: dict[str, np.ndarray]) -> str:
-    """The first split with labels, or else the first."""
+    """The first split that has labels; if none has, the first split."""
     known = [word for word in words if Labels(y[word]).present]
     return (known or words or [""])[0]
 

@@ -1,4 +1,4 @@
-"""The global random states of torch, numpy and Python as plain values for a checkpoint."""
+"""Saving and restoring the global random states of torch, numpy and Python."""
 
 import random
 from collections.abc import Iterator
@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 
-# A user's model or transform may draw from numpy's old global generator, so it is part of a run.
+# A user's model or transform may draw from numpy's legacy global generator, so its state is saved too.
 _numpy = np.random.mtrand._rand
 
 
 def seed_all(seed: int) -> None:
-    """Seed the global generators of one training run: dropout reads torch's."""
+    """Seed all global generators at the start of a run. Dropout, for example, uses torch's."""
     torch.manual_seed(seed)
     _numpy.seed(seed)
     random.seed(seed)
 
 
 def capture() -> dict[str, Any]:
-    """The states as tensors and primitives, readable with `torch.load(weights_only=True)`."""
+    """Return the states as tensors and plain values, readable with `torch.load(weights_only=True)`."""
     held = _numpy.get_state(legacy=False)
     keys, numbers = held["state"]["key"], [held["state"]["pos"], held["has_gauss"], held["gauss"]]
     version, words, spare = random.getstate()
@@ -33,14 +33,14 @@ def capture() -> dict[str, Any]:
 
 
 def restore(state: dict[str, Any]) -> None:
-    """Put the global generators back to a captured state."""
+    """Restore states that `capture` returned."""
     keys, position, has_gauss, gauss = state["numpy"]
     if (
         keys.shape != (624,)
         or not 0 <= int(keys.min()) <= int(keys.max()) < 2**32
         or position not in range(625)
     ):
-        raise ValueError("numpy's random state must be 624 words of 32 bits and a position among them")
+        raise ValueError("numpy's random state must be 624 words of 32 bits and a position in [0, 624]")
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
@@ -51,7 +51,7 @@ def restore(state: dict[str, Any]) -> None:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Leave the caller's global generators as they were found."""
+    """Restore the global random states at the end of the block."""
     before = capture()
     try:
         yield

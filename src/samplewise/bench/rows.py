@@ -1,4 +1,4 @@
-"""What the lines of a run folder hold, each with its range, and the check when they are read back."""
+"""Schemas of the rows in a run folder, and their check when a file is read."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from samplewise.checks import Range, check_arguments
 
-__all__ = ["ConfigData", "EpochRow", "Look", "ResultRow", "ScoringRow", "check_curve", "check_rows"]
+__all__ = ["ConfigData", "EpochRow", "ResultRow", "ScoringRow", "TestedEpoch", "check_curve", "check_rows"]
 
 Count = Annotated[int, Range(0)]
 Amount = Annotated[float, Range(0)]
@@ -14,14 +14,14 @@ Percent = Annotated[float, Range(0, 100)]
 
 
 class ConfigData:
-    """What `config.json` says of the data."""
+    """The entry `data` of `config.json`."""
 
     name: str
     train: Annotated[int, Range(1)]
 
 
-class Look:
-    """An epoch of a model and its accuracy."""
+class TestedEpoch:
+    """The test of a model after an epoch."""
 
     epoch: Annotated[int, Range(1)]
     epochs: Annotated[int, Range(1)]
@@ -29,8 +29,8 @@ class Look:
     seconds: Amount
 
 
-class EpochRow(Look):
-    """A line of `curves.jsonl`: where a run stood after an epoch."""
+class EpochRow(TestedEpoch):
+    """A line of `curves.jsonl`: a run after one of its epochs."""
 
     method: str
     seed: Count
@@ -62,18 +62,25 @@ class ResultRow(EpochRow):
     seconds_training: Amount
 
 
-def check_curve(curve: Any, kind: type[Look], epochs: Iterable[int], whole: int) -> None:
-    """Hold the curve of a run under way against `kind`, and against the epochs after which it is tested."""
+def check_curve(curve: Any, kind: type[TestedEpoch], epochs: Iterable[int], whole: int) -> None:
+    """Check the rows of an unfinished run's curve against `kind`, and their epochs against `epochs`.
+
+    Args:
+        curve: the rows.
+        kind: the schema of a row.
+        epochs: the epochs that must be in the curve.
+        whole: the number of epochs of the run.
+    """
     if not isinstance(curve, list) or not all(isinstance(row, dict) for row in curve):
         raise ValueError("the curve must be a list of rows")
     check_rows("the curve", kind, curve, ("epoch",))
-    told, due = [(row["epoch"], row["epochs"]) for row in curve], [(epoch, whole) for epoch in epochs]
-    if told != due:
-        raise ValueError(f"the curve must be of (epoch, epochs) {due}, got {told}")
+    found, due = [(row["epoch"], row["epochs"]) for row in curve], [(epoch, whole) for epoch in epochs]
+    if found != due:
+        raise ValueError(f"the (epoch, epochs) of the curve must be {due}, got {found}")
 
 
 class ScoringRow:
-    """A line of `scoring.jsonl`: a finished scoring run; `methods` says what each is charged."""
+    """A line of `scoring.jsonl`: a finished scoring run. `methods` holds the cost of each method."""
 
     seed: Count
     epochs: Count
@@ -84,10 +91,10 @@ class ScoringRow:
 def check_rows(
     where: Path | str, kind: type, rows: Iterable[Mapping[str, Any]], key: tuple[str, ...]
 ) -> None:
-    """Hold rows against what `kind` declares, and refuse two with the same values of `key`.
+    """Check rows against the schema `kind`. No two rows may have the same values of `key`.
 
     Raises:
-        ValueError: that names the place and the field.
+        ValueError: if a row does not fit. The error names `where` and the field.
     """
     names = get_type_hints(kind)
     seen: set[tuple[Any, ...]] = set()
@@ -100,9 +107,9 @@ def check_rows(
             raise ValueError(f"{where} is damaged: {error}") from error
         values = tuple(row[name] for name in key)
         if values in seen:
-            said = ", ".join(f"{name} {value}" for name, value in zip(key, values, strict=True))
+            which = ", ".join(f"{name} {value}" for name, value in zip(key, values, strict=True))
             raise ValueError(
-                f"{where} is damaged: two rows are of {said}. Two commands may have written it: remove one "
+                f"{where} is damaged: two rows have {which}. Two commands may have written it. Remove one "
                 "row, or start again with another --out."
             )
         seen.add(values)

@@ -1,4 +1,4 @@
-"""Scores without coresets: one training a seed that records every static method, combined into one table."""
+"""`samplewise score`: one scoring run per seed records all static methods; their tables are combined."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,17 +15,17 @@ from samplewise.policy import Policy
 
 
 def columns(settings: Settings) -> dict[str, Policy]:
-    """The methods by the name of their column: the recipe's, or as written where two share one."""
+    """Map columns to methods. A column is named after the recipe, or the whole spec if two share a recipe."""
     written = settings.policies()
     for spec, policy in written.items():
         if policy.level != "static":
-            raise ValueError(f"--method {spec} is of level {policy.level}: only static methods are scored")
+            raise ValueError(f"--method must be a static method, but {spec} is of level {policy.level}")
         if coreset.keep_of(policy) == 1:
-            raise ValueError(f"--method {spec} keeps every sample, so there is nothing to score")
+            raise ValueError(f"--method {spec} keeps every sample, so it has no scores. Leave it out")
         if settings.seeds > 1 and ranked_column(policy) == "order":
             raise ValueError(
-                f"--method {spec} picks one sample after the other: orders of several runs do not combine, "
-                "so use --runs 1"
+                f"--method {spec} ranks samples by the order of picking. The orders of several runs cannot "
+                "be combined, so use --runs 1"
             )
     recipes = [policy.name for policy in written.values()]
     return {
@@ -34,9 +34,9 @@ def columns(settings: Settings) -> dict[str, Policy]:
 
 
 def run(path: Path, settings: Settings, listener: experiment.Listener) -> ScoreTable:
-    """Do every scoring run that is left in the folder `path`, and combine the tables of all.
+    """Do every unfinished scoring run in the folder `path`, and combine the tables of all runs.
 
-    Label noise is that of seed 0 in every run, so that they score the same data.
+    All runs use the label noise of seed 0, so they score the same data.
     """
     policies, folder = columns(settings), RunFolder(path)
     data = experiment.noisy(experiment.prepare(folder, settings), settings, 0)

@@ -1,4 +1,4 @@
-"""The settings of `samplewise train`: everything that decides what a run computes."""
+"""`Settings`: all settings of `samplewise train` that decide the result of a run."""
 
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from samplewise.checks import Range, checked
 from samplewise.policy import Policy, Weighting
 
 IRREDUCIBLE = "irreducible"
-"""What `samplewise score` computes by training in full on half of the data: no method to train by."""
+"""The name of irreducible losses in `samplewise score --method`. It is not a method for training."""
 Optimizer = Literal["sgd", "adamw"]
 LrSchedule = Literal["cosine", "onecycle", "constant"]
 Noise = Literal["uniform", "flip"]
@@ -26,7 +26,7 @@ Fit = Literal["cross", "holdout"]
 @checked
 @dataclass(frozen=True)
 class Settings:
-    """One experiment: every method with every seed, all else equal."""
+    """The settings of one experiment. It runs every method with every seed; all other settings are shared."""
 
     data: str = "digits"
     image_column: str | None = None
@@ -47,7 +47,7 @@ class Settings:
     device: str | None = None
     amp: bool = False
     workers: Annotated[int, Range(0, 1024)] = 0
-    threads: Annotated[int | None, Range(1, 1024)] = None  # torch dies of many more
+    threads: Annotated[int | None, Range(1, 1024)] = None  # torch crashes with many more
     test_every: Annotated[int, Range(1)] = 1
     subset: str | None = None
     strategy: Strategy = "E"
@@ -60,19 +60,26 @@ class Settings:
     fit: Fit | None = None
 
     def __post_init__(self) -> None:
-        # A value read back from JSON arrives as a list.
+        # JSON has no tuples: a stored value is read as a list.
         object.__setattr__(self, "method", tuple(self.method))
 
     def resolved(self) -> "Settings":
-        """The same with what was left open filled in; bad methods, models and devices end here."""
+        """Fill in all defaults, and check the methods, models and device.
+
+        Raises:
+            ValueError: if a method, model, device or subset cannot be used.
+        """
         if not self.names:
             raise ValueError("--method must name at least one method")
         twice = [name for name in self.names if self.names.count(name) > 1]
         if twice:
-            raise ValueError(f"--method {twice[0]} is given twice")
+            raise ValueError(f"--method must name each method once, got {twice[0]} twice")
         self._refuse_mixed()
         if self.subset is not None and (stem := Path(self.subset).stem) in (*recipes.all(), "scoring"):
-            raise ValueError(f"--subset {self.subset}: {stem} is the name of a method, so rename the file")
+            raise ValueError(
+                f"--subset must not have the name of a method, got {self.subset}: {stem} is one. Rename "
+                "the file"
+            )
         self.policies()
         for name in filter(None, (self.model, self.score_model)):
             builder(name)
@@ -84,44 +91,42 @@ class Settings:
         )
 
     def _refuse_mixed(self) -> None:
-        """Irreducible losses are computed alone, by `samplewise score`, which gives a `fit`."""
+        """Raise if `irreducible` is mixed with other methods, or used outside `samplewise score`."""
         if IRREDUCIBLE not in self.method:
             if self.fit is not None:
-                raise ValueError(f"--fit is for --method {IRREDUCIBLE}, got --method {' '.join(self.method)}")
+                raise ValueError(f"--fit needs --method {IRREDUCIBLE}, got --method {' '.join(self.method)}")
             return
         if self.fit is None:
             raise ValueError(
-                f"--method {IRREDUCIBLE} is no method to train by: run samplewise score --method "
+                f"--method {IRREDUCIBLE} is not a method for training. First run samplewise score --method "
                 f"{IRREDUCIBLE} --out il.parquet, then train with --method rho_loss:irreducible=il.parquet"
             )
         if len(self.method) > 1:
             others = ", ".join(method for method in self.method if method != IRREDUCIBLE)
             raise ValueError(
-                f"--method {IRREDUCIBLE} trains on halves of the data, so it cannot be mixed with {others}: "
-                "run samplewise score once for each"
+                f"--method {IRREDUCIBLE} trains on halves of the data, so it cannot be mixed with {others}. "
+                "Run samplewise score once for each."
             )
         if self.seeds > 1:
             raise ValueError(f"--runs must be 1 for --method {IRREDUCIBLE}, got {self.seeds}")
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What is compared: the methods as they were written, and the subset under its file's stem."""
+        """The names of what is compared: the methods as written, and the stem of the subset's file."""
         return self.method if self.subset is None else (*self.method, Path(self.subset).stem)
 
     def policies(self) -> dict[str, Policy]:
-        """Each name, and what it stands for."""
+        """The policy of each name."""
         policies = {m: recipes.full() if m == IRREDUCIBLE else recipes.parse(m) for m in self.method}
         if self.subset is not None:
             policies[Path(self.subset).stem] = recipes.fixed(self.subset)
         return policies
 
     def differing(self, given: dict[str, Any]) -> list[str]:
-        """What of `given` is not as in these settings, in words."""
+        """Describe each setting in `given` that differs from these settings."""
         mine = asdict(self)
         return [
-            f"{key} is {mine[key]!r} there and {value!r} here"
-            for key, value in given.items()
-            if mine[key] != value
+            f"{key} was {mine[key]!r}, now {value!r}" for key, value in given.items() if mine[key] != value
         ]
 
 
@@ -129,12 +134,12 @@ NAMES = tuple(field.name for field in fields(Settings))
 
 
 def _device(name: str | None) -> str:
-    """An accelerator if there is one, unless the user chose."""
+    """Return the device of the user, or cuda if available, else cpu. Raise if it cannot be used."""
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"--device {name} cannot be used: {reason}") from error
     return name

@@ -1,4 +1,4 @@
-"""What a source of `--data` has: its splits by name, whose labels and images are read when asked for."""
+"""`Split`: one split of a `--data` source. Its labels and images are read on demand."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ SPLITS = {
     "train": ("train", "training"),
     "test": ("test", "testing", "validation", "valid", "val", "dev"),
 }
-"""How splits are called, the best first: public sets often have no labels in `test`."""
+"""Names of splits, the preferred one first. Public test splits often have no labels, so others follow."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """One split; nothing of it is read yet. `labels` gives None where the source has none."""
+    """One split, not read yet. `labels()` returns None if the source has no labels."""
 
     name: str
     labels: Callable[[], Labels | None]

@@ -1,4 +1,4 @@
-"""Tables of images and labels, by the readers of `datasets`: Parquet, folders of images, the hub."""
+"""Reading images and labels with `datasets`: Parquet files, folders of images, and the hub."""
 
 import glob
 import io
@@ -30,7 +30,7 @@ _HIDDEN = (".", "__")
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of one split; `rows` reads some of its columns, one row after the other."""
+    """One split as a table. `rows(names)` reads the named columns, row by row."""
 
     name: str
     where: str
@@ -40,7 +40,7 @@ class Table:
 
 
 def read_folder(folder: Path, columns: Columns) -> Found:
-    """Parquet files named after their split, or folders of images named after it."""
+    """Read a folder of Parquet files, or of image folders, that have the names of splits."""
     files = sorted(path for path in folder.rglob("*.parquet") if _seen(path, folder))
     if any(_of_split(folder, path, word) for path in files for words in SPLITS.values() for word in words):
         return _splits(partial(_parquet, folder, files), columns, str(folder), files)
@@ -48,12 +48,12 @@ def read_folder(folder: Path, columns: Columns) -> Found:
 
 
 def read_hub(name: str, columns: Columns) -> Found:
-    """A data set of the hub, or a local folder that `datasets.load_dataset` understands."""
+    """Read a data set of the hub, or a local folder that `datasets.load_dataset` can load."""
     datasets = require("datasets", "bench")
     try:
         with _quiet(datasets):
             loaded = datasets.load_dataset(name)
-    except Exception as error:  # the library raises its own, the network's and the reader's errors
+    except Exception as error:  # errors of the library, the network and the file readers
         raise ValueError(f"hf:{name} cannot be loaded: {_reason(error)}") from error
 
     if (folder := Path(name)).is_dir():
@@ -71,7 +71,7 @@ def read_hub(name: str, columns: Columns) -> Found:
 
 
 def _splits(table: Callable[[str], Table | None], columns: Columns, where: str, there: list[Path]) -> Found:
-    """The splits by their names. The columns of the training split are those of all."""
+    """Make the splits from their tables. The columns chosen in the training split are used for all."""
     found: Found = {}
     chosen: tuple[str, str] | None = None
     for split, words in SPLITS.items():
@@ -79,8 +79,8 @@ def _splits(table: Callable[[str], Table | None], columns: Columns, where: str, 
         if not tables:
             held = ", ".join(path.name for path in there[:6]) or "no Parquet file and no folder"
             raise ValueError(
-                f"{where} has no {split} split ({split}.parquet, {split}-*.parquet, or "
-                f"{split}/CLASS/ with images): {held}"
+                f"{where} must have a {split} split ({split}.parquet, {split}-*.parquet, or {split}/CLASS/ "
+                f"with images), but it has {held}"
             )
         chosen = chosen or columns.choose(tables[0].features, where)
         found[split] = [_split(one, *chosen) for one in tables]
@@ -99,7 +99,8 @@ def _split(table: Table, image: str, label: str) -> Split:
         require("PIL", "bench")
         if image not in table.features:
             raise ValueError(
-                f"{table.where} has no image column {image!r}; its columns are {', '.join(table.features)}"
+                f"{table.where} must have the image column {image!r}, but its columns are "
+                f"{', '.join(table.features)}"
             )
         pictures = (row[image] for row in table.rows([image]))
         return pixels.of_pictures(pictures, partial(_open, table.folder), table.where, size)
@@ -108,7 +109,7 @@ def _split(table: Table, image: str, label: str) -> Split:
 
 
 def _open(folder: Path, picture: Any) -> Any:
-    """The PIL image of a row: bytes, a path, or a mapping of both."""
+    """Open the PIL image of a row. `picture` is bytes, a path, or a mapping with both."""
     from PIL import Image
 
     held = picture if isinstance(picture, dict) else {}
@@ -117,15 +118,15 @@ def _open(folder: Path, picture: Any) -> Any:
     if raw:
         return Image.open(io.BytesIO(raw))
     if not path:
-        raise ValueError("the row has no image. Leave such rows out")
+        raise ValueError("the row has no image. Leave out such rows")
     file = folder / path
-    if not stat.S_ISREG(file.stat().st_mode):  # a pipe or a device would never end
+    if not stat.S_ISREG(file.stat().st_mode):  # reading a pipe or a device may never end
         raise ValueError(f"{path} is not a regular file")
     return Image.open(file)
 
 
 def _parquet(folder: Path, files: list[Path], word: str) -> Table | None:
-    """The files of one split, read a few rows at a time."""
+    """The Parquet files of one split as a table, or None if it has none. Rows are read in small blocks."""
     mine = [path for path in files if _of_split(folder, path, word)]
     if not mine:
         return None
@@ -141,7 +142,7 @@ def _parquet(folder: Path, files: list[Path], word: str) -> Table | None:
 
 
 def _one_numbering(files: list[Path], features: Mapping[str, Any], where: str) -> None:
-    """Refuse files that number the classes of a column differently: the reader takes one for all."""
+    """Raise if files number the classes of a column differently: the reader uses one numbering for all."""
     import pyarrow.parquet as pq
     from datasets import ClassLabel, Features
 
@@ -151,14 +152,14 @@ def _one_numbering(files: list[Path], features: Mapping[str, Any], where: str) -
         for name, names in classes.items():
             if isinstance(own.get(name), ClassLabel) and own[name].names != names:
                 raise ValueError(
-                    f"{where}: {path.name} numbers the classes of column {name!r} otherwise than the first "
-                    f"file: {', '.join(own[name].names[:6])}, not {', '.join(names[:6])}. Write all files "
-                    "with one order of classes."
+                    f"{where}: all files must have the same classes in column {name!r}, in the same order, "
+                    f"but {path.name} has {', '.join(own[name].names[:6])} and the first file has "
+                    f"{', '.join(names[:6])}. Write all files with one order of classes."
                 )
 
 
 def _image_folder(folder: Path, word: str) -> Table | None:
-    """The images under FOLDER/word, whose class is the folder that they lie in."""
+    """The images under FOLDER/word as a table, or None. The class is the name of the image's folder."""
     named = [path for path in sorted(folder.iterdir()) if path.name.lower() == word and path.is_dir()]
     if not named:
         return None
@@ -172,7 +173,7 @@ def _image_folder(folder: Path, word: str) -> Table | None:
 
 
 def _check_folder(under: Path) -> None:
-    """Refuse what the reader would leave out without a word, or take for a class."""
+    """Raise if the reader would skip files without a message, or use a wrong folder as a class."""
     require("PIL", "bench")
     from PIL import Image
 
@@ -181,7 +182,7 @@ def _check_folder(under: Path) -> None:
     for where, folders, files in os.walk(under):
         folders[:] = [name for name in folders if not name.startswith(_HIDDEN)]
         if {"metadata.csv", "metadata.jsonl"} & set(files):
-            return  # it names images and labels itself
+            return  # the metadata file lists images and labels
         here = Path(where)
         depth = len(here.relative_to(under).parts)
         if depth == 1:
@@ -189,7 +190,7 @@ def _check_folder(under: Path) -> None:
         for name in folders:
             if (here / name).is_symlink():
                 raise ValueError(
-                    f"{here / name} is a link to a folder, which is not followed. Use the folder itself."
+                    f"{here / name} is a link to a folder. Links are not followed: use the folder itself."
                 )
         for name in files:
             path = here / name
@@ -198,31 +199,31 @@ def _check_folder(under: Path) -> None:
             if not path.is_file():
                 raise ValueError(f"{path} is not a regular file")
             if depth != 1:
-                raise ValueError(f"images must lie in {under}/CLASS/, but one is {path}")
+                raise ValueError(f"all images must be in {under}/CLASS/, but one is {path}. Move it.")
             classes[here.name] += 1
     if not classes:
-        raise ValueError(f"{under} has no folder for each class: images must lie in {under}/CLASS/")
+        raise ValueError(f"{under} must have a folder for each class. Put the images in {under}/CLASS/.")
     if empty := [name for name, count in classes.items() if not count]:
-        raise ValueError(f"{under / empty[0]} holds no image. Remove the folder.")
+        raise ValueError(f"{under / empty[0]} must hold images, but has none. Remove the folder.")
 
 
 def _load(builder: str, where: str, **options: Any) -> tuple[Mapping[str, Any], Callable[[], Rows]]:
-    """The features of local files, and their rows as often as wanted.
+    """Return the features of local files, and a function that reads their rows. It may be called again.
 
-    Nothing is written, and no server is asked.
+    Nothing is written to the cache of `datasets`, and no server is contacted.
     """
     datasets = require("datasets", "bench")
     (split,) = options["data_files"]
     try:
         with _quiet(datasets), tempfile.TemporaryDirectory() as cache:
             rows = datasets.load_dataset(builder, split=split, streaming=True, cache_dir=cache, **options)
-    except Exception as error:  # it raises its own errors, those of Arrow and of the system
+    except Exception as error:  # errors of the library, of Arrow and of the system
         raise ValueError(f"{where} is not readable: {_reason(error)}") from error
     return rows.features, lambda: _reading(datasets, rows, where)
 
 
 def _reading(datasets: Any, rows: Any, where: str) -> Iterator[dict[str, Any]]:
-    """The rows with images undecoded; what the reader raises names the split."""
+    """Yield the rows, with images not decoded. Errors of the reader get the name of the split."""
     iterator = iter(_plain(rows))
     while True:
         try:
@@ -236,7 +237,7 @@ def _reading(datasets: Any, rows: Any, where: str) -> Iterator[dict[str, Any]]:
 
 
 def _plain(rows: Any) -> Any:
-    """The rows with images as bytes and path."""
+    """Return the rows with images as bytes and path, not decoded."""
     import datasets
 
     for name, feature in rows.features.items():
@@ -247,7 +248,7 @@ def _plain(rows: Any) -> Any:
 
 @contextmanager
 def _quiet(datasets: Any) -> Iterator[None]:
-    """`datasets` without its log of what it raises, its count of loads at a server, and bars in a file."""
+    """Silence `datasets`: no error log, no download statistics to a server, no progress bars in log files."""
     level, counts = datasets.logging.get_verbosity(), datasets.config.HF_UPDATE_DOWNLOAD_COUNTS
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
@@ -264,7 +265,7 @@ def _quiet(datasets: Any) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what was wrong; the library's own error says only that something was."""
+    """The first line of the error, or of its cause if the library's own error says nothing specific."""
     if type(error).__name__ == "DatasetGenerationError":
         error = error.__cause__ or error
     lines = str(error).strip().splitlines()
@@ -272,7 +273,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _of_split(folder: Path, path: Path, word: str) -> bool:
-    """Whether a file is of the split `word`: by its own name, or by that of a folder above it."""
+    """Return whether a file belongs to the split `word`, by its name or by that of a parent folder."""
     own = any(_begins(other, path.name) for words in SPLITS.values() for other in words)
     names = [path.name] if own else path.relative_to(folder).parts[:-1]
     return any(_begins(word, name) for name in names)
@@ -283,5 +284,5 @@ def _begins(word: str, name: str) -> bool:
 
 
 def _seen(path: Path, folder: Path) -> bool:
-    """Whether no name below the folder is hidden, and the path is no folder of files."""
+    """Return whether `path` is not a folder and no part of it below `folder` is hidden."""
     return not path.is_dir() and not any(part.startswith(_HIDDEN) for part in path.relative_to(folder).parts)

@@ -1,4 +1,4 @@
-"""One training run: one method, one seed, from the first weights to the last epoch."""
+"""One training run: one method with one seed."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -18,19 +18,19 @@ from samplewise.bench import augment, models, optim, rngstate
 from samplewise.bench.checkpoints import refuse_foreign, refuse_misplaced
 from samplewise.bench.data import ImageData
 from samplewise.bench.forward import Forward
-from samplewise.bench.rows import EpochRow, Look, check_curve
+from samplewise.bench.rows import EpochRow, TestedEpoch, check_curve
 from samplewise.bench.settings import Settings
 from samplewise.files import checkpoints
 from samplewise.loop.loader import Loader
 from samplewise.policy import Policy
 
-# Seconds between two checkpoints inside an epoch, so that a kill costs a few seconds of work; for
-# large models it is this many times as long as writing one takes, as it counts as training time.
+# EVERY: seconds between two checkpoints in an epoch, so a kill loses only a few seconds of work.
+# SPARING: the interval is at least this many times the time to write one, which counts as training time.
 EVERY, SPARING = 3.0, 100
 
 
 class Images(torch.utils.data.Dataset[tuple[np.ndarray, int]]):
-    """The training split as a plain data set of (pixels, label)."""
+    """The training split as a map-style data set of (pixels, label)."""
 
     def __init__(self, x: Num[Tensor, "n ch side side"], y: Tensor) -> None:
         self.pixels = x.numpy()
@@ -44,16 +44,17 @@ class Images(torch.utils.data.Dataset[tuple[np.ndarray, int]]):
 
 
 def collate(samples: list[tuple[np.ndarray, int]]) -> tuple[Tensor, Tensor]:
-    """One stack a batch: a tenth of the time of the default collate."""
+    """Stack a batch in one call. This takes a tenth of the time of the default collate."""
     pixels, labels = zip(*samples, strict=True)
     return torch.from_numpy(np.stack(pixels)), torch.tensor(labels)
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one run is: a method with a seed, on given data.
+    """The definition of one run: a method, a seed and the data.
 
-    `stretch` is how many of its epochs stand for one of ordinary training.
+    `stretch` is the number of its epochs per epoch of ordinary training. `model` replaces the model of the
+    settings, for a proxy that only scores.
     """
 
     method: str
@@ -63,11 +64,11 @@ class Task:
     settings: Settings
     baseline_seconds: float | None = None
     stretch: float = 1.0
-    model: str | None = None  # another one than the settings': a proxy that only scores
+    model: str | None = None
 
 
 class Run:
-    """A task under way: model, optimizer and selector, which a checkpoint can put back."""
+    """A running task: model, optimizer and selector. Its state can be saved and restored."""
 
     def __init__(self, task: Task) -> None:
         self.task, s, data = task, task.settings, task.data
@@ -75,7 +76,7 @@ class Run:
         rngstate.seed_all(task.seed)
         self.model = models.build(task.model or s.model, data.channels, data.classes, data.side, task.seed)
         self.model.to(self.device)
-        # Before the optimizer, which is to hold the narrow view's own norms too.
+        # The forward is built first: the optimizer must also get the norms of the narrow view.
         self.forward = Forward(self.model, data, s, getattr(task.policy, "proxy", False))
         self.optimizer = optim.optimizer(s.optimizer, self.model, s.lr or 0.0)
         self.selector = sw.Selector(
@@ -96,7 +97,7 @@ class Run:
         self.curve: list[dict[str, Any]] = []
 
     def train_step(self, batch: sw.Batch, epoch: int) -> None:
-        """One step of the loop that the README shows."""
+        """One training step, as in the loop of the README."""
         s = self.task.settings
         if s.augment:
             images, labels = batch.data
@@ -112,14 +113,14 @@ class Run:
         self.step += 1
 
     def loader(self) -> Loader:
-        """The training batches of each epoch."""
+        """The loader of the training batches."""
         workers = self.task.settings.workers
         return self.selector.loader(num_workers=workers, collate_fn=collate, persistent_workers=workers > 0)
 
     def train_epoch(
         self, loader: Loader, epoch: int, checkpoint: Path, on_step: Callable[[float], None]
     ) -> None:
-        """Train the rest of the open epoch, and save every few seconds."""
+        """Train the rest of the current epoch. Save a checkpoint every few seconds."""
         begun = time.process_time()
         for batch in loader:
             self.train_step(batch, epoch)
@@ -131,7 +132,7 @@ class Run:
         self.step, self.done = 0, epoch + 1
 
     def evaluate(self) -> tuple[float, float]:
-        """Accuracy in percent and mean loss on the test split."""
+        """Return the accuracy in percent and the mean loss on the test split."""
         x, y = self.task.data.test_x, self.task.data.test_y
         right, loss = 0, 0.0
         self.model.eval()
@@ -144,7 +145,7 @@ class Run:
         return 100 * right / len(y), loss / len(y)
 
     def record(self, epoch: int) -> dict[str, Any]:
-        """Where the run stands after `epoch` full epochs."""
+        """Test the model and return the row of the curve after `epoch` epochs."""
         accuracy, loss = self.evaluate()
         ledger = self.selector.ledger
         return {
@@ -168,7 +169,7 @@ class Run:
         }
 
     def result(self) -> dict[str, Any]:
-        """The finished run in one row: its last epoch, and where the time went."""
+        """The row of a finished run: its last epoch, its savings, and the seconds of each stage."""
         ledger = self.selector.ledger
         return (
             self.curve[-1]
@@ -184,7 +185,7 @@ class Run:
         )
 
     def save(self, path: Path) -> None:
-        """Write everything that the rest of the run depends on, and set when to do so again."""
+        """Write a checkpoint with the whole state, and set the time of the next one."""
         begun = time.monotonic()
         state = {
             "model": self.model.state_dict(),
@@ -200,17 +201,21 @@ class Run:
         ended = time.monotonic()
         self.next_save = ended + max(EVERY, SPARING * (ended - begun))
 
-    def restore(self, path: Path, kind: type[Look] = EpochRow, tested: Iterable[int] = ()) -> None:
-        """Continue from a checkpoint, if this run can have written it.
+    def restore(self, path: Path, kind: type[TestedEpoch] = EpochRow, tested: Iterable[int] = ()) -> None:
+        """Continue from a checkpoint of this run.
 
-        `kind` is what a row of its curve holds, `tested` are the epochs that have one once they are done.
+        Args:
+            path: the checkpoint.
+            kind: the schema of a row of the curve.
+            tested: the epochs after which the model is tested.
+
+        Raises:
+            ValueError: if the checkpoint is damaged or belongs to another run.
         """
         try:
             state = checkpoints.load(path)
         except ValueError as error:
-            raise ValueError(
-                f"{error} Delete it to start this one run again from its first epoch."
-            ) from error
+            raise ValueError(f"{error} Delete it to restart this run from its first epoch.") from error
         try:
             epochs = self.task.settings.epochs
             refuse_foreign(state, self.model, self.optimizer, epochs)
@@ -225,8 +230,8 @@ class Run:
             self.curve = state["curve"]
         except (LookupError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(
-                f"checkpoint {path} does not fit this run: {error}. Delete it to start this one run again "
-                "from its first epoch."
+                f"checkpoint {path} does not fit this run: {error}. Delete it to restart this run from its "
+                "first epoch."
             ) from error
 
 
@@ -236,10 +241,10 @@ def train(
     on_step: Callable[[float], None] = lambda progress: None,
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> Run:
-    """Train `task`, or what is left of it if `checkpoint` exists.
+    """Train `task`. If `checkpoint` exists, continue from it.
 
-    The checkpoint is written after each epoch and every few seconds in between. What follows
-    depends only on what it holds, so a run that was killed ends exactly like one that was not.
+    The checkpoint is written after each epoch and every few seconds. It holds the whole state, so a run that
+    was killed and continued gives exactly the same result.
     """
     run, settings = Run(task), task.settings
 

@@ -32,10 +32,10 @@ BUILDERS: dict[str, Builder] = {
 }
 
 VECTORS = ("mlp",)
-"""The networks that take vectors too: d channels of one pixel."""
+"""The networks that also take vectors, as d channels of one pixel."""
 
 ARCHITECTURES = ("resnet18", "resnet50", "vgg16", "mobilenet_v2", "shufflenet_v2")
-"""The networks between which subsets are transferred."""
+"""The networks that `protocols.transfer` trains by default."""
 
 
 _PACKAGE = Path(__file__).parents[2]
@@ -57,24 +57,24 @@ def builder(name: str) -> Builder:
     if not all(word.isidentifier() for word in [*module.split("."), function]):
         raise ValueError(
             f"--model must be one of {', '.join(BUILDERS)} or package.module:function, got {name!r}. "
-            "A relative name or a path is no package.module."
+            "Use the absolute name of an importable module, not a path."
         )
     try:
         with own_code(name, "cannot be imported"):
             found: Any = getattr(importlib.import_module(module), function)
     except ValueError as error:
         if isinstance(error.__cause__, ModuleNotFoundError):
-            raise ValueError(f"{error} Python looks in PYTHONPATH and in what is installed.") from error
+            raise ValueError(f"{error} Install the module, or add its folder to PYTHONPATH.") from error
         raise
     if not callable(found):
-        raise ValueError(f"--model {name} is not a function")
+        raise ValueError(f"--model must name a function, but {name} is a {type(found).__name__}")
     try:
         inspect.signature(found).bind(1, 10, 8)
     except TypeError as error:
         raise ValueError(
             f"--model {name} must be a function of (in_channels, classes, image_size): {error}."
         ) from error
-    except ValueError:  # a function of C that does not say what it takes: its call will show
+    except ValueError:  # a C function without a signature: an error would show at the call
         pass
     made: Builder = found
     return made
@@ -82,13 +82,13 @@ def builder(name: str) -> Builder:
 
 @contextmanager
 def own_code(name: str, what: str) -> Iterator[None]:
-    """What the user's module raises, `sys.exit` included, as one line that says where."""
+    """Turn an exception of the user's module into a one-line ValueError with its location."""
     try:
         yield
     except (Exception, SystemExit) as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         ours = Path(frame.filename).is_relative_to(_PACKAGE)
-        if ours and isinstance(error, ValueError):  # it says enough
+        if ours and isinstance(error, ValueError):  # the message is already complete
             raise
         hidden = ours or frame.filename.startswith("<")
         where = "" if hidden else f" ({frame.filename}, line {frame.lineno})"
@@ -96,14 +96,14 @@ def own_code(name: str, what: str) -> Iterator[None]:
 
 
 def forward_flops(name: str, in_channels: int, classes: int, image_size: int) -> int:
-    """Floating-point operations of the forward of one image, counted while it runs."""
+    """Count the floating-point operations of a forward of one image."""
     model = build(name, in_channels, classes, image_size, seed=0).eval()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         return counted(lambda: model(torch.zeros(1, in_channels, image_size, image_size)))[1]
 
 
 def build(name: str, in_channels: int, classes: int, image_size: int, seed: int) -> nn.Module:
-    """Build a model whose first weights depend on `seed` only; the global RNG stays as found."""
+    """Build a model. Its initial weights depend on `seed` only, and the global RNG is not changed."""
     make = builder(name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -112,5 +112,5 @@ def build(name: str, in_channels: int, classes: int, image_size: int, seed: int)
     if not isinstance(model, nn.Module):
         raise ValueError(f"--model {name} must return a torch.nn.Module, got {type(model).__name__}")
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError(f"--model {name} has no parameters that could be trained")
+        raise ValueError(f"--model {name} must have trainable parameters, but has none")
     return model

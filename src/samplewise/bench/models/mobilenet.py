@@ -1,12 +1,13 @@
-"""MobileNet-v2 for small images: inverted residual blocks, and three strides fewer than for large ones."""
+"""MobileNet-v2 for small images: inverted residual blocks, with fewer strides than the original."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from samplewise.bench.models.sizes import at_least
 
-# (expansion, channels, depth, stride of the first): table 2 of arXiv:1801.04381, but for the stride of 2
-# of the second row; with the stem's that leaves 4 x 4 of 32 x 32, where the original would leave one pixel.
+# (expansion, channels, depth, stride of the first): table 2 of arXiv:1801.04381. But the second row and the
+# stem have stride 1 instead of 2: images of 32 x 32 become 4 x 4. The original would reduce them to one
+# pixel.
 STAGES = (
     (1, 16, 1, 1),
     (6, 24, 2, 1),
@@ -19,7 +20,7 @@ STAGES = (
 
 
 class Inverted(nn.Module):
-    """Widen by 1x1, convolve each channel alone, narrow by 1x1 without activation; add where shapes agree."""
+    """1x1 expansion, depthwise convolution, 1x1 projection without activation; residual if shapes agree."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -40,7 +41,7 @@ class Inverted(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """Width 1, 2.2 million parameters, for images of 8 pixels and more; no dropout."""
+    """Width 1, 2.2 million parameters, no dropout. Images need at least 8 pixels per side."""
 
     def __init__(self, in_channels: int, classes: int, image_size: int) -> None:
         super().__init__()

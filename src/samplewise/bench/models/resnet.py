@@ -1,4 +1,4 @@
-"""ResNets for small images: a 3x3 stem without pooling in front of the usual four stages."""
+"""ResNets for small images: the stem is a 3x3 convolution without pooling; the four stages are as usual."""
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -8,7 +8,7 @@ from samplewise.bench.models.sizes import at_least
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut, projected where the shape changes."""
+    """Two 3x3 convolutions and a shortcut. If the shape changes, the shortcut is a 1x1 convolution."""
 
     widening = 1
 
@@ -27,7 +27,7 @@ class Block(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A 3x3 convolution, which takes the stride, between two of 1x1; four times as wide at the end."""
+    """Convolutions 1x1, 3x3 (with the stride) and 1x1. The output has four times the channels."""
 
     widening = 4
 
@@ -49,7 +49,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A stem, four stages of which three halve the image, the mean over pixels and the head."""
+    """A stem, four stages (three of them halve the image), global mean pooling and the head."""
 
     name: str
     block: type[Block | Bottleneck]
@@ -77,13 +77,13 @@ class ResNet(nn.Module):
 
 
 class ResNet18(ResNet):
-    """Eighteen layers, 11.2 million parameters, for images of 8 pixels and more."""
+    """18 layers, 11.2 million parameters. Images need at least 8 pixels per side."""
 
     name, block, depths = "resnet18", Block, (2, 2, 2, 2)
 
 
 class ResNet50(ResNet):
-    """Fifty layers, 23.5 million parameters, for images of 8 pixels and more."""
+    """50 layers, 23.5 million parameters. Images need at least 8 pixels per side."""
 
     name, block, depths = "resnet50", Bottleneck, (3, 4, 6, 3)
 

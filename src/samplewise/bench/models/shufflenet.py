@@ -1,4 +1,4 @@
-"""ShuffleNet-v2 for small images: half the channels pass each unit untouched, then the halves are mixed."""
+"""ShuffleNet-v2 for small images: each unit convolves half of the channels and then shuffles all channels."""
 
 import torch
 from jaxtyping import Float
@@ -6,12 +6,12 @@ from torch import Tensor, nn
 
 from samplewise.bench.models.sizes import at_least
 
-# (channels, units): width 1 of table 5 of arXiv:1807.11164; the stem keeps the size and nothing is pooled.
+# (channels, units): width 1 of table 5 of arXiv:1807.11164. The stem keeps the size, and there is no pooling.
 STAGES = ((116, 4), (232, 8), (464, 4))
 
 
 class Unit(nn.Module):
-    """One half of the channels passes, the other is convolved; no stride, no change of width."""
+    """Convolve one half of the channels and pass the other half unchanged. Stride 1, same width."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Unit(nn.Module):
 
 
 class Halving(nn.Module):
-    """Both branches see all channels and halve the image; side by side they are the wider output."""
+    """Two branches convolve all channels with stride 2. Their outputs are concatenated."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Halving(nn.Module):
 
 
 class ShuffleNetV2(nn.Module):
-    """Width 1, 1.3 million parameters, for images of 8 pixels and more."""
+    """Width 1, 1.3 million parameters. Images need at least 8 pixels per side."""
 
     def __init__(self, in_channels: int, classes: int, image_size: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class ShuffleNetV2(nn.Module):
 
 
 def shuffle(x: Float[Tensor, "b ch h w"]) -> Float[Tensor, "b ch h w"]:
-    """The channels of the two halves, in turn.
+    """Interleave the channels of the two halves.
 
     >>> shuffle(torch.arange(4.0).view(1, 4, 1, 1)).flatten().tolist()
     [0.0, 2.0, 1.0, 3.0]

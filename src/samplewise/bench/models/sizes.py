@@ -1,9 +1,9 @@
-"""The smallest image a network takes."""
+"""The smallest image size of a network."""
 
 
 def at_least(side: int, name: str, image_size: int) -> None:
-    """Refuse images that a network would shrink to nothing worth learning from."""
+    """Raise if images have fewer than `side` pixels per side."""
     if image_size < side:
         raise ValueError(
-            f"{name} needs images of at least {side} pixels, got {image_size}. Give --size {side} or more."
+            f"{name} needs images of at least {side} pixels, got {image_size}. Use --size {side} or more."
         )

@@ -1,4 +1,4 @@
-"""The two smallest networks: a convolutional one, and one of three linear layers."""
+"""The two smallest networks: a small CNN and an MLP with three linear layers."""
 
 import torch
 from jaxtyping import Float
@@ -10,8 +10,8 @@ from samplewise.bench.models.sizes import at_least
 class Cnn(nn.Module):
     """Two convolution blocks of 32 and 64 channels with batch norm, then one linear layer.
 
-    Images above 8 pixels are halved at the first convolution and those above 16 once more
-    between the blocks, so that 8, 28 and 32 pixels all cost about the same.
+    Images of more than 8 pixels are halved at the first convolution, and those of more than 16 again
+    between the blocks. So images of 8, 28 and 32 pixels cost about the same.
     """
 
     def __init__(self, in_channels: int, classes: int, image_size: int) -> None:
@@ -28,7 +28,7 @@ class Cnn(nn.Module):
             nn.Conv2d(32, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2)
         )
         self.head = nn.Linear(64 * (side // 2) ** 2, classes)
-        # On CPU this layout runs a step in about two thirds of the time.
+        # On a CPU, a step in this memory layout takes about two thirds of the time.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
 
     def forward(self, x: Float[Tensor, "b ch side side"]) -> Float[Tensor, "b c"]:
@@ -39,7 +39,7 @@ class Cnn(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two hidden layers of 256, for comparison: too small for batch-level selection to pay."""
+    """Two hidden layers of 256 units, for comparison: too small for batch-level selection to save time."""
 
     def __init__(self, in_channels: int, classes: int, image_size: int) -> None:
         super().__init__()

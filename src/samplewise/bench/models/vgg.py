@@ -1,4 +1,4 @@
-"""VGG-16 for small images: thirteen convolutions with batch norm, and one linear layer for three."""
+"""VGG-16 for small images: 13 convolutions with batch norm, and one linear layer instead of three."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,10 +9,10 @@ BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
 class Vgg16(nn.Module):
-    """Thirteen convolutions and the head, 14.7 million parameters, for images of 8 pixels and more.
+    """13 convolutions and the head, 14.7 million parameters. Images need at least 8 pixels per side.
 
-    Each of five blocks ends by halving the image, an odd side rounded up, and so 28 pixels do not
-    shrink to none. The convolutions have no bias: batch norm would take it off again.
+    Each of the five blocks ends with pooling that halves the image. Odd sides are rounded up, so images of 28
+    pixels keep at least one pixel. The convolutions have no bias, because batch norm would remove it.
     """
 
     def __init__(self, in_channels: int, classes: int, image_size: int) -> None:

@@ -1,4 +1,4 @@
-"""What is done to data and to training before methods are compared: noise, corruption, shares, lengths."""
+"""Experimental protocols: label noise, image corruption, class imbalance, training lengths, transfer."""
 
 from samplewise.bench.protocols.corruption import CORRUPTIONS, CorruptedImages, corrupt_images
 from samplewise.bench.protocols.noise import NOISES, NoisyLabels, flip_label_noise, uniform_label_noise

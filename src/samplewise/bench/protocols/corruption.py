@@ -1,4 +1,4 @@
-"""Spoilt images: five kinds, an equal share of the data each, none spoilt twice, labels untouched."""
+"""Corrupted images: five kinds with the same number of images each. Labels stay correct."""
 
 import math
 from typing import Annotated, NamedTuple
@@ -18,7 +18,7 @@ _SMALLEST = 8
 
 
 class CorruptedImages(NamedTuple):
-    """Images of which some are spoilt, and how each one is: a position in `CORRUPTIONS`, 0 for clean."""
+    """Images, and the kind of corruption of each: a position in `CORRUPTIONS`, 0 for clean."""
 
     images: UInt8[Tensor, "n ch side side"]
     kind: Int8[Tensor, " n"]
@@ -31,18 +31,19 @@ def corrupt_images(
     random_position: bool = False,
     reference_bugs: bool = False,
 ) -> CorruptedImages:
-    """Spoil floor(share n) images in each of five ways, drawn without replacement.
+    """Corrupt floor(share * n) images in each of five ways. Images are drawn without replacement.
 
-    The kinds are those of `samplewise.bench.protocols.effects`: normal noise, a black square, a low
-    resolution, fog and motion blur. They are meant for uint8 images of 32 x 32; other squares of at
-    least 8 get the same shapes in proportion. `random_position` moves the black square.
+    The corruptions of `samplewise.bench.protocols.effects` are Gaussian noise, a black square, low
+    resolution, fog and motion blur. They are designed for uint8 images of 32 x 32. For other square images
+    of at least 8 pixels they are scaled in proportion. `random_position` draws the position of the black
+    square.
 
-    The experiment is that of TDDS (arXiv:2311.13613, table 9) with the settings of the moderate
-    coreset repository. Its script has two defects that are not repeated unless `reference_bugs`: noise below
-    0 comes out bright, and fog turns images black. (It also blackens an image of one colour when
-    it blurs it.) It takes 6 % of each kind, the paper 4 %.
+    Source: the experiment of TDDS (arXiv:2311.13613, table 9) with the settings of the moderate coreset
+    repository. The script there has bugs, which `reference_bugs` reproduces: noise below 0 becomes bright,
+    fog makes images black, and motion blur makes an image of one colour black. The script corrupts 6 % per
+    kind, the paper 4 %.
 
-    Needs Pillow, from the extra `bench`.
+    It needs Pillow, from the extra `bench`.
 
     >>> clean = torch.zeros(100, 3, 32, 32, dtype=torch.uint8)
     >>> spoilt = corrupt_images(clean, torch.Generator())

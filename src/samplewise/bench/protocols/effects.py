@@ -1,7 +1,7 @@
-"""Five ways to spoil a square image, as in the experiments of moderate coreset and TDDS.
+"""Five corruptions of square images, as in the experiments of moderate coreset and TDDS.
 
-Sizes are those of 32 pixels and grow with the side. Where `reference_bugs` is a parameter, it brings
-back what the published script really does.
+Sizes are given for 32 pixels and scale with the side. "The script" is the published code. With
+`reference_bugs=True`, a function reproduces the bugs of the script.
 """
 
 import math
@@ -17,9 +17,10 @@ Images = UInt8[Tensor, "b ch side side"]
 
 
 def gaussian(images: Images, rng: torch.Generator, reference_bugs: bool = False) -> Images:
-    """Normal noise of mean 0.2 and deviation 1 on pixels in [0, 1], each channel its own, clipped to [0, 1].
+    """Add Gaussian noise of mean 0.2 and standard deviation 1 to pixels in [0, 1], then clip to [0, 1].
 
-    The script clips at -1, and what is below 0 comes round again at the bright end of uint8.
+    Each channel has its own noise. The script clips at -1, so values below 0 wrap around to bright uint8
+    values.
     """
     noise = torch.randn(images.shape, generator=rng, dtype=torch.float64)
     noisy = images.double() / 255 + (0.2 + noise)
@@ -29,9 +30,9 @@ def gaussian(images: Images, rng: torch.Generator, reference_bugs: bool = False)
 
 
 def occlusion(images: Images, rng: torch.Generator, random_position: bool = False) -> Images:
-    """A black square of half the side: rows and columns 5 to 20 of 32, both included.
+    """Draw a black square of half the side: rows and columns 5 to 20 of 32, both included.
 
-    It is always at the same place, as in the script, unless `random_position` draws one for each image.
+    The position is fixed, as in the script. With `random_position`, it is drawn for each image.
     """
     b, _, side, _ = images.shape
     size = side // 2
@@ -44,7 +45,7 @@ def occlusion(images: Images, rng: torch.Generator, random_position: bool = Fals
 
 
 def resolution(images: Images) -> Images:
-    """Shrunk to a quarter of the side and enlarged again, both by Pillow's bicubic filter."""
+    """Reduce to a quarter of the side and enlarge again, with the bicubic filter of Pillow."""
     image = require("PIL.Image", "bench")
     side = images.shape[-1]
     small, large = (side // 4, side // 4), (side, side)
@@ -64,10 +65,10 @@ def resolution(images: Images) -> Images:
 
 
 def fog(images: Images, reference_bugs: bool = False) -> Images:
-    """A grey veil that is thinnest away from the centre: x t + 0.5 (1 - t) with t = exp(-0.4 D).
+    """Blend with grey: x t + 0.5 (1 - t) with t = exp(-0.4 D). The fog is thickest at the centre.
 
-    D = sqrt(side) - 0.04 distance from the pixel (side // 2, side // 2), in pixels. The script
-    writes values in [0, 1] into uint8, which turns the image black.
+    D = sqrt(side) - 0.04 * distance, where distance is in pixels from the pixel (side // 2, side // 2). The
+    script writes values in [0, 1] into uint8, so the image becomes black.
     """
     side = images.shape[-1]
     span = torch.arange(side, dtype=torch.float64) - side // 2
@@ -78,10 +79,10 @@ def fog(images: Images, reference_bugs: bool = False) -> Images:
 
 
 def motion_blur(images: Images, reference_bugs: bool = False) -> Images:
-    """Blurred along a line of 15 of 32 pixels, then each image stretched to the range 0..255.
+    """Blur along a line of 15 of 32 pixels, then stretch the contrast of each image to 0..255.
 
-    Borders are mirrored without repeating the edge. An image whose blur is one single value has no
-    contrast to stretch: it stays as it was; the script makes it black.
+    Borders are mirrored without repeating the edge pixel. If the blurred image has one value only, its
+    contrast cannot be stretched and the original image is returned. The script makes it black.
     """
     side = images.shape[-1]
     kernel = blur_kernel(2 * _scaled(7, side) + 1)
@@ -98,16 +99,16 @@ def motion_blur(images: Images, reference_bugs: bool = False) -> Images:
 
 
 def blur_kernel(degree: int) -> Float[Tensor, "degree degree"]:
-    """The unit diagonal over `degree`, turned by 45 degrees about (degree / 2, degree / 2), bilinearly.
+    """The diagonal matrix of 1 / degree, rotated by 45 degrees around (degree / 2, degree / 2), bilinearly.
 
-    That point is half a pixel off the centre, as in the script, so the line lies on two rows. The
-    weights do not add up to 1; the stretch after the filter makes up for it.
+    That point is half a pixel away from the centre, as in the script, so the line covers two rows. The
+    weights do not sum to 1; the contrast stretch after the filter corrects the scale.
     """
     centre, half = degree / 2, math.sqrt(0.5)
     span = torch.arange(degree, dtype=torch.float64) - centre
     source_x = centre + half * (span - span[:, None])
     source_y = centre + half * (span + span[:, None])
-    # The diagonal at a place between pixels: what each of its ones, a pyramid one pixel wide, gives there.
+    # Bilinear interpolation of the diagonal: each of its ones is a pyramid with a radius of one pixel.
     ones = torch.arange(degree, dtype=torch.float64)[:, None, None]
     pyramids = (1 - (source_x - ones).abs()).clamp(min=0) * (1 - (source_y - ones).abs()).clamp(min=0)
     return pyramids.sum(0) / degree
@@ -118,5 +119,5 @@ def _truncated(unit: Tensor) -> Tensor:
 
 
 def _scaled(pixels: int, side: int) -> int:
-    """A length in images of 32 pixels, in images of `side`, rounded half up."""
+    """Scale a length from images of 32 pixels to images of `side` pixels, rounded half up."""
     return (2 * pixels * side + 32) // 64

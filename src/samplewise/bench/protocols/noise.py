@@ -1,4 +1,4 @@
-"""Wrong labels on purpose: exact counts, drawn from a generator, with the mask of what changed."""
+"""Label noise: an exact number of wrong labels, and the mask of the changed samples."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class NoisyLabels(NamedTuple):
-    """Labels of which some are wrong, and which ones those are."""
+    """Labels with noise, and a mask of the wrong ones."""
 
     labels: Int[Tensor, " n"]
     wrong: Bool[Tensor, " n"]
@@ -17,14 +17,14 @@ class NoisyLabels(NamedTuple):
 def uniform_label_noise(
     labels: Int[Tensor, " n"], rate: float, classes: int, rng: torch.Generator
 ) -> NoisyLabels:
-    """Give exactly round(rate n) samples a label drawn evenly from the other classes.
+    """Change the labels of exactly round(rate * n) samples to a class drawn uniformly from the other classes.
 
     >>> noisy = uniform_label_noise(torch.zeros(10, dtype=torch.long), 0.4, 3, torch.Generator())
     >>> int(noisy.wrong.sum()), int((noisy.labels != 0).sum())
     (4, 4)
     """
     ids = _victims(labels, rate, classes, rng)
-    # A step of 1..C-1 round the circle of classes reaches every other class equally often.
+    # A step of 1..C-1, modulo C, reaches every other class with equal probability.
     step = torch.randint(1, classes, (len(ids),), generator=rng)
     return _replaced(labels, ids, (labels[ids] + step) % classes)
 
@@ -36,10 +36,10 @@ def flip_label_noise(
     rng: torch.Generator,
     next_class: bool = False,
 ) -> NoisyLabels:
-    """Give exactly round(rate n) samples the one fixed wrong class of their true class.
+    """Change the labels of exactly round(rate * n) samples by a fixed map from true to wrong class.
 
-    The map from true to wrong class is drawn once from `rng`, evenly for each class; with
-    `next_class` it is y + 1, and 0 for the last class.
+    The map is drawn once from `rng`, uniformly over the other classes. With `next_class`, class y becomes
+    y + 1, and the last class becomes 0.
 
     >>> flip_label_noise(torch.tensor([0, 1, 2]), 1.0, 3, torch.Generator(), next_class=True).labels
     tensor([1, 2, 0])
@@ -57,12 +57,12 @@ NOISES = {"uniform": uniform_label_noise, "flip": flip_label_noise}
 
 def _victims(labels: Tensor, rate: float, classes: int, rng: torch.Generator) -> Tensor:
     if not 0 <= rate <= 1:
-        raise ValueError(f"label noise must be in [0, 1], got {rate}")
+        raise ValueError(f"the rate of label noise must be in [0, 1], got {rate}")
     if classes < 2:
         raise ValueError(f"label noise needs at least 2 classes, got {classes}")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise ValueError(
-            f"label noise over {classes} classes needs labels 0 to {classes - 1}, "
+            f"label noise with {classes} classes needs labels in [0, {classes}), "
             f"got {int(labels.min())} to {int(labels.max())}"
         )
     return torch.randperm(len(labels), generator=rng)[: round(rate * len(labels))]

@@ -1,4 +1,4 @@
-"""Parts of a data set: classes of unequal size, or fewer samples of every class."""
+"""Random parts of a data set: class imbalance, or fewer samples of every class."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -19,7 +19,9 @@ IMBALANCED = (0.25, 0.25, 0.5, 0.5, 0.5, 0.75, 0.75, 1.0, 1.0, 1.0)
 def imbalanced(
     labels: Int[Tensor, " n"], rng: torch.Generator, shares: Sequence[float] = IMBALANCED
 ) -> Int[Tensor, " k"]:
-    """Ids, ascending, of a random `shares[y]` of each class y; what is dropped rounds down.
+    """Draw the share `shares[y]` of each class y at random. Return the ids in ascending order.
+
+    The number of dropped samples of a class is rounded down.
 
     The default shares are those of dynamic data pruning under uncertainty (arXiv:2111.12621).
 
@@ -31,8 +33,8 @@ def imbalanced(
         raise ValueError(f"imbalanced.shares must be {_SHARE}, got {outside[0]!r}.")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(shares):
         raise ValueError(
-            f"imbalanced.shares has {len(shares)} shares, for labels 0 to {len(shares) - 1}, "
-            f"got labels {int(labels.min())} to {int(labels.max())}."
+            f"imbalanced.labels must be in [0, {len(shares)}), because shares has {len(shares)} entries, "
+            f"got {int(labels.min())} to {int(labels.max())}."
         )
     counts = torch.bincount(labels, minlength=len(shares)).tolist()
     return _of_each_class(labels, [budget(m, share) for m, share in zip(counts, shares, strict=True)], rng)
@@ -41,7 +43,7 @@ def imbalanced(
 def downsampled(
     labels: Int[Tensor, " n"], rng: torch.Generator, per_class: Annotated[int, Range(1)] = 1000
 ) -> Int[Tensor, " k"]:
-    """Ids, ascending, of `per_class` random samples of every class that occurs.
+    """Draw `per_class` samples of every class at random. Return the ids in ascending order.
 
     >>> len(downsampled(torch.arange(50_000) % 10, torch.Generator()))
     10000
@@ -50,9 +52,9 @@ def downsampled(
     counts = torch.bincount(labels).tolist()
     short = {y: count for y, count in enumerate(counts) if 0 < count < per_class}
     if short:
-        said = ", ".join(f"class {y} has {count}" for y, count in short.items())
+        sizes = ", ".join(f"class {y} has {count}" for y, count in short.items())
         raise ValueError(
-            f"downsampled.per_class must be at most the size of every class, got {per_class}: {said}."
+            f"downsampled.per_class must be at most the size of every class, got {per_class}: {sizes}."
         )
     return _of_each_class(labels, [min(count, per_class) for count in counts], rng)
 

@@ -1,4 +1,4 @@
-"""How long to train on a coreset: strategies E and P, and runs that see equally many samples."""
+"""The length of a training on a coreset: strategies E and P, and runs with the same number of samples."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from samplewise.checks import Range, Share, check_arguments, nearest
 from samplewise.pickers.ranking import budget
 
 STRATEGIES = ("E", "P")
-# A share such as 0.1 + 0.1 or 0.3 - 0.1 may come out a hair above the limit it stands for.
+# Tolerance for rounding errors: a share such as 0.3 - 0.1 may be slightly above its exact value.
 _HAIR = 1e-9
 
 Positive = Annotated[int, Range(1)]
@@ -24,23 +24,27 @@ class Training(NamedTuple):
 def strategy(
     name: str, keep: Share, epochs: Positive, batch_size: Positive, fixed_batch: bool = False
 ) -> Training:
-    """How to train on the share `keep`, where all the data gets `epochs` in batches of `batch_size`.
+    """Return the epochs and batch size to train on the share `keep`.
 
-    "E" keeps the epochs, so training is shorter by the share dropped. A small coreset then has
-    few steps, so batches are halved at keep <= 0.2 and quartered at keep <= 0.1, but never go below
-    2 rows; `fixed_batch` leaves them alone. "P" stretches the epochs by 1 / keep, rounded half up, so
-    that about as many samples are seen; batches stay. A schedule that is a function of the
-    progress stretches by itself; milestones do by `scaled_milestones`. The learning rate is the same.
+    `epochs` and `batch_size` are those of a training on all data.
 
-    The numbers are those of temporal dual-depth scoring (arXiv:2311.13613): batches of 128, 64 and 32.
+    Strategy "E" keeps the number of epochs, so training has fewer steps. To limit this, the batch size is
+    halved for keep <= 0.2 and divided by 4 for keep <= 0.1, but stays at least 2. With `fixed_batch` it does
+    not change. Strategy "P" multiplies the epochs by 1 / keep, rounded half up, so training sees about the
+    same number of samples. The batch size does not change.
+
+    A schedule that depends on progress fits by itself. For milestones use `scaled_milestones`. The learning
+    rate stays the same.
+
+    Source: temporal dual-depth scoring (arXiv:2311.13613), with batches of 128, 64 and 32.
 
     >>> strategy("E", 0.1, 200, 128), strategy("P", 0.3, 200, 128)
     (Training(epochs=200, batch_size=32), Training(epochs=667, batch_size=128))
     """
     check_arguments("strategy", strategy, locals())
     if name not in STRATEGIES:
-        said = " or ".join(map(repr, STRATEGIES))
-        raise ValueError(f"strategy must be {said}, got {name!r}.{nearest(name, STRATEGIES)}")
+        words = " or ".join(map(repr, STRATEGIES))
+        raise ValueError(f"strategy must be {words}, got {name!r}.{nearest(name, STRATEGIES)}")
     if name == "P":
         return Training(equalised_epochs(epochs, keep), batch_size)
     if fixed_batch or keep > 0.2 + _HAIR:
@@ -50,7 +54,9 @@ def strategy(
 
 
 def equalised_epochs(epochs: Positive, keep: Share) -> int:
-    """Epochs on the share `keep` that see as many samples as `epochs` on all: epochs / keep, half up.
+    """Epochs on the share `keep` that see as many samples as `epochs` on all data.
+
+    This is epochs / keep, rounded half up.
 
     >>> equalised_epochs(200, 0.2), equalised_epochs(200, 0.3), equalised_epochs(5, 0.4)
     (1000, 667, 13)
@@ -60,7 +66,7 @@ def equalised_epochs(epochs: Positive, keep: Share) -> int:
 
 
 def scaled_milestones(milestones: Sequence[int], epochs: Positive, new_epochs: Positive) -> tuple[int, ...]:
-    """Milestones of a training of `epochs`, at the same shares of one of `new_epochs`, half up.
+    """Scale milestones from a training of `epochs` to one of `new_epochs`, rounded half up.
 
     >>> scaled_milestones((60, 120, 160), 200, equalised_epochs(200, 0.2))
     (300, 600, 800)
@@ -68,12 +74,12 @@ def scaled_milestones(milestones: Sequence[int], epochs: Positive, new_epochs: P
     check_arguments("scaled_milestones", scaled_milestones, locals())
     outside = [m for m in milestones if not 0 <= m <= epochs]
     if outside:
-        raise ValueError(f"milestones must be in [0, {epochs}], the epochs they belong to, got {outside}")
+        raise ValueError(f"milestones must be in [0, {epochs}], because epochs is {epochs}, got {outside}")
     return tuple(_half_up(milestone * new_epochs / epochs) for milestone in milestones)
 
 
 def samples_seen(n: Positive, keep: Share, epochs: Annotated[int, Range(0)]) -> int:
-    """How many samples `epochs` on the share `keep` of n show to the model, repetitions counted.
+    """The number of samples in `epochs` epochs on the share `keep` of n samples, with repetitions.
 
     >>> samples_seen(50_000, 0.2, 1000) == samples_seen(50_000, 1, 200) == 10_000_000
     True

@@ -1,4 +1,4 @@
-"""Cross-architecture transfer: one subset, scored with one model, trains others."""
+"""Cross-architecture transfer: other models train on a subset that was scored with one model."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,11 +12,13 @@ def transfer(
     train: Callable[[str, Subset], Mapping[str, Any]],
     train_with: Sequence[str] = ARCHITECTURES,
 ) -> Iterator[dict[str, Any]]:
-    """Train each model of `train_with` on `subset`; yields each row as soon as its training is over.
+    """Train each model of `train_with` on `subset`. Yield a row after each training.
 
-    `train(model, subset)` does one training and returns its results. A row is those, with
-    `scored_with`, the model in the subset's provenance (None if it names none), and `trained_with`.
-    A name that no model has, or that comes twice, is refused before the first training.
+    `train(model, subset)` does one training and returns its results. A row holds these results,
+    `scored_with` (the model in the subset's provenance, or None) and `trained_with`.
+
+    Raises:
+        ValueError: before the first training, if a name is not a model or is repeated.
     """
     for name in train_with:
         builder(name)
