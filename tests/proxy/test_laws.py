@@ -132,7 +132,7 @@ def test_the_state_of_the_view_is_its_norms_and_moves_to_another_view():
     model.eval()
     other.eval()
     assert torch.equal(view(x), again(x))
-    with pytest.raises(ValueError, match=r"not of this narrow view: .*bn1.narrow.weight"):
+    with pytest.raises(ValueError, match=r"names of this narrow view.*bn1.narrow.weight"):
         again.load_state_dict({n: v for n, v in view.state_dict().items() if n != "bn1.narrow.weight"})
 
 

@@ -77,7 +77,7 @@ X = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
 )
 def test_code_that_moves_channels_is_found_where_it_happens(net, where):
     torch.manual_seed(0)
-    with pytest.raises(ValueError, match=f"the input of {where} mixes channels"):
+    with pytest.raises(ValueError, match=f"before {where}, code mixes channels"):
         slim(net(), example=X)
 
 
@@ -157,23 +157,23 @@ def replaced(layer):
         (lambda: Around(through, nn.PReLU(8)), r"'module' \(PReLU\) has parameters"),
         (lambda: Around(through, nn.InstanceNorm2d(8)), r"'module' \(InstanceNorm2d\)"),
         (lambda: Around(through, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), OwnLinear(8, 8))),
-         r"'module.2' \(OwnLinear\) has parameters .* none of their subclasses"),
-        (lambda: Around(through, nn.LayerNorm((8, 4, 4))), r"'module' \(LayerNorm\) .* normalises 3 axes"),
+         r"'module.2' \(OwnLinear\) has parameters .* not their subclasses"),
+        (lambda: Around(through, nn.LayerNorm((8, 4, 4))), r"'module' \(LayerNorm\) .* normalises 3"),
         (lambda: Around(through, nn.GroupNorm(3, 6), c=6, features=6),
-         r"in 'module' \(GroupNorm\): 3 channels are no whole number of groups of 2"),
+         r"in 'module' \(GroupNorm\): the narrow input must be a multiple of 2 channels"),
         (lambda: Around(through, nn.Conv2d(8, 8, 1, groups=4), c=8), None),
         (lambda: Around(through, nn.Conv2d(6, 6, 1, groups=3), c=6, features=6),
-         r"in 'module' \(Conv2d\): 3 channels are no whole number of groups of 2"),
+         r"in 'module' \(Conv2d\): the narrow input must be a multiple of 2 channels"),
         (lambda: Around(through, nn.PReLU()), None),
-        (lambda: Around(through, Counting()), r"moves passes of 'module' \(Counting\)"),
+        (lambda: Around(through, Counting()), r"changes passes of 'module' \(Counting\)"),
         (lambda: Around(lambda net, x: x.reshape(len(x), 8, -1).mean(2)), "'fc' "),
-        (lambda: Around(lambda net, x: x.view(-1, 8, 4, 4)), r"gives an output of shape \(1, 3\)|fails"),
+        (lambda: Around(lambda net, x: x.view(-1, 8, 4, 4)), r"must return the shapes.*\(1, 3\)|fails"),
         (lambda: changed(parametrizations.weight_norm), r"'two' \(ParametrizedConv2d\) has"),
-        (lambda: changed(spectral_norm), f"{CONV} cannot be slimmed: its weight is computed from others"),
+        (lambda: changed(spectral_norm), f"{CONV} cannot be slimmed: its weight is computed from other"),
         (lambda: changed(lambda layer: prune.l1_unstructured(layer, "weight", 0.5)),
-         f"{CONV} holds a weight computed from others"),
+         f"{CONV} cannot be slimmed: its weight is computed from other"),
         (lambda: changed(replaced), f"{CONV} cannot be slimmed: its forward was replaced"),
-        (lambda: nn.DataParallel(Around(through, nn.Identity())), "wrap then: the model is a DataParallel"),
+        (lambda: nn.DataParallel(Around(through, nn.Identity())), "not be wrapped yet, got a DataParallel"),
         (lambda: Around(through, nn.LazyConv2d(8, 1)), "lazy layers"),
     ],
 )  # fmt: skip
@@ -195,7 +195,7 @@ def test_layers_that_share_a_weight_are_named():
     net.branch = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
     net.branch[2].weight = net.branch[0].weight
     with pytest.raises(
-        ValueError, match=r"'branch.0' \(Linear\) shares a parameter with 'branch.2' \(Linear\)"
+        ValueError, match=r"'branch.0' \(Linear\) .*: it shares a parameter with 'branch.2' \(Linear\)"
     ):
         slim(net, example=torch.randn(3, 5))
 
@@ -218,7 +218,9 @@ def test_one_norm_used_at_two_widths_is_refused():
         def forward(self, x):
             return self.fc(self.norm(self.first(self.norm(x))))
 
-    with pytest.raises(ValueError, match=r"in 'norm' \(BatchNorm1d\): it is given 8 channels and then 4"):
+    with pytest.raises(
+        ValueError, match=r"in 'norm' \(BatchNorm1d\): its input must .* channels, got 8 and then 4"
+    ):
         slim(Twice(), example=torch.randn(3, 8))
 
 
@@ -233,7 +235,8 @@ def test_attention_with_keys_of_another_width_is_refused():
     net = Vit()
     net.other = nn.MultiheadAttention(8, 4, kdim=6, vdim=6)
     with pytest.raises(
-        ValueError, match=r"'other' \(MultiheadAttention\) has keys or values of another width"
+        ValueError,
+        match=r"'other' \(MultiheadAttention\) cannot be slimmed: its keys or values have another width",
     ):
         slim(net, example=torch.randn(3, 2, 8, 8))
 
@@ -252,7 +255,7 @@ def test_queries_keys_and_values_in_another_order_are_refused():
             return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, t, d))
 
     net.blocks[1].attn = HeadByHead()
-    with pytest.raises(ValueError, match=r"in 'blocks.1.attn.proj' \(Linear\): heads that are not used"):
+    with pytest.raises(ValueError, match=r"in 'blocks.1.attn.proj' \(Linear\): its input from unused heads"):
         slim(net, example=torch.randn(3, 2, 8, 8))
 
 
@@ -278,7 +281,7 @@ def test_a_width_that_leaves_a_layer_nothing_is_refused():
 
 def test_a_network_with_nothing_to_slim_is_refused():
     net = nn.Sequential(nn.EmbeddingBag(10, 4), nn.Linear(4, 3))
-    with pytest.raises(ValueError, match="there is nothing to slim"):
+    with pytest.raises(ValueError, match="Use a smaller width"):
         slim(net, head="1", example=torch.zeros(2, 5, dtype=torch.long))
 
 
@@ -294,18 +297,18 @@ def test_a_head_that_is_missing_or_not_linear_is_refused():
         ValueError, match=r"no layer 'fcc'. Did you mean 'fc'\? Linear layers: first, branch.1, "
     ):
         slim(Perceptron(), head="fcc", example=x)
-    with pytest.raises(ValueError, match=r"head must name a linear layer, but 'norm' \(LayerNorm\) is none"):
-        slim(Perceptron(), head="norm", example=x)
     with pytest.raises(
-        ValueError, match=r"output of shape \(3, 1\) where the model gives \(3, 3\).*head must name"
+        ValueError, match=r"head must name a linear layer, but 'norm' \(LayerNorm\) is not one"
     ):
+        slim(Perceptron(), head="norm", example=x)
+    with pytest.raises(ValueError, match=r"\(3, 3\) for the output .* got \(3, 1\).*head must name"):
         slim(vectors(), head="layers.0", example=x)
 
 
 def test_a_head_that_does_not_run_is_refused():
     net = Perceptron()
     net.other = nn.Linear(8, 3)
-    with pytest.raises(ValueError, match="does not run its head 'other'"):
+    with pytest.raises(ValueError, match="does not call 'other'"):
         slim(net, head="other", example=torch.randn(3, 5))
 
 
@@ -326,14 +329,14 @@ def test_a_second_view_of_a_model_or_its_copy_is_refused():
     net, x = Perceptron(), torch.randn(3, 5)
     slim(net, example=x)
     for model in (net, copy.deepcopy(net)):
-        with pytest.raises(ValueError, match=r"the model \(Perceptron\) belongs to a narrow view already"):
+        with pytest.raises(ValueError, match=r"the model \(Perceptron\) already has a narrow view"):
             slim(model, example=x)
-        with pytest.raises(ValueError, match=r"'0' \(Perceptron\) belongs to a narrow view already"):
+        with pytest.raises(ValueError, match=r"'0' \(Perceptron\) already has a narrow view"):
             slim(nn.Sequential(model), head="0.fc", example=x)
 
 
 def test_a_model_that_cannot_be_copied_is_refused():
     net = Perceptron()
     net.lock = threading.Lock()
-    with pytest.raises(ValueError, match="the model cannot be copied: cannot pickle"):
+    with pytest.raises(ValueError, match="tested on a copy: cannot pickle"):
         slim(net, example=torch.randn(3, 5))

@@ -57,7 +57,7 @@ def test_a_scoring_run_is_shown_with_and_without():
     assert full[-2:] == ("", "")
     assert table.headers(summaries)[-2:] == ("cost share without scoring", "saved without scoring")
     assert len({line.count("|") for line in table.markdown(summaries).splitlines()}) == 1
-    assert "include its scoring run" in " ".join(table.notes(summaries))
+    assert "include its whole scoring run" in " ".join(table.notes(summaries))
     assert table.headers(summaries[:1]) == table.HEADERS
     assert "scoring run" not in " ".join(table.notes(summaries[:1]))
 

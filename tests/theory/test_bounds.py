@@ -207,5 +207,5 @@ def test_settings_outside_the_theorem_are_refused(changes, said):
 def test_steps_outside_the_run_and_shares_above_one_are_refused():
     with pytest.raises(ValueError, match=r"critical_margin\.t must be in \[0, 10\)"):
         critical_margin(10, 10, 0.5, 1.5)
-    with pytest.raises(ValueError, match=r"misclassified must be <= 0\.3, the share dropped, got 0\.4"):
+    with pytest.raises(ValueError, match=r"misclassified must be <= 0\.3, because kept is 0\.7, got 0\.4"):
         error_bound(1.0, 1.0, 0.7, 0.4)

@@ -194,9 +194,12 @@ def test_weighting_by_the_loss_can_be_behind_at_equal_time(time, weighted, equal
         (lambda: flows.robust_weights(drawn(1)[0], 0.0, 1.0, 0.9), r"reference_weights\.beta1 must be in"),
         (
             lambda: flows.decoupled(np.full((2, 2), np.nan), 0.0, 0.2, 0.9),
-            r"decoupled\.losses must be finite",
+            r"decoupled\.losses must be a matrix of finite numbers",
         ),
-        (lambda: flows.advantage(np.array([1.0, -1.0])), r"advantage\.losses must be one finite number >= 0"),
+        (
+            lambda: flows.advantage(np.array([1.0, -1.0])),
+            r"advantage\.losses must be a vector of finite numbers >= 0",
+        ),
         (lambda: flows.flow(counterexample, np.zeros(2), time=0.0), r"flow\.time must be > 0"),
         (lambda: flows.reference_weights(0, 0.2, 0.9), r"reference_weights\.t must be >= 1"),
     ],

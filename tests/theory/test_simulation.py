@@ -144,7 +144,7 @@ def test_linear_shares_have_the_average_and_end_above_nothing():
     keeps = linear_keeps(0.6, 12)
     assert np.mean(keeps) == pytest.approx(0.6, abs=1e-12)
     assert np.diff([1.0, *keeps]) == pytest.approx([keeps[0] - 1] * 12, abs=1e-12)
-    with pytest.raises(ValueError, match=r"would end at 0\.0164 after 60 stages"):
+    with pytest.raises(ValueError, match=r"ends at 0\.0164 after 60 stages"):
         linear_keeps(0.5, 60)
 
 
@@ -154,9 +154,9 @@ def test_linear_shares_have_the_average_and_end_above_nothing():
         (lambda: simulate(3.2, dimension=1), r"simulate\.dimension must be >= 2, got 1"),
         (lambda: simulate(3.2, repeats=1), r"simulate\.repeats must be >= 2, got 1"),
         (lambda: simulate(3.2, theta=40.0), "math.radians"),
-        (lambda: dynamics(3.2, (), 0.5), r"dynamics\.keeps must hold a share for each stage"),
+        (lambda: dynamics(3.2, (), 0.5), r"dynamics\.keeps must hold one share for each stage"),
         (lambda: static(3.2, (0.5, 60.0), 0.5), r"static\.keeps\[1\]\.keep must be in .* Did you mean 0\.6"),
-        (lambda: same_pool(3.2, (0.5,), 2.0), r"same_pool\.theta is in radians"),
+        (lambda: same_pool(3.2, (0.5,), 2.0), r"same_pool\.theta must be in \[0, pi/2\] radians"),
         (lambda: linear_keeps(0.5, 0), r"linear_keeps\.stages must be >= 1"),
     ],
 )

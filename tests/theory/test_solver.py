@@ -135,8 +135,8 @@ def test_newtons_slopes_are_those_of_the_equations():
         ({"alpha": 60.0}, r"solve\.alpha must be in"),
         ({"keep": 70.0}, r"solve\.keep must be in \[0\.05, 1\], got 70\.0\. Did you mean 0\.7\?"),
         ({"keep": 0.01}, r"solve\.keep must be in"),
-        ({"theta": 40.0}, r"radians and must be in .0, pi/2., got 40\.0\. Did you mean math\.radians\(40\)"),
-        ({"theta": -0.1}, r"solve\.theta is in radians"),
+        ({"theta": 40.0}, r"must be in .0, pi/2. radians, got 40\.0\. Did you mean math\.radians\(40\)"),
+        ({"theta": -0.1}, r"solve\.theta must be in \[0, pi/2\] radians"),
         ({"theta": float("nan")}, r"solve\.theta"),
     ],
 )  # fmt: skip
@@ -161,7 +161,7 @@ def test_the_hard_margin_classifier_meets_its_optimality_conditions(n, d):
 
 
 def test_what_cannot_be_separated_is_refused():
-    with pytest.raises(ValueError, match="no classifier through the origin separates"):
+    with pytest.raises(ValueError, match="examples that a classifier through the origin can separate"):
         hard_margin(np.array([[1.0, 0.0], [-1.0, 0.0]]))
     with pytest.raises(ValueError, match="at least one example"):
         hard_margin(np.empty((0, 3)))

@@ -76,7 +76,7 @@ def test_without_a_folder_it_takes_the_next_free_one(tmp_path, monkeypatch, undr
         (["--repeats", "1"], "--repeats must be in [2, 1e+06], got 1"),
         (["--keep", "0.5", "--keep", "0.4", "--stages", "3"], "--stages goes with one --keep"),
         (["--keep", "0.5", "--keep", "0.4", "--schedule", "linear"], "--schedule goes with one --keep"),
-        (["--keep", "0.5", "--stages", "60"], "after 60 stages, below 0.05"),
+        (["--keep", "0.5", "--stages", "60"], "ends at 0.0164 after 60 stages"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, options, said):
@@ -95,7 +95,7 @@ def test_files_are_not_overwritten_unless_told(tmp_path, capsys, undrawn):
     assert (tmp_path / "perceptron.png").read_text() == "mine"
     assert run(tmp_path, "--force", "--stages", "1", "--schedule", "constant") == 0
     assert run(tmp_path / "perceptron.json") == 2
-    assert "is a file: name a folder" in capsys.readouterr().err
+    assert "is a file. Choose another --out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("module", "extra"), [("scipy", "theory"), ("matplotlib", "report")])

@@ -1,4 +1,4 @@
-"""A narrow view of a network that shares the leading channels of its parameters: a proxy for selection."""
+"""`slim`: a narrow view of a network that uses the leading channels of its weights. A proxy for scoring."""
 
 from samplewise.proxy.view import Slim, slim
 from samplewise.proxy.widths import channels

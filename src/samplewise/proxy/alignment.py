@@ -1,4 +1,4 @@
-"""Proves on an example that the channels a narrow pass works with are the leading ones of the full pass."""
+"""Checking on an example that the narrow pass uses exactly the leading channels of the full pass."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -16,24 +16,26 @@ __all__ = ["MisalignedError", "check_alignment"]
 Run = Callable[[], Any]
 
 CLOSE = 1e-2
-"""Of the largest value; a channel in the wrong place differs by about that value itself."""
+"""Tolerance, as a share of the largest value. A misplaced channel differs by about that whole value."""
 
 
 class MisalignedError(ValueError):
-    """A layer would meet other channels in the narrow pass than in the full one."""
+    """A layer would get other channels in the narrow pass than in the full pass."""
 
 
 def check_alignment(model: nn.Module, switch: Switch, run: Run, head: str) -> None:
-    """Hold the narrow pass against a pass of full tensors whose unused channels hold noise.
+    """Compare the narrow pass with a second pass at full width, where unused channels hold noise.
 
-    In the second pass every slimmed layer computes its leading channels from the leading channels of its
-    input, and fills the others with noise. If code between the layers (a flattening, a concatenation,
-    a shuffle, a sum over channels) moved noise into the leading channels, the narrow view would join
-    weights with channels they were not trained for. Parameters are changed a little first, lest zeros
-    hide it, and the layers keep the forward of the second pass: give a copy.
+    In the second pass, every slimmed layer computes its leading channels from the leading channels of its
+    input, and fills its other channels with noise. If code between the layers (flatten, concatenate, shuffle,
+    sum over channels) moves noise into the leading channels, the weights of the narrow view would be applied
+    to channels they were not trained for.
+
+    Pass a copy of the model: parameters are changed slightly, so that zeros do not hide an error, and the
+    layers keep the forward of the second pass.
 
     Raises:
-        ValueError: with the first layer whose inputs differ.
+        MisalignedError: if the inputs of a layer differ. The error names the first such layer.
     """
     rng = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
@@ -70,7 +72,7 @@ def _recorder(seen: list[Tensor]) -> Callable[[nn.Module, tuple[Any, ...]], None
 def _among_noise(
     name: str, layer: Slimmed, narrow: list[Tensor], rng: torch.Generator
 ) -> Callable[[Tensor], Tensor]:
-    """A forward of full tensors: leading channels from leading channels, noise in the others."""
+    """A forward at full width: leading channels are computed from leading channels, the others are noise."""
     turn = iter(narrow)
 
     def forward(input: Tensor) -> Tensor:
@@ -92,7 +94,7 @@ def _among_noise(
 
 
 def _filled(found: Tensor, axis: int, wide: int, rng: torch.Generator) -> Tensor:
-    """`found`, as wide as it should be: noise of its size behind it."""
+    """Extend `found` to `wide` channels with noise of the same magnitude."""
     missing = list(found.shape)
     missing[axis] = wide - found.shape[axis]
     noise = _noise(found.new_empty(missing), rng) * (1 + found.abs().max())
@@ -112,7 +114,8 @@ def _same(wanted: Tensor, given: Tensor) -> bool:
 
 def _misaligned(name: str, module: nn.Module) -> MisalignedError:
     return MisalignedError(
-        f"the input of {named(name, module)} mixes channels that the narrow view drops into those it keeps "
-        "(chunks, concatenations, shuffled channels, or a flattening whose channels do not come first), so "
-        "its weights would meet channels they were not trained for. This network cannot be slimmed."
+        f"this network cannot be slimmed: before {named(name, module)}, code mixes channels that the "
+        "narrow view drops with channels that it keeps (by chunk, concatenate, shuffle, or a flatten where "
+        "channels are not the first axis). The weights would be applied to channels they were not trained "
+        "for."
     )

@@ -1,4 +1,4 @@
-"""Multi-head attention that also runs with its leading heads only."""
+"""Multi-head attention that can also run with its leading heads only."""
 
 import math
 from typing import Any, ClassVar
@@ -14,14 +14,14 @@ __all__ = ["SlimMultiheadAttention"]
 
 
 class SlimMultiheadAttention(nn.MultiheadAttention):
-    """Attention whose narrow form uses the leading `slim_heads` heads, between as wide in- and outputs."""
+    """Attention whose narrow form uses the leading `slim_heads` heads. Input and output keep their width."""
 
     slim_switch: Switch
     slim_heads: int
     slim_axis: ClassVar[int] = -1
 
     def forward(self, *args: Any, **keywords: Any) -> tuple[Tensor, Tensor | None]:
-        """As `torch.nn.MultiheadAttention`; narrow, the weights returned are of the heads used."""
+        """As `torch.nn.MultiheadAttention`. The narrow form returns attention weights of the used heads."""
         if not self.slim_switch.on or self.slim_heads == self.num_heads:
             return super().forward(*args, **keywords)
         return self.narrow_forward(*args, **keywords)
@@ -37,9 +37,9 @@ class SlimMultiheadAttention(nn.MultiheadAttention):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """The narrow form; `is_causal` is a hint for kernels and the mask says the same."""
+        """The narrow form. `is_causal` is only a hint for kernels, so it is ignored: the mask is used."""
         if is_causal and attn_mask is None:
-            raise ValueError("is_causal needs attn_mask")
+            raise ValueError("is_causal=True needs attn_mask: pass the causal mask too")
         batched = query.ndim == 3
         axis = 0 if self.batch_first else 1
         if not batched:
@@ -67,14 +67,14 @@ class SlimMultiheadAttention(nn.MultiheadAttention):
         return found, weights
 
     def _project(self, part: int, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b h t e"]:
-        """Queries (0), keys (1) or values (2) of the leading heads."""
+        """Compute queries (part 0), keys (1) or values (2) of the leading heads."""
         rows = slice(part * self.embed_dim, part * self.embed_dim + self.slim_heads * self.head_dim)
         bias = None if self.in_proj_bias is None else self.in_proj_bias[rows]
         found = F.linear(x, self.in_proj_weight[rows], bias)
         return found.view(*found.shape[:2], self.slim_heads, self.head_dim).transpose(1, 2)
 
     def _mask(self, q: Tensor, attn: Tensor | None, padding: Tensor | None) -> Tensor | None:
-        """What is added to the scores: (b or 1, heads or 1, t, s)."""
+        """The mask that is added to the scores, of shape (b or 1, heads or 1, t, s), or None."""
         if attn is not None and attn.ndim == 3:
             attn = attn.unflatten(0, (len(q), -1))[:, : self.slim_heads]  # type: ignore[no-untyped-call]
         elif attn is not None:
@@ -85,7 +85,7 @@ class SlimMultiheadAttention(nn.MultiheadAttention):
 
 
 def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Zeros, and minus infinity where a boolean mask is set."""
+    """Convert a mask to an additive one: a boolean mask becomes 0 and minus infinity."""
     if mask.dtype != torch.bool:
         return mask.to(dtype)
     return torch.zeros_like(mask, dtype=dtype).masked_fill(mask, -math.inf)

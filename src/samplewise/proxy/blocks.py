@@ -1,4 +1,4 @@
-"""Roles in networks with attention: fewer heads, narrower feed-forward layers, the same residual stream."""
+"""Roles in networks with attention: fewer heads, narrower feed-forward layers, an unchanged residual."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -27,18 +27,18 @@ HEAD_SIZES = ("head_dim", "attention_head_size", "dim_head")
 def block_roles(
     model: nn.Module, head: str, width: float, multiple: int, padded: bool, order: Sequence[str]
 ) -> dict[str, Role]:
-    """The roles in a network with attention; layers without one keep their width.
+    """Return the roles of layers in a network with attention. Layers without a role keep their width.
 
     Args:
         model: the network.
         head: the name of its last layer.
-        width: the share of the heads and of the inner channels kept.
-        multiple: the inner channels kept are multiples of it.
-        padded: whether the model's code counts on all heads, see `SlimHeads`.
+        width: the share of heads and inner channels to keep.
+        multiple: the number of inner channels is a multiple of this.
+        padded: whether the model's code needs all heads, see `SlimHeads`.
         order: names of modules in the order in which a forward ran them.
 
     Raises:
-        ValueError: if no head or no inner channel of a block would be kept.
+        ValueError: if a block would keep no head or no inner channel.
     """
     layers = dict(model.named_modules())
     found = attention_roles(model, width, padded)
@@ -62,7 +62,7 @@ def block_roles(
 
 
 def attention_roles(model: nn.Module, width: float, padded: bool) -> dict[str, Role]:
-    """The roles of attention of a known form; a network that has any keeps its residual width."""
+    """Return the roles of attention layers of a known form. Without any, the result is empty."""
     return dict(_attention(model, width, padded))
 
 
@@ -71,8 +71,8 @@ def _attention(model: nn.Module, width: float, padded: bool) -> Iterator[tuple[s
         if type(module) is nn.MultiheadAttention:
             if module.in_proj_weight is None or module.bias_k is not None or module.add_zero_attn:
                 raise ValueError(
-                    f"{named(name, module)} has keys or values of another width, or added ones: "
-                    "these have no narrow form."
+                    f"{named(name, module)} cannot be slimmed: its keys or values have another width, or "
+                    "it has bias_k or add_zero_attn."
                 )
             yield name, Role(SlimMultiheadAttention, {"slim_heads": channels(module.num_heads, width)})
         else:
@@ -80,7 +80,7 @@ def _attention(model: nn.Module, width: float, padded: bool) -> Iterator[tuple[s
 
 
 def _projections(name: str, module: nn.Module, width: float, padded: bool) -> Iterator[tuple[str, Role]]:
-    """The layers of a user's attention that give queries, keys and values, head after head."""
+    """Yield the roles of the query, key and value projections in the user's own attention modules."""
     children = {child: layer for child, layer in module.named_children() if type(layer) is nn.Linear}
     prefix = f"{name}." if name else ""
 
@@ -93,7 +93,7 @@ def _projections(name: str, module: nn.Module, width: float, padded: bool) -> It
             size = _head_size(module, q)
             if size and k == v and not k % size and not q % k:
                 rows = channels(k // size, width) * size
-                # Every key may serve several queries that lie side by side.
+                # In grouped-query attention, one key is shared by several adjacent query heads.
                 yield from (
                     role(child, 1, r) for child, r in zip(triple, (rows * (q // k), rows, rows), strict=True)
                 )
@@ -105,7 +105,7 @@ def _projections(name: str, module: nn.Module, width: float, padded: bool) -> It
 
 
 def _head_size(module: nn.Module, rows: int) -> int:
-    """The channels of a head, 0 where the module does not tell."""
+    """Return the number of channels per head, or 0 if no attribute of the module gives it."""
     for name in HEADS:
         heads = getattr(module, name, None)
         if isinstance(heads, int) and heads > 0 and not rows % heads:
@@ -118,12 +118,12 @@ def _head_size(module: nn.Module, rows: int) -> int:
 
 
 def _share(layer: nn.Module, role: Role) -> float:
-    """The share of the heads kept."""
+    """The share of heads that the role keeps."""
     return float(role.settings["slim_out"] * role.settings["slim_parts"] / wide_out(layer))
 
 
 def _inner(order: Sequence[str], layers: Mapping[str, nn.Module], attention: set[str]) -> Iterator[str]:
-    """The first layers of feed-forward blocks: what they widen, the next layer narrows again."""
+    """Yield the first layer of each feed-forward block: it maps d to k, and a later one maps k back to d."""
     taken = set(attention)
     for i, name in enumerate(order):
         down = layers[name]

@@ -1,4 +1,4 @@
-"""Works out on a copy of a model how its narrow view is made, and sees that it runs."""
+"""Planning the narrow view: it is built and tested on a copy of the model."""
 
 import contextlib
 import copy
@@ -27,7 +27,7 @@ __all__ = ["Plan", "plan"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do to a model to give it a narrow view."""
+    """The changes that give a model a narrow view."""
 
     roles: Mapping[str, Role]
     norms: Mapping[str, int]
@@ -35,37 +35,37 @@ class Plan:
     features: int
     """Inputs of the head in the narrow pass."""
     narrow: int
-    """How many layers use less than all of their weights."""
+    """Number of layers that use only a part of their weights."""
     flops_share: float
 
 
 def plan(model: nn.Module, head: str, width: float, multiple: int, example: Any) -> Plan:
-    """Try the narrow view on a copy; the model and torch's random state stay as found.
+    """Build and test the narrow view on a copy. The model and torch's random states are not changed.
 
     Raises:
-        ValueError: if the model cannot be copied, refuses the example or cannot be slimmed.
+        ValueError: if the model cannot be copied, fails on the example or cannot be slimmed.
     """
     try:
         model = copy.deepcopy(model)
     except Exception as error:
         raise ValueError(
-            f"the narrow view is tried on a copy, but the model cannot be copied: {error}"
+            f"the model must work with copy.deepcopy, because the narrow view is tested on a copy: {error}"
         ) from error
     if any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters()):
-        # Compared are values that rounding must not move.
+        # The check compares values, so the rounding of half precision would disturb it.
         model, example = model.float(), walk(example, _as_float)
     args, keywords = _arguments(model, example)
     with _plainly(next(model.parameters()).device):
         if not any(role.kind is SlimHeads for role in attention_roles(model, width, padded=False).values()):
             return _Trial(model, head, args, keywords).plan(width, multiple)
-        # Code that counts on all heads fails where some are missing; then it is given zeros for them.
+        # Some models need all heads and fail with fewer. For these, the missing heads are filled with zeros.
         with contextlib.suppress(ValueError):
             return _Trial(copy.deepcopy(model), head, args, keywords).plan(width, multiple)
         return _Trial(model, head, args, keywords).plan(width, multiple, padded=True)
 
 
 class _Trial:
-    """A copy of a model that runs on an example; its errors say in which module they arose."""
+    """A copy of a model that runs on an example. An error names the module in which it was raised."""
 
     def __init__(self, model: nn.Module, head: str, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         self.model, self.head, self.args, self.keywords = model, head, args, keywords
@@ -74,18 +74,20 @@ class _Trial:
         self.order: list[str] = []
         self.sizing = False
         self.seen: dict[str, int] = {}
-        """Channels of the input of each layer in the narrow pass."""
+        """Number of input channels of each layer in the narrow pass."""
         self.logits: list[tuple[int, ...]] = []
         for name, module in model.named_modules():
             module.register_forward_pre_hook(self._enter(name))
             module.register_forward_hook(self._leave(name))
 
     def plan(self, width: float, multiple: int, padded: bool = False) -> Plan:
-        """Dress the copy, run it narrow, and see that it does what it should."""
+        """Convert the layers of the copy, run the narrow pass, and check it."""
         self.run("the model", train=True)
         wanted = _shape(self.run("the model", train=False)), self.logits
         if not self.logits:
-            raise ValueError(f"the model does not run its head {self.head!r} on the example.")
+            raise ValueError(
+                f"head must name a layer that the forward calls, but it does not call {self.head!r}."
+            )
         if attention_roles(self.model, width, padded):
             roles = block_roles(self.model, self.head, width, multiple, padded, self.order)
         else:
@@ -98,13 +100,14 @@ class _Trial:
             self.sizing = False
         if found != wanted:
             raise ValueError(
-                f"the narrow pass gives an output of shape {found[0]} where the model gives {wanted[0]}, and "
-                f"at {self.head!r} {found[1]} for {wanted[1]}: head must name the layer of the logits."
+                f"the narrow pass must return the shapes of the full pass: {wanted[0]} for the output and "
+                f"{wanted[1]} at {self.head!r}, got {found[0]} and {found[1]}. head must name the layer that "
+                "returns the logits."
             )
         narrow = {name: role for name, role in roles.items() if self._is_narrower(name)}
         if width < 1 and not narrow:
-            raise ValueError(f"width={width} makes no layer of the model narrower: there is nothing to slim.")
-        # Batch norms have statistics, so they are never shared.
+            raise ValueError(f"width={width} makes no layer of the model narrower. Use a smaller width.")
+        # Batch norms have running statistics, so the two widths never share one.
         roles = {n: role for n, role in roles.items() if n in narrow or role.kind in BATCH_NORMS.values()}
         refuse_tied(self.model, roles)
         sizes = {name: self._size(name) for name, role in roles.items() if issubclass(role.kind, SlimNorm)}
@@ -116,7 +119,7 @@ class _Trial:
         return Plan(roles, sizes, features, len(narrow), share)
 
     def run(self, what: str, train: bool) -> Any:
-        """What the copy returns for the example."""
+        """Run the copy on the example. `what` names the run in an error."""
         self.model.train(train)
         self.running.clear()
         self.logits, self.order = [], []
@@ -137,11 +140,14 @@ class _Trial:
             if self.sizing and isinstance(module, Slimmed):
                 size = given[0].shape[module.slim_axis]
                 if self.seen.setdefault(name, size) != size:
-                    raise ValueError(f"it is given {self.seen[name]} channels and then {size}")
+                    raise ValueError(
+                        f"its input must always have the same number of channels, got {self.seen[name]} "
+                        f"and then {size}"
+                    )
                 read = getattr(module, "slim_in", None)
                 if read is not None and given[0][..., read:].any():
                     raise ValueError(
-                        "heads that are not used give it something: the code before it mixes heads"
+                        "its input from unused heads must be zero, but is not: code before it mixes heads"
                     )
                 if isinstance(module, SlimNorm) and not hasattr(module, "narrow"):
                     module.narrow = narrow_norm(module, size)
@@ -157,7 +163,7 @@ class _Trial:
         return leave
 
     def _still(self, run: Callable[[], Any]) -> None:
-        """Run, and refuse a module whose statistics moved."""
+        """Run, and raise if the buffers of a module changed."""
         before = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         run()
         for name, buffer in self.model.named_buffers():
@@ -165,13 +171,17 @@ class _Trial:
                 owner, _, what = name.rpartition(".")
                 module = named(owner, self.model.get_submodule(owner))
                 raise ValueError(
-                    f"the narrow pass moves {what} of {module}, which belongs to the full width."
+                    f"the narrow pass must not change buffers of the full width, but it changes {what} of "
+                    f"{module}."
                 )
 
     def _size(self, name: str) -> int:
         if name not in self.seen:
             module = named(name, self.model.get_submodule(name))
-            raise ValueError(f"the example does not reach {module}, so its narrow width cannot be known.")
+            raise ValueError(
+                f"the example must pass through every norm, but it does not reach {module}. Its narrow "
+                "width is unknown. Use another example."
+            )
         return self.seen[name]
 
     def _is_narrower(self, name: str) -> bool:
@@ -191,7 +201,7 @@ class _Trial:
 
 @contextlib.contextmanager
 def _plainly(device: torch.device) -> Iterator[None]:
-    """No gradients, no autocast, no fused attention (its operations are not counted); random state kept."""
+    """Run without gradients, autocast and fused attention (its FLOPs are not counted). Keep random states."""
     kind = device.type if device.type != "meta" else "cpu"
     random = Lent(device).window(Drawing())
     cast = torch.autocast(kind, enabled=False)
@@ -200,7 +210,7 @@ def _plainly(device: torch.device) -> Iterator[None]:
 
 
 def _shape(output: Any) -> tuple[int, ...] | None:
-    """The shape of logits that a model returns, alone or among others."""
+    """The shape of the logits in the output of a model, or None."""
     logits = getattr(output, "logits", output)
     return tuple(logits.shape) if isinstance(logits, Tensor) else None
 
@@ -211,7 +221,7 @@ def _as_float(leaf: Any, path: str) -> Any:
 
 
 def _arguments(model: nn.Module, example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of the model that the example gives."""
+    """Return the positional and keyword arguments for the model that the example stands for."""
     if isinstance(example, Batch):
         example = example.data
     if isinstance(example, Mapping):

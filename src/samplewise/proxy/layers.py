@@ -1,4 +1,4 @@
-"""Convolutions and linear layers that also run on the leading channels of their own weights."""
+"""Convolutions and linear layers that can also run with the leading channels of their weights."""
 
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ __all__ = ["SlimConv1d", "SlimConv2d", "SlimHeads", "SlimLinear", "Slimmed", "wi
 
 
 def wide_in(layer: nn.Module) -> int:
-    """The channels of the input of a layer in the full pass."""
+    """The number of input channels of a layer in the full pass."""
     if isinstance(layer, nn.LayerNorm):
         return layer.normalized_shape[-1]
     names = ("in_channels", "in_features", "num_features", "num_channels", "embed_dim")
@@ -19,7 +19,7 @@ def wide_in(layer: nn.Module) -> int:
 
 
 def wide_out(layer: nn.Module) -> int:
-    """The channels of the output of a layer in the full pass."""
+    """The number of output channels of a layer in the full pass."""
     found: int = (
         getattr(layer, "out_channels", None) or getattr(layer, "out_features", None) or wide_in(layer)
     )
@@ -27,41 +27,41 @@ def wide_out(layer: nn.Module) -> int:
 
 
 class Slimmed(nn.Module):
-    """A layer with a narrow form. A layer of a model becomes one by its class, keeping all it holds."""
+    """A layer with a narrow form. An existing layer is converted by changing its class."""
 
     slim_switch: Switch
     slim_axis: ClassVar[int]
-    """Where the channels are in input and output."""
+    """The axis of the channels in input and output."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """What the layer gives, or its narrow form when switched on."""
+        """Run the layer, or its narrow form if the switch is on."""
         if self.slim_switch.on:
             return self.narrow_forward(input)
         found: Tensor = super().forward(input)
         return found
 
     def narrow_forward(self, input: Tensor) -> Tensor:
-        """The narrow form: reads the channels there are and gives the leading ones of its own."""
+        """The narrow form: takes the leading input channels and returns the leading output channels."""
         raise TypeError(f"{type(self).__name__} must define narrow_forward(input)")
 
 
 class SlimLinear(Slimmed, nn.Linear):
-    """A linear layer: narrow, it reads the leading inputs and gives the leading `slim_out` outputs."""
+    """A linear layer whose narrow form takes leading inputs and returns the leading `slim_out` outputs."""
 
     slim_out: int
     slim_in: int | None = None
-    """How many of the inputs it reads, where it is given more of them (see `SlimHeads`)."""
+    """Number of inputs to use, if the input has more (see `SlimHeads`)."""
     slim_axis = -1
 
     def narrow_forward(self, input: Tensor) -> Tensor:
-        """(.., any number of leading inputs) to (.., slim_out)."""
+        """(.., leading inputs) to (.., slim_out). The number of leading inputs is that of the input."""
         input = input[..., : self.slim_in]
         bias = None if self.bias is None else self.bias[: self.slim_out]
         return F.linear(input, self.weight[: self.slim_out, : input.shape[-1]], bias)
 
 
 class SlimConv1d(Slimmed, nn.Conv1d):
-    """A 1-d convolution: narrow, it reads leading channels and gives the leading `slim_out`."""
+    """A 1-d convolution whose narrow form takes leading channels and returns the leading `slim_out`."""
 
     slim_out: int
     slim_axis = -2
@@ -74,7 +74,7 @@ class SlimConv1d(Slimmed, nn.Conv1d):
 
 
 class SlimConv2d(Slimmed, nn.Conv2d):
-    """A 2-d convolution: narrow, it reads leading channels and gives the leading `slim_out`."""
+    """A 2-d convolution whose narrow form takes leading channels and returns the leading `slim_out`."""
 
     slim_out: int
     slim_axis = -3
@@ -87,16 +87,18 @@ class SlimConv2d(Slimmed, nn.Conv2d):
 
 
 def _leading(layer: SlimConv1d | SlimConv2d, inputs: int) -> tuple[Tensor, Tensor | None, int]:
-    """Weight, bias and groups for this many leading input channels.
+    """Return weight, bias and groups for `inputs` leading input channels.
 
-    A grouped convolution keeps the channels of a group and drops groups: its outputs follow from its inputs.
+    A grouped convolution keeps whole groups. The number of kept groups sets the number of output channels.
     """
     if layer.groups == 1:
         out, groups, weight = layer.slim_out, 1, layer.weight[: layer.slim_out, :inputs]
     else:
         each = layer.in_channels // layer.groups
         if inputs % each:
-            raise ValueError(f"{inputs} channels are no whole number of groups of {each}")
+            raise ValueError(
+                f"the narrow input must be a multiple of {each} channels (a group), got {inputs}"
+            )
         groups = inputs // each
         out = groups * (layer.out_channels // layer.groups)
         weight = layer.weight[:out]
@@ -104,7 +106,7 @@ def _leading(layer: SlimConv1d | SlimConv2d, inputs: int) -> tuple[Tensor, Tenso
 
 
 def _padded(layer: SlimConv1d | SlimConv2d, input: Tensor) -> tuple[Tensor, str | tuple[int, ...]]:
-    """The input and the padding left to the convolution, which itself can only pad with zeros."""
+    """Return the padded input and the padding for the convolution call, which can only pad with zeros."""
     if layer.padding_mode == "zeros":
         return input, layer.padding
     around = layer._reversed_padding_repeated_twice
@@ -112,10 +114,10 @@ def _padded(layer: SlimConv1d | SlimConv2d, input: Tensor) -> tuple[Tensor, str 
 
 
 class SlimHeads(Slimmed, nn.Linear):
-    """A projection to attention heads, `slim_parts` side by side: narrow, it gives the leading heads of each.
+    """A projection to heads, in `slim_parts` parts (as query, key, value), that can use leading heads only.
 
-    Of each part's rows the leading `slim_out` are used. Where the model's code counts on all heads
-    (`slim_padded`), the others are given as zeros: they attend to nothing, and nothing of them is used.
+    It uses the leading `slim_out` rows of each part. If the model's code needs all heads (`slim_padded`), the
+    output of the others is zero, and later layers do not use it.
     """
 
     slim_out: int
@@ -124,7 +126,7 @@ class SlimHeads(Slimmed, nn.Linear):
     slim_axis = -1
 
     def narrow_forward(self, input: Tensor) -> Tensor:
-        """(.., in) to (.., parts * slim_out), or with zeros to (.., out)."""
+        """(.., in) to (.., parts * slim_out), or to (.., out) with zeros if `slim_padded`."""
         found = self.leading(input)
         missing = self.out_features // self.slim_parts - self.slim_out
         if not self.slim_padded or not missing:
@@ -133,7 +135,7 @@ class SlimHeads(Slimmed, nn.Linear):
         return F.pad(parts, (0, missing)).flatten(-2)
 
     def leading(self, input: Tensor) -> Tensor:
-        """What the leading rows of each part give: (.., parts * slim_out)."""
+        """The output of the leading rows of each part: (.., parts * slim_out)."""
         if self.out_features == self.slim_parts * self.slim_out:
             return F.linear(input, self.weight, self.bias)
         weight = self.weight.view(self.slim_parts, -1, self.in_features)[:, : self.slim_out].flatten(0, 1)

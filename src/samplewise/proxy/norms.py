@@ -1,4 +1,4 @@
-"""Norms with a second, narrow norm inside, which has parameters and statistics of its own."""
+"""Norms that contain a second, narrow norm with its own parameters and statistics."""
 
 from itertools import chain
 from typing import Any
@@ -19,44 +19,44 @@ __all__ = [
 
 
 class SlimNorm(Slimmed):
-    """A norm beside a narrow one: of each pass only one of the two learns."""
+    """A norm that contains a narrow norm. A full pass uses and trains one, a narrow pass the other."""
 
     slim_axis = 1
     narrow: nn.Module
 
     def narrow_forward(self, input: Tensor) -> Tensor:
-        """Of the shape of the input, which has as many channels as the narrow norm."""
+        """Apply the narrow norm. The input has its number of channels; the output has the input's shape."""
         found: Tensor = self.narrow(input)
         return found
 
 
 class SlimBatchNorm1d(SlimNorm, nn.BatchNorm1d):
-    """A batch norm of vectors or sequences beside a narrow one."""
+    """A batch norm of vectors or sequences that contains a narrow one."""
 
 
 class SlimBatchNorm2d(SlimNorm, nn.BatchNorm2d):
-    """A batch norm of images beside a narrow one."""
+    """A batch norm of images that contains a narrow one."""
 
 
 class SlimSyncBatchNorm(SlimNorm, nn.SyncBatchNorm):
-    """A batch norm over all processes beside a narrow one."""
+    """A batch norm over all processes that contains a narrow one."""
 
 
 class SlimGroupNorm(SlimNorm, nn.GroupNorm):
-    """A group norm beside a narrow one with as many channels a group, hence fewer groups."""
+    """A group norm that contains a narrow one with fewer groups of the same number of channels."""
 
 
 class SlimLayerNorm(SlimNorm, nn.LayerNorm):
-    """A layer norm over the last axis beside a narrow one."""
+    """A layer norm over the last axis that contains a narrow one."""
 
     slim_axis = -1
 
 
 def narrow_norm(norm: nn.Module, c: int) -> nn.Module:
-    """A norm of `c` channels that begins as the leading slice of `norm`.
+    """Make a norm of `c` channels. Its initial parameters and statistics are the leading slice of `norm`.
 
     Raises:
-        ValueError: if `c` channels are no whole number of groups of a group norm.
+        ValueError: if `c` is not a multiple of the channels per group of a group norm.
     """
     made = _made(norm, c)
     own = chain(norm.named_parameters(recurse=False), norm.named_buffers(recurse=False))
@@ -75,7 +75,7 @@ def _made(norm: nn.Module, c: int) -> nn.Module:
     if isinstance(norm, nn.GroupNorm):
         each = norm.num_channels // norm.num_groups
         if c % each:
-            raise ValueError(f"{c} channels are no whole number of groups of {each}")
+            raise ValueError(f"the narrow input must be a multiple of {each} channels (a group), got {c}")
         return nn.GroupNorm(c // each, c, norm.eps, norm.affine, **place)
     if isinstance(norm, nn.SyncBatchNorm):
         place["process_group"] = norm.process_group

@@ -1,4 +1,4 @@
-"""Which layer of a network does what in its narrow view; what has no narrow form is refused by name."""
+"""The role of each layer in the narrow view. A module without a narrow form raises an error with its name."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -48,19 +48,19 @@ CONVOLUTIONS: Mapping[type[nn.Module], type[Slimmed]] = MappingProxyType(
     {nn.Conv1d: SlimConv1d, nn.Conv2d: SlimConv2d}
 )
 AS_THEY_ARE = (nn.Embedding, nn.EmbeddingBag)
-"""Layers with parameters that stay as wide as they are: the next layer reads all they give."""
+"""Layers with parameters that keep their width. The next layer uses their whole output."""
 
 
 @dataclass(frozen=True)
 class Role:
-    """The class a layer becomes, and the settings of its narrow form."""
+    """The new class of a layer, and the settings of its narrow form."""
 
     kind: type[nn.Module]
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def named(name: str, module: nn.Module) -> str:
-    """How errors call a module.
+    """The text for a module in an error.
 
     >>> named("layers.1", nn.LSTM(2, 3))
     "'layers.1' (LSTM)"
@@ -70,10 +70,10 @@ def named(name: str, module: nn.Module) -> str:
 
 
 def roles_of(model: nn.Module, head: str, width: float, multiple: int) -> dict[str, Role]:
-    """The role of every layer with parameters in a network whose channels all become fewer.
+    """Return the role of every layer with parameters in a network without attention, where all layers narrow.
 
     Raises:
-        ValueError: for a module without a narrow form, and for a layer that would keep no channel.
+        ValueError: if a module has no narrow form, or a layer would keep no channel.
     """
     found = dict(_roles(model, head, width, multiple))
     for name in found:
@@ -83,12 +83,13 @@ def roles_of(model: nn.Module, head: str, width: float, multiple: int) -> dict[s
 
 
 def refuse_empty(model: nn.Module, roles: Mapping[str, Role], width: float) -> None:
-    """Refuse a width at which a layer keeps no channel or no head."""
+    """Raise if a layer would keep no channel or no head at this width."""
     for name, role in roles.items():
         for setting, what in (("slim_out", "channel"), ("slim_heads", "head")):
             if role.settings.get(setting) == 0:
                 raise ValueError(
-                    f"width={width} leaves no {what} of {named(name, model.get_submodule(name))}."
+                    f"width={width} leaves no {what} of {named(name, model.get_submodule(name))}. Use a "
+                    "larger width."
                 )
 
 
@@ -106,26 +107,26 @@ def _roles(model: nn.Module, head: str, width: float, multiple: int) -> Iterator
             yield name, Role(NORMS[kind])
         elif not _needs_no_role(module):
             raise ValueError(
-                f"{named(name, module)} has parameters or statistics that have no narrow form. "
-                "The proxy slims Linear, Conv1d, Conv2d, BatchNorm1d, BatchNorm2d, SyncBatchNorm, LayerNorm, "
-                "GroupNorm and attention blocks, and none of their subclasses."
+                f"{named(name, module)} has parameters or statistics without a narrow form. The proxy can "
+                "slim Linear, Conv1d, Conv2d, BatchNorm1d, BatchNorm2d, SyncBatchNorm, LayerNorm, "
+                "GroupNorm and attention blocks, but not their subclasses."
             )
 
 
 def _needs_no_role(module: nn.Module) -> bool:
     if isinstance(module, nn.modules.batchnorm._NormBase):
-        return False  # instance norms move statistics without having parameters
+        return False  # instance norms have running statistics, even without parameters
     one = isinstance(module, nn.PReLU) and module.num_parameters == 1
     return one or type(module) in AS_THEY_ARE or not any(True for _ in module.parameters(recurse=False))
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Whether a layer computes what its class does from parameters that it holds itself."""
+    """Return whether a layer has the forward and the parameters of its class, without changes."""
     return not _strangeness(module)
 
 
 def refuse_strange(name: str, module: nn.Module) -> None:
-    """Refuse a layer that computes anything else than its class does, saying what."""
+    """Raise if a layer has another forward or other parameters than its class. The error says which."""
     if why := _strangeness(module):
         raise ValueError(f"{named(name, module)} cannot be slimmed: {why}.")
 
@@ -133,16 +134,16 @@ def refuse_strange(name: str, module: nn.Module) -> None:
 def _strangeness(module: nn.Module) -> str:
     if parametrize.is_parametrized(module) or set(module._parameters) != {"weight", "bias"}:
         held = ", ".join(name for name, _ in module.named_parameters())
-        return f"its weight is computed from others ({held}); undo this first"
+        return f"its weight is computed from other parameters ({held}). Remove the parametrization first"
     if "forward" in vars(module):
-        return "its forward was replaced; put it back first"
+        return "its forward was replaced. Restore it first"
     if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) > 1:
-        return f"it normalises {len(module.normalized_shape)} axes, and only norms over one are slimmed"
+        return f"it must normalise one axis, but it normalises {len(module.normalized_shape)}"
     return ""
 
 
 def refuse_tied(model: nn.Module, roles: Iterable[str]) -> None:
-    """Refuse a slimmed layer that shares a parameter with another module."""
+    """Raise if a slimmed layer shares a parameter with another module."""
     owners: dict[nn.Parameter, list[str]] = {}
     for name, module in model.named_modules():
         for parameter in module.parameters(recurse=False):
@@ -152,13 +153,13 @@ def refuse_tied(model: nn.Module, roles: Iterable[str]) -> None:
             first = min(slimmed)
             others = ", ".join(named(name, model.get_submodule(name)) for name in names if name != first)
             raise ValueError(
-                f"{named(first, model.get_submodule(first))} shares a parameter with {others}: tied layers "
-                "cannot be slimmed."
+                f"{named(first, model.get_submodule(first))} cannot be slimmed: it shares a parameter with "
+                f"{others}."
             )
 
 
 def dress(model: nn.Module, roles: Mapping[str, Role], switch: Switch) -> None:
-    """Give the layers their narrow form, in place."""
+    """Convert the layers to their new classes, in place."""
     for name, role in roles.items():
         layer = model.get_submodule(name)
         layer.__class__ = role.kind
@@ -166,5 +167,5 @@ def dress(model: nn.Module, roles: Mapping[str, Role], switch: Switch) -> None:
 
 
 def norms_of(model: nn.Module) -> dict[str, SlimNorm]:
-    """The norms of two widths, by name."""
+    """The norms that contain a narrow norm, by name."""
     return {name: module for name, module in model.named_modules() if isinstance(module, SlimNorm)}

@@ -1,4 +1,4 @@
-"""How many channels of a layer a width keeps, and the switch between the widths."""
+"""The number of channels that a width keeps, and the switch between full and narrow."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ __all__ = ["Switch", "channels", "fast_path"]
 
 
 def channels(c: int, width: float, multiple: int = 1) -> int:
-    """How many of `c` channels the narrow view keeps: int(c * width), by Yu et al. (arXiv:1812.08928).
+    """Return the number of `c` channels that the narrow view keeps: int(c * width) (arXiv:1812.08928).
 
-    With `multiple` above 1: the nearest multiple of it that is at least 90 % of c * width, and c at the most.
-    A width of 1 keeps all, also where `multiple` does not divide c.
+    With `multiple` above 1, it is the nearest multiple that is at least 90 % of c * width, and at most c.
+    A width of 1 keeps all channels, even if c is not a multiple.
 
     >>> channels(64, 0.3), channels(64, 0.3, multiple=8), channels(20, 1.0, multiple=8)
     (19, 24, 20)
@@ -27,14 +27,14 @@ def channels(c: int, width: float, multiple: int = 1) -> int:
 
 
 class Switch:
-    """Says to the layers that hold it whether they run narrow."""
+    """A flag shared by the slimmed layers: True while they run narrow."""
 
     def __init__(self) -> None:
         self.on = False
 
     @contextlib.contextmanager
     def narrow(self) -> Iterator[None]:
-        """Run narrow inside; whatever happens there, the switch is put back."""
+        """Set the flag inside the block. It is restored at the end, also after an error."""
         before, self.on = self.on, True
         try:
             yield
@@ -44,7 +44,7 @@ class Switch:
 
 @contextlib.contextmanager
 def fast_path(off: bool) -> Iterator[None]:
-    """Inside, torch's fused encoder layers, which read whole weights, are off if told so."""
+    """If `off`, disable torch's fused encoder layers inside the block: these always use whole weights."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(before and not off)
     try:

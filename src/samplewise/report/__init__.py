@@ -1,1 +1,1 @@
-"""Tables and pictures of finished runs."""
+"""Tables and plots of finished runs."""

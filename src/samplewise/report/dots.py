@@ -1,4 +1,4 @@
-"""One picture for many methods: rows of dots, a panel for each accuracy and one for the cost."""
+"""A dot plot of many methods: one panel for each experiment's accuracy, and one for the cost."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ BLUE, ORANGE = "#0072B2", "#D55E00"
 
 @dataclass(frozen=True)
 class Panel:
-    """The results of one experiment under a heading; `measure` labels their axis."""
+    """The results of one experiment, with a heading. `measure` is the label of the axis."""
 
     heading: str
     results: list[Row]
@@ -24,10 +24,10 @@ class Panel:
 
 
 def draw(panels: list[Panel], order: list[str], title: str, path: Path, clock: str = "wall clock") -> None:
-    """Accuracy of every method in every panel, then cost and clock of the first panel.
+    """Draw the accuracy of every method in every panel, then the cost and time of the first panel.
 
-    Grey dots are seeds, the coloured one is their mean; `full` is the dotted line. `clock` is what the
-    rows' `realised` was measured with.
+    Grey dots are seeds, coloured dots are means, and the dotted line is `full`. `clock` names the time that
+    `realised` in the rows was measured with.
     """
     require("matplotlib", "report")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -62,7 +62,7 @@ def _accuracies(axis: "Axes", panel: Panel, order: list[str]) -> None:
 
 
 def _costs(axis: "Axes", summaries: list[Summary], clock: str) -> None:
-    """What was promised and what the clock says, as shares of ordinary training."""
+    """Draw the cost and the measured time as shares of ordinary training."""
     for y, summary in enumerate(summaries):
         axis.plot(100 * summary.cost_share, y, "o", color="white", markeredgecolor=ORANGE, markersize=6.5)
         if summary.saved is not None:

@@ -1,4 +1,4 @@
-"""The picture of selecting again and again: error at every stage, and the share kept there."""
+"""The plot of repeated selection: the error and the kept share at every stage."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ BARS = "#e3e8ee"
 
 @dataclass(frozen=True)
 class Stages:
-    """One column of the picture: errors are shares in [0, 1], one for each stage.
+    """One column of the plot. Errors are shares in [0, 1], one for each stage.
 
     Attributes:
-        heading: of the column.
+        heading: the heading of the column.
         keeps: the share kept at each stage.
-        critical_keep: the share below which one pool loses its support vectors.
-        recursion: theory, a fresh pool at each stage.
-        static: theory, the first probe at each stage.
-        full: theory, the whole pool.
-        fresh: simulated, a fresh pool at each stage, with standard errors.
-        same: simulated, one pool for all stages, with standard errors.
+        critical_keep: below this share, selection from one pool loses support vectors.
+        recursion: error in theory, with a fresh pool at each stage.
+        static: error in theory, with the first probe at each stage.
+        full: error in theory, with the whole pool.
+        fresh: simulated error and its standard error, with a fresh pool at each stage.
+        same: simulated error and its standard error, with one pool for all stages.
     """
 
     heading: str
@@ -41,9 +41,9 @@ class Stages:
 
 
 def draw(columns: Sequence[Stages], title: str, subtitle: str, file: Path | BinaryIO) -> None:
-    """Write the picture: a column each, errors above and shares kept below."""
+    """Write the plot: for each column, errors on top and kept shares below."""
     require("matplotlib", "report")
-    # The object interface leaves the user's backend and global settings alone.
+    # The object interface does not change the user's backend and global settings.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -65,7 +65,7 @@ def draw(columns: Sequence[Stages], title: str, subtitle: str, file: Path | Bina
         f"{title}\n", x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK, linespacing=1.7
     )
     figure.text(0.012, 0.938, subtitle, fontsize=9.5, color="#5a5a5a", va="center")
-    figure.savefig(file, format="png")  # a partial file has no ending to tell it by
+    figure.savefig(file, format="png")  # a partial file has no .png ending, so name the format
 
 
 def _errors(axes: "Axes", column: Stages) -> None:
@@ -114,7 +114,7 @@ def _shares(axes: "Axes", column: Stages) -> None:
 
 
 def _ticks(stages: int) -> list[int]:
-    """Whole stages, at most about a dozen of them."""
+    """Ticks at integer stages, at most about 12."""
     return list(range(1, stages + 1, 1 + (stages - 1) // 12))
 
 

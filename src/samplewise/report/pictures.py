@@ -1,4 +1,4 @@
-"""Two pictures of an experiment: accuracy against samples back-propagated and against seconds."""
+"""Two plots of an experiment: accuracy over back-propagated samples, and over seconds."""
 
 import math
 from dataclasses import dataclass
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, FAINT = "#2b2b2b", "#8a8a8a"
-# Okabe and Ito's colours, told apart by colour-blind readers too; yellow is left out (too pale).
+# The colours of Okabe and Ito, which colour-blind readers can distinguish. Yellow is left out: it is too
+# pale.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-# More bands than this cover each other.
+# With more methods than this, bands would cover each other and are not drawn.
 BANDS = 6
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
 
@@ -27,7 +28,7 @@ PICTURES = {
 
 @dataclass(frozen=True)
 class Line:
-    """A method's mean over seeds at the end of each epoch, and the lowest and highest seed."""
+    """One method after each epoch: the mean over seeds, the lowest and the highest seed."""
 
     method: str
     x: list[float]
@@ -37,7 +38,7 @@ class Line:
 
 
 def draw(curves: list[Row], order: list[str], title: str, folder: Path) -> list[Path]:
-    """Write both pictures into `folder` and return where they are."""
+    """Write both plots into `folder` and return their paths."""
     require("matplotlib", "report")
     written = []
     for name, (key, label) in PICTURES.items():
@@ -49,7 +50,7 @@ def draw(curves: list[Row], order: list[str], title: str, folder: Path) -> list[
 
 
 def short(name: str, letters: int) -> str:
-    """A name without the middle that a picture has no room for.
+    """Shorten a name to at most `letters` characters, by removing its middle.
 
     >>> short("ucb:keep=0.3,period=5", 13)
     'ucb:k...iod=5'
@@ -75,7 +76,7 @@ def _line(curves: list[Row], method: str, key: str) -> Line | None:
 
 
 def _picture(lines: list[Line], label: str, title: str, path: Path) -> None:
-    # The object interface leaves the user's backend and global settings alone.
+    # The object interface does not change the user's backend and global settings.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
@@ -105,7 +106,7 @@ def _picture(lines: list[Line], label: str, title: str, path: Path) -> None:
 
 
 def _styles(methods: list[str]) -> dict[str, tuple[str, Any]]:
-    """`full` is dark; the others take the colours in turn, then dashes for a second round."""
+    """Line styles: `full` is dark; other methods use the colours in turn, then again with dashes."""
     styles: dict[str, tuple[str, Any]] = {"full": (INK, "-")}
     for i, method in enumerate(m for m in methods if m != "full"):
         styles[method] = (COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)])
@@ -113,7 +114,7 @@ def _styles(methods: list[str]) -> dict[str, tuple[str, Any]]:
 
 
 def _frame(axes: "Axes", lines: list[Line]) -> None:
-    """Show where methods differ: the steep start of a run goes below the frame."""
+    """Set the limits so that the differences between methods are visible. The first epochs are cut off."""
     best = max(max(line.high) for line in lines)
     settled = [value for line in lines for value in line.mean[len(line.mean) // 6 :]]
     low = min(settled)
@@ -131,14 +132,14 @@ def _frame(axes: "Axes", lines: list[Line]) -> None:
 
 
 def _name_lines(axes: "Axes", lines: list[Line], styles: dict[str, tuple[str, Any]]) -> None:
-    """Names to the right in the order of the final accuracies, spaced so that none overlap."""
+    """Write the names to the right, in the order of final accuracy, without overlaps."""
     bottom, top = axes.get_ylim()
     gap = (top - bottom) * max(0.052, 0.9 / max(len(lines), 18))
     ranked = sorted(lines, key=lambda line: line.mean[-1])
     heights: list[float] = []
     for line in ranked:
         heights.append(max(line.mean[-1], heights[-1] + gap if heights else -math.inf))
-    # Names pushed beyond the top come down again, the lowest ones least.
+    # If names reach beyond the top, move them down as far as needed.
     ceiling = top
     for i in reversed(range(len(heights))):
         heights[i] = min(heights[i], ceiling)

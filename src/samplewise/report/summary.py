@@ -1,4 +1,4 @@
-"""What a folder of runs says about each method: means over seeds, and how far they spread."""
+"""Summaries of the runs in a folder: mean and standard deviation over seeds for each method."""
 
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -11,10 +11,10 @@ Row = dict[str, Any]
 class Summary:
     """One method over all its seeds. Shares are in [0, 1], accuracy is in percent.
 
-    `spread` is the sample standard deviation over seeds, None with one seed. `saved` is the share
-    of the ordinary run's wall clock that was saved: measured against `full` with the same seed
-    (`given`), against this run's own un-narrowed steps (`estimated`), or `not measured`. Where a
-    coreset was scored in a run of its own, `bare_cost_share` and `bare_saved` leave that run out.
+    `spread` is the sample standard deviation over seeds, or None with one seed. `saved` is the saved share of
+    the wall-clock time of ordinary training. `baseline` is the source of that time: "given" (the `full` run
+    with the same seed), "estimated" (from the full steps of the run itself) or "not measured". If a coreset
+    has a scoring run, `bare_cost_share` and `bare_saved` do not include it.
     """
 
     method: str
@@ -32,12 +32,12 @@ class Summary:
 
     @property
     def scored(self) -> bool:
-        """Whether a scoring run is charged."""
+        """Whether the cost includes a scoring run."""
         return self.bare_cost_share < self.cost_share
 
 
 def summarise(results: list[Row], order: list[str]) -> list[Summary]:
-    """One summary for each of the methods in `order` that has finished runs."""
+    """Return a summary for each method in `order` that has finished runs."""
     return [
         _summary(method, rows)
         for method in order
@@ -74,6 +74,6 @@ def _summary(method: str, rows: list[Row]) -> Summary:
 
 
 def _bare(row: Row, what: str) -> float:
-    """The share of a run's cost or seconds that is its own, not its scoring run's."""
+    """The share of a run's cost or seconds without its scoring run."""
     own, whole = row.get(f"{what}_without_scoring"), row.get(what)
     return own / whole if own is not None and whole else 1.0

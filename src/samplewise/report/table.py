@@ -1,4 +1,4 @@
-"""The table of an experiment: in the terminal, and as Markdown."""
+"""The result table of an experiment, for the terminal and as Markdown."""
 
 from typing import TYPE_CHECKING
 
@@ -18,18 +18,18 @@ HEADERS = (
 WITHOUT = ("cost share without scoring", "saved without scoring")
 NOTES = {
     "spread": "± is the standard deviation over seeds.",
-    "cost": "Cost share: forwards and backwards as a share of ordinary training's (a forward "
-    "counts 1, a backward 2).",
-    "saved": "Wall clock saved: against `full` with the same seed.",
-    "estimated": "~: no `full` run to compare with, estimated from the method's own full steps.",
+    "cost": "Cost share: forwards (1 each) and backwards (2 each), divided by those of ordinary training.",
+    "saved": "Wall clock saved: compared with `full` with the same seed.",
+    "estimated": "~: there is no `full` run to compare with, so this is estimated from the method's own full "
+    "steps.",
     "overhead": "Selection overhead: scoring and selecting as a share of the wall clock.",
-    "scored": "A coreset's cost, wall clock and overhead include its scoring run, as if that had been "
-    "done for it alone; the columns on the right leave it out.",
+    "scored": "The cost, wall clock and overhead of a coreset include its whole scoring run, even if several "
+    "methods share it. The columns on the right do not include it.",
 }
 
 
 def headers(summaries: list[Summary]) -> tuple[str, ...]:
-    """The columns: two more where coresets were scored in a run of their own."""
+    """The headers of the columns. There are two more if coresets have a scoring run."""
     return HEADERS + WITHOUT if any(s.scored for s in summaries) else HEADERS
 
 
@@ -52,7 +52,7 @@ def cells(summary: Summary, columns: int = len(HEADERS)) -> tuple[str, ...]:
 
 
 def notes(summaries: list[Summary]) -> list[str]:
-    """What a reader must know to read the table, as far as it applies."""
+    """Notes that explain the table. Only those that apply are returned."""
     seeds = sorted({s.seeds for s in summaries})
     count = " or ".join(map(str, seeds)) + (" seed" if seeds == [1] else " seeds")
     keys = ["cost"]
@@ -68,7 +68,7 @@ def notes(summaries: list[Summary]) -> list[str]:
 
 
 def markdown(summaries: list[Summary]) -> str:
-    """The table as Markdown, numbers to the right."""
+    """The table as Markdown, with numbers aligned to the right."""
     top = headers(summaries)
     body = [cells(summary, len(top)) for summary in summaries]
     rows = [top, ("---", *["---:"] * (len(top) - 1)), *body]
@@ -88,11 +88,11 @@ def terminal(summaries: list[Summary], title: str) -> "Table":
     top = headers(summaries)
     rows = [[cell.replace("+-", "±") for cell in cells(summary, len(top))] for summary in summaries]
     for i, header in enumerate(top):
-        # A narrow terminal breaks the headers, never a number.
+        # In a narrow terminal, headers are wrapped, but numbers are not.
         width = max(len(row[i]) for row in rows)
         table.add_column(header, justify="right" if i else "left", min_width=width)
     for row in rows:
-        table.add_row(*map(Text, row))  # a name may hold brackets, which are no markup
+        table.add_row(*map(Text, row))  # Text: brackets in a name must not be read as markup
     return table
 
 

@@ -1,16 +1,21 @@
 """The convergence bound of DynaMS (Lemma 1, Theorem 2.2) with all its constants.
 
-Logistic regression on N inputs x ~ N(0, Sigma) of d features, lam the largest eigenvalue of Sigma, weights
-no longer than D, N / d <= alpha. At step t of T the samples with |w_t . x| below a critical margin are kept,
-and the gradient over them is divided by N, not by their number. With probability at least 1 - alpha / mu
+Setting: logistic regression on N inputs x ~ N(0, Sigma) with d features. lam is the largest eigenvalue of
+Sigma, the norm of the weights is at most D, and N / d <= alpha. At step t of T, samples with |w_t . x| below
+a critical margin are kept. The gradient over them is divided by N, not by their number. Then, with
+probability at least 1 - alpha / mu,
 
     min_t L(w_t) - L(w*) <= D E (T^(-1/4) + c T^(-(3/4 + epsilon)) + c' T^(-(3/4 + beta))).
 
-What does not hold: the rate needs a step size of D / (E T^(3/4)), and with D / (E T^(1/2)) the descent term
-does not vanish. D stands both for the longest weights and for the diameter of their set, which can be 2 D:
-`safe=True` uses that in the two error terms. The bound is vacuous in practice, far above log 2, which is the
-loss of w = 0; and where it is not, the schedule drops next to nothing unless zeta - 1 is about 1 / T. The
-assumption on N / d and the probability are read from a damaged scan; they agree with the proof's union bound.
+Limits of the theorem:
+
+- The rate needs the step size D / (E T^(3/4)). With D / (E T^(1/2)), the descent term does not vanish.
+- The paper uses D both as the largest norm of the weights and as the diameter of their set, which can be 2 D.
+  `safe=True` uses 2 D in the two error terms.
+- In practice, the bound is far above log 2, the loss at w = 0, so it is vacuous. If it is not vacuous, the
+  schedule drops almost no samples, unless zeta - 1 is about 1 / T.
+- The assumption on N / d and the probability come from a damaged scan. They agree with the union bound in the
+  proof.
 """
 
 # ruff: noqa: N803, N806 - T, D and E are the letters of the theorem
@@ -43,16 +48,16 @@ AboveOne = Annotated[float, Range(1, open_low=True)]
 
 
 class VacuousBoundWarning(UserWarning):
-    """The bound says less than what is known without any training: a loss of log 2 at w = 0."""
+    """The bound is above log 2, the loss without training (w = 0), so it gives no information."""
 
 
 @dataclass(frozen=True)
 class Lemma1:
-    """How long an input can be: `radius` with a probability of at least `probability`.
+    """A bound on the norm of an input: at most `radius`, with probability at least `probability`.
 
     Attributes:
         radius: sqrt(d lam (1 + sqrt(2 mu T))).
-        loose: E T^(1/4), which is not smaller.
+        loose: E T^(1/4), at least `radius`.
         E: sqrt(d lam) (1 + (2 mu)^(1/4)).
         probability: 1 - 1 / (mu T d), at least 0.
     """
@@ -69,16 +74,16 @@ class Bound:
 
     Attributes:
         total: the bound on min_t L(w_t) - L(w*), the sum of the three terms.
-        descent: what full gradients would leave, D E T^(-1/4).
-        dropped: for confident samples that are left out, D E c_dropped T^(-(3/4 + epsilon)).
-        misclassified: for those of them that are misclassified, without the shorthand of a rate.
-        misclassified_rate: the same as a power of T, D E c_misclassified T^(-(3/4 + beta)), which is not
-            smaller; None where log((zeta - 1) T + 1) < 1, for which it is not proved.
-        E: of Lemma 1.
+        descent: the term of full gradient descent, D E T^(-1/4).
+        dropped: the term of dropped confident samples, D E c_dropped T^(-(3/4 + epsilon)).
+        misclassified: the term of dropped misclassified samples, exact.
+        misclassified_rate: an upper bound of `misclassified` as a power of T,
+            D E c_misclassified T^(-(3/4 + beta)). None if log((zeta - 1) T + 1) < 1: there it is not proved.
+        E: the constant of Lemma 1.
         beta: (1 + epsilon)^2 / (2 D^2 lam) - 1, more than -1/2.
         c_dropped: ((zeta - 1)^(-epsilon) - zeta^(-epsilon)) / epsilon.
-        c_misclassified: of the third term's power of T.
-        step_size: the learning rate it is for, D / (E T^(3/4)).
+        c_misclassified: the constant in `misclassified_rate`.
+        step_size: the learning rate that the bound needs, D / (E T^(3/4)).
         probability: 1 - alpha / mu.
         vacuous: whether the total is above log 2.
     """
@@ -98,23 +103,23 @@ class Bound:
 
 
 def critical_margin(t: int, T: Steps, epsilon: Positive, zeta: AboveOne) -> float:
-    """Below which |w_t . x| a sample is kept at step t = 0, ..., T - 1: (1 + epsilon) log(zeta T - t).
+    """The critical margin at step t: (1 + epsilon) log(zeta T - t). Samples with smaller margins are kept.
 
-    The sum behind the second term holds for these t; for 1, ..., T, as printed, it fails slightly.
+    t runs from 0 to T - 1. The paper prints 1 to T, but then the sum in the second term is slightly wrong.
 
     >>> round(critical_margin(0, 100, 0.5, 1.5), 4)
     7.516
     """
     check_arguments("critical_margin", critical_margin, {"t": t, "T": T, "epsilon": epsilon, "zeta": zeta})
     if not 0 <= t < T:
-        raise ValueError(f"critical_margin.t must be in [0, {T}), a step counted from 0, got {t}.")
+        raise ValueError(f"critical_margin.t must be in [0, {T}), got {t}. Count steps from 0.")
     return (1 + epsilon) * log(zeta * T - t)
 
 
 def lemma1(d: Steps, lam: Positive, T: Steps, mu: Positive) -> Lemma1:
-    """Length of an input x ~ N(0, Sigma) of d features, by Chebyshev's inequality on its square.
+    """Bound the norm of an input x ~ N(0, Sigma) with d features, by Chebyshev's inequality on its square.
 
-    `lam` is the largest eigenvalue of Sigma, `mu` sets the probability.
+    `lam` is the largest eigenvalue of Sigma. `mu` sets the probability.
     """
     check_arguments("lemma1", lemma1, {"d": d, "lam": lam, "T": T, "mu": mu})
     E = sqrt(d * lam) * (1 + (2 * mu) ** 0.25)
@@ -127,13 +132,13 @@ def lemma1(d: Steps, lam: Positive, T: Steps, mu: Positive) -> Lemma1:
 
 
 def misclassified_bound(kappa: Positive, D: Positive, lam: Positive) -> float:
-    """The most that is expected to be misclassified beyond `kappa`: 2 Phi(-kappa / (D sqrt(lam)))."""
+    """Bound the expected share of misclassified samples beyond `kappa`: 2 Phi(-kappa / (D sqrt(lam)))."""
     check_arguments("misclassified_bound", misclassified_bound, {"kappa": kappa, "D": D, "lam": lam})
     return 2 * float(special.ndtr(-kappa / (D * sqrt(lam))))
 
 
 def keep_at_least(T: Steps, zeta: AboveOne) -> float:
-    """The share that the schedule keeps in expectation is never less than 1 - 2 Phi(-log((zeta - 1) T + 1)).
+    """Lower bound of the expected share that the schedule keeps: 1 - 2 Phi(-log((zeta - 1) T + 1)).
 
     >>> round(1 - keep_at_least(120, 2.0), 7)
     1.6e-06
@@ -143,25 +148,26 @@ def keep_at_least(T: Steps, zeta: AboveOne) -> float:
 
 
 def error_bound(radius: Positive, kappa: Positive, kept: Share, misclassified: Share) -> float:
-    """How far the kept samples' gradient, divided by N, is at most from that of all N.
+    """Bound the distance between the gradient of the kept samples, divided by N, and that of all N samples.
 
     Args:
-        radius: length of the longest input; E T^(1/4) in the theorem.
+        radius: the largest norm of an input; E T^(1/4) in the theorem.
         kappa: the critical margin.
-        kept: share of the samples that are kept.
-        misclassified: share of all samples that are dropped and misclassified.
+        kept: the share of samples that are kept.
+        misclassified: the share of all samples that are dropped and misclassified.
     """
     given = {"radius": radius, "kappa": kappa, "kept": kept, "misclassified": misclassified}
     check_arguments("error_bound", error_bound, given)
     if kept + misclassified > 1 + 1e-9:
         raise ValueError(
-            f"error_bound.misclassified must be <= {1 - kept:g}, the share dropped, got {misclassified!r}."
+            f"error_bound.misclassified must be <= {1 - kept:g}, because kept is {kept:g}, got "
+            f"{misclassified!r}."
         )
     return radius * ((1 - kept - misclassified) / (1 + exp(kappa)) + misclassified)
 
 
 def _exp(power: float) -> float:
-    """Infinite where it is beyond double precision, as constants of narrow inputs are."""
+    """exp(power), or infinity if it overflows double precision."""
     return exp(power) if power < 709 else inf
 
 
@@ -176,24 +182,24 @@ def dynams_bound(
     alpha: Positive,
     safe: bool = False,
 ) -> Bound:
-    """The bound of Theorem 2.2 after T steps; see the head of this module for what it does not say.
+    """Compute the bound of Theorem 2.2 after T steps. The module docstring lists the limits of the theorem.
 
     Args:
-        T: steps of gradient descent.
-        d: features.
-        lam: largest eigenvalue of the inputs' covariance.
-        D: the longest weights, |w| <= D.
-        epsilon: of the critical margin; above D sqrt(lam) - 1.
-        zeta: of the critical margin.
-        mu: sets the probability 1 - alpha / mu; far above alpha.
-        alpha: samples a feature, N / d <= alpha.
-        safe: take 2 D for the diameter in the two error terms.
+        T: the number of steps of gradient descent.
+        d: the number of features.
+        lam: the largest eigenvalue of the covariance of the inputs.
+        D: the largest norm of the weights.
+        epsilon: parameter of the critical margin; more than D sqrt(lam) - 1.
+        zeta: parameter of the critical margin.
+        mu: sets the probability 1 - alpha / mu; choose it much larger than alpha.
+        alpha: samples per feature, N / d <= alpha.
+        safe: use 2 D as the diameter in the two error terms.
 
     Raises:
-        ValueError: naming an argument for which the theorem says nothing.
+        ValueError: if the theorem does not apply to an argument. The error names it.
 
     Warns:
-        VacuousBoundWarning: where the bound is above log 2.
+        VacuousBoundWarning: if the bound is above log 2.
     """
     given = {"T": T, "d": d, "lam": lam, "D": D, "epsilon": epsilon, "zeta": zeta, "mu": mu, "alpha": alpha}
     check_arguments("dynams_bound", dynams_bound, given | {"safe": safe})
@@ -203,7 +209,7 @@ def dynams_bound(
         )
     if mu <= alpha:
         raise ValueError(
-            f"dynams_bound.mu must be > alpha = {alpha:g}, or the probability is not positive, got {mu!r}."
+            f"dynams_bound.mu must be > alpha = {alpha:g} for a positive probability, got {mu!r}."
         )
     E = lemma1(d, lam, T, mu).E
     width = D * sqrt(lam)
@@ -220,7 +226,7 @@ def dynams_bound(
     total = descent + dropped + misclassified
     if total > log(2):
         warnings.warn(
-            f"dynams_bound is {total:.3g}, above log 2 = 0.693, the loss of w = 0: it says nothing here.",
+            f"dynams_bound is {total:.3g}, above log 2 = 0.693, the loss at w = 0. It gives no information.",
             VacuousBoundWarning,
             stacklevel=2,
         )

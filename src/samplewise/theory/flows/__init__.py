@@ -1,4 +1,4 @@
-"""Evolved Sampling's propositions as functions: averages, references, loss-weighted gradient flow."""
+"""The propositions of Evolved Sampling as functions: averages, references, loss-weighted gradient flow."""
 
 from samplewise.theory.flows.averages import convolution_form, decoupled, difference_form
 from samplewise.theory.flows.gradient import Flow, Proposition1, advantage, flow, proposition1, spread

@@ -1,4 +1,4 @@
-"""Proposition 2 of Evolved Sampling: its decoupled average as an average plus differences, exactly."""
+"""Proposition 2 of Evolved Sampling: the decoupled average equals an average plus differences."""
 
 from typing import Annotated
 
@@ -14,22 +14,24 @@ BelowOne = Annotated[float, Range(0, 1, open_high=True)]
 
 
 def check_losses(owner: str, losses: Losses) -> None:
-    """Refuse what is no matrix of finite losses, a row a visit."""
+    """Raise if `losses` is not a matrix of finite numbers with at least one row."""
     if losses.ndim != 2 or not len(losses) or not np.isfinite(losses).all():
         raise ValueError(
-            f"{owner}.losses must be finite, a row for each of t >= 1 visits and a column a sample."
+            f"{owner}.losses must be a matrix of finite numbers: one row per visit (at least 1) and one "
+            f"column per sample, got shape {losses.shape} with {(~np.isfinite(losses)).sum()} non-finite "
+            "values."
         )
 
 
 def decoupled(losses: Losses, start: Start, beta1: Weight, beta2: Weight) -> tuple[Losses, Losses]:
-    """Weights w(1..t) and scores s(1..t) of t visits, as the method defines them (equation 3.1).
+    """Return the weights w(1..t) and scores s(1..t) of t visits, by equation (3.1).
 
-    w(k) = beta1 s(k-1) + (1 - beta1) l(k) and s(k) = beta2 s(k-1) + (1 - beta2) l(k): w takes the score from
-    BEFORE this visit. The method's Algorithm 1 writes the new score first, but means the same by its indices.
+    w(k) = beta1 s(k-1) + (1 - beta1) l(k) and s(k) = beta2 s(k-1) + (1 - beta2) l(k). Note that w uses the
+    score before the visit. Algorithm 1 of the paper updates the score first, but its indices mean the same.
 
     Args:
-        losses: l(1..t), a row a visit and a column a sample.
-        start: s(0), one for all samples or one each.
+        losses: l(1..t), one row per visit and one column per sample.
+        start: s(0), one number for all samples or one per sample.
         beta1: weight of the old score in w, in [0, 1].
         beta2: weight of the old score in s, in [0, 1].
     """
@@ -44,7 +46,7 @@ def decoupled(losses: Losses, start: Start, beta1: Weight, beta2: Weight) -> tup
 
 
 def difference_form(losses: Losses, start: Start, beta1: Weight, beta2: BelowOne) -> Losses:
-    """w(1..t) as the score plus a multiple of its last change, equation (3.9); exact.
+    """Return w(1..t) as the score plus a multiple of its last change, by equation (3.9). It is exact.
 
     w(k) = s(k) + (beta2 - beta1) / (1 - beta2) (s(k) - s(k-1)).
     """
@@ -58,10 +60,11 @@ def difference_form(losses: Losses, start: Start, beta1: Weight, beta2: BelowOne
 def convolution_form(
     losses: Losses, start: Start, beta1: Weight, beta2: Weight
 ) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
-    """Averages of the losses and of their changes, equation (3.10), and the remainder: they add up to w(t).
+    """Return the right side of equation (3.10) and its remainder. Their sum is w(t).
 
-    (1 - beta2) sum_k beta2^(t-k) l(k) + (beta2 - beta1) sum_k beta2^(t-1-k) (l(k+1) - l(k)). The paper leaves
-    the remainder at O(beta2^t); it is exactly beta2^(t-1) (beta1 s(0) + (beta2 - beta1) l(1)).
+    The first part is (1 - beta2) sum_k beta2^(t-k) l(k) + (beta2 - beta1) sum_k beta2^(t-1-k) (l(k+1) -
+    l(k)). The paper gives the remainder as O(beta2^t). It is exactly beta2^(t-1) (beta1 s(0) + (beta2 -
+    beta1) l(1)).
     """
     check_arguments("convolution_form", convolution_form, {"beta1": beta1, "beta2": beta2})
     check_losses("convolution_form", losses)

@@ -1,4 +1,4 @@
-"""Proposition 1 of Evolved Sampling: gradient flow with each loss weighted by itself."""
+"""Proposition 1 of Evolved Sampling: gradient flow where each sample is weighted by its loss."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from samplewise.checks import Range, check_arguments
 
 Vector = Float64[np.ndarray, " n"]
 Problem = Callable[[Float64[np.ndarray, " p"]], tuple[Vector, Float64[np.ndarray, "n p"]]]
-"""Parameters to each sample's loss and its gradient."""
+"""A function from parameters to the loss and the gradient of each sample."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Flow:
     """A path of gradient flow, at `steps + 1` times.
 
     Attributes:
-        times: from 0.
-        parameters: a row a time.
-        losses: of every sample, a row a time.
+        times: the times, from 0.
+        parameters: the parameters, one row per time.
+        losses: the losses of all samples, one row per time.
     """
 
     times: Float64[np.ndarray, " s"]
@@ -36,13 +36,13 @@ class Flow:
 
 @dataclass(frozen=True)
 class Proposition1:
-    """Both sides of (3.5) at each time s > 0 of a flow: `left` <= `sharper` <= `right`.
+    """Both sides of inequality (3.5) at each time s > 0 of a flow: `left` <= `sharper` <= `right`.
 
     Attributes:
-        times: s.
-        left: mean loss averaged over [0, s].
-        right: |theta_0 - theta*|^2 / (2 s) less the time average of `advantage`, as the paper states it.
-        sharper: the same with `spread` for `advantage`.
+        times: the times s.
+        left: the mean loss, averaged over [0, s].
+        right: |theta_0 - theta*|^2 / (2 s) minus the time average of `advantage`, as in the paper.
+        sharper: the same with `spread` instead of `advantage`.
     """
 
     times: Float64[np.ndarray, " s"]
@@ -52,11 +52,12 @@ class Proposition1:
 
 
 def advantage(losses: Vector) -> float:
-    """Delta of equation (3.5): the gap around the mean times the probability moved above it.
+    """Delta in (3.5): the gap in the losses at their mean, times the probability that moves above the mean.
 
-    Samples whose share p of the total loss is above 1 / n, against the others: the smallest loss of the first
-    less the largest of the second, times the sum of p - 1 / n over the first. Zero where all losses are
-    equal, so that "positive" in the paper needs them not to be.
+    Let p be the share of a sample in the total loss. The first group are samples with p > 1 / n, the second
+    group all others. Delta is the smallest loss in the first group minus the largest in the second, times the
+    sum of p - 1 / n over the first group. If all losses are equal, it is zero. So the paper's "positive"
+    needs losses that differ.
 
     >>> round(advantage(np.array([1.0, 3.0])), 6)
     0.5
@@ -64,7 +65,7 @@ def advantage(losses: Vector) -> float:
     _check("advantage", losses)
     total = losses.sum()
     above = losses > total / len(losses)
-    # The mean of equal numbers may be a rounding error below them all.
+    # The mean of equal numbers may be below all of them, by a rounding error.
     if not above.any() or above.all():
         return 0.0
     gap = losses[above].min() - losses[~above].max()
@@ -72,9 +73,10 @@ def advantage(losses: Vector) -> float:
 
 
 def spread(losses: Vector) -> float:
-    """Variance over mean of the losses, which is what the proof's first term T_1 is; never below `advantage`.
+    """The variance of the losses divided by their mean: the first term T_1 of the proof.
 
-    The self-weighted loss is larger than the mean loss by exactly this: sum l^2 / sum l = mean + spread.
+    It is at least `advantage`. The loss weighted by itself exceeds the mean loss by exactly this:
+    sum l^2 / sum l = mean + spread.
 
     >>> round(spread(np.array([1.0, 3.0])), 6)
     0.5
@@ -86,7 +88,10 @@ def spread(losses: Vector) -> float:
 
 def _check(owner: str, losses: Vector) -> None:
     if losses.ndim != 1 or not len(losses) or not np.isfinite(losses).all() or losses.min() < 0:
-        raise ValueError(f"{owner}.losses must be one finite number >= 0 for each sample.")
+        raise ValueError(
+            f"{owner}.losses must be a vector of finite numbers >= 0, one for each sample, got "
+            f"{losses!r:.80}."
+        )
 
 
 def flow(
@@ -96,23 +101,23 @@ def flow(
     steps: Annotated[int, Range(1)] = 1000,
     weighting: Literal["loss", "equal"] = "loss",
 ) -> Flow:
-    """Follow d theta / ds = - sum_i p_i grad l_i from `start` by Runge and Kutta's method.
+    """Integrate d theta / ds = - sum_i p_i grad l_i from `start` with the Runge-Kutta method of order 4.
 
-    With `"loss"` p_i is l_i over the sum of all losses; with `"equal"` it is 1 / n, ordinary gradient flow.
+    With `weighting="loss"`, p_i is l_i divided by the sum of all losses. With `"equal"` it is 1 / n, which is
+    ordinary gradient flow.
 
-    What does not hold: weighting by the loss does not make the mean loss smaller at equal time, and it does
-    not give a better rate; by (3.5) only the constant of an O(1 / s) bound on the time average is better.
+    Limits: weighting by the loss does not make the mean loss smaller at the same time, and does not improve
+    the rate. By (3.5), it only improves the constant of an O(1 / s) bound on the time average.
 
     Args:
-        problem: parameters to losses, none negative, and gradients, a row a sample.
+        problem: a function from parameters to losses >= 0 and gradients (one row per sample).
         start: theta at time 0.
-        time: where to end.
-        steps: equal ones.
+        time: the end time.
+        steps: the number of equal steps.
         weighting: of the samples.
 
     Raises:
-        ValueError: naming an argument outside its range, or if the problem gives losses that are negative
-            or not finite.
+        ValueError: if an argument is out of range, or if `problem` returns negative or non-finite losses.
     """
     check_arguments("flow", flow, {"time": time, "steps": steps, "weighting": weighting})
 
@@ -138,9 +143,9 @@ def flow(
 
 
 def proposition1(path: Flow, optimum: Float64[np.ndarray, " p"]) -> Proposition1:
-    """Both sides of (3.5) along a path of loss-weighted flow, integrals by the trapezoid rule.
+    """Compute both sides of (3.5) along a path of loss-weighted flow, with the trapezoid rule.
 
-    It holds where every loss is convex and at least 0, and all are 0 at `optimum`.
+    The inequality holds if every loss is convex and >= 0, and all losses are 0 at `optimum`.
     """
     distance = float(((path.parameters[0] - optimum) ** 2).sum())
     times = path.times[1:]

@@ -1,4 +1,4 @@
-"""Proposition 3 of Evolved Sampling: its weights as ascent on losses above a reference from their history."""
+"""Proposition 3 of Evolved Sampling: its weights are steps of ascent on losses minus reference losses."""
 
 import numpy as np
 from jaxtyping import Float64
@@ -8,9 +8,10 @@ from samplewise.theory.flows.averages import BelowOne, Losses, Start, Weight, ch
 
 
 def reference_weights(t: int, beta1: BelowOne, beta2: Weight) -> Float64[np.ndarray, " m"]:
-    """What the reference after t visits makes of s(0), l(1), ..., l(t); these t + 1 weights sum to 1.
+    """The weights of s(0), l(1), ..., l(t) in the reference loss after t visits. They sum to 1.
 
-    None is negative if and only if beta1 (2 - beta2) <= 1 (for t >= 1), as with the published parameters.
+    For t >= 1, all t + 1 weights are >= 0 if and only if beta1 (2 - beta2) <= 1. The published parameters
+    satisfy this.
 
     >>> reference_weights(2, 0.2, 0.9).round(4).tolist()
     [0.0225, 0.0025, 0.975]
@@ -26,7 +27,7 @@ def reference_weights(t: int, beta1: BelowOne, beta2: Weight) -> Float64[np.ndar
 
 
 def reference_losses(losses: Losses, start: Start, beta1: BelowOne, beta2: Weight) -> Losses:
-    """The references after 1, ..., t visits of losses l(1..t), equation (3.13); see `reference_weights`."""
+    """The reference losses after 1, ..., t visits of losses l(1..t), by (3.13). See `reference_weights`."""
     check_losses("reference_losses", losses)
     first = np.broadcast_to(np.asarray(start, float), losses.shape[1:])
     history = np.vstack([first, losses])
@@ -36,12 +37,12 @@ def reference_losses(losses: Losses, start: Start, beta1: BelowOne, beta2: Weigh
 
 
 def robust_weights(losses: Losses, start: Start, beta1: BelowOne, beta2: Weight) -> Losses:
-    """w(1..t) by steps of 1 - beta1 towards losses above their reference; equal to `decoupled`'s weights.
+    """Return w(1..t) by steps on losses minus references. It equals the weights of `decoupled`.
 
-    w(k+1) = w(k) + (1 - beta1) (l(k+1) - reference(k)) from w(1) = beta1 s(0) + (1 - beta1) l(1).
+    w(k+1) = w(k) + (1 - beta1) (l(k+1) - reference(k)), with w(1) = beta1 s(0) + (1 - beta1) l(1).
 
-    What does not hold: p proportional to w is a normalisation, not a projected or mirror step on the simplex,
-    so this is an identity between updates and says nothing about the convergence of a min-max problem.
+    Limits: p proportional to w is a normalisation, not a projected or mirror step on the simplex. So this is
+    an identity between updates. It does not prove convergence to the solution of a min-max problem.
     """
     references = reference_losses(losses, start, beta1, beta2)
     first = beta1 * np.asarray(start, float) + (1 - beta1) * losses[0]

@@ -1,4 +1,4 @@
-"""The teacher-student perceptron under margin selection: its equations, solved and simulated."""
+"""The teacher-student perceptron with margin selection: solutions of its equations, and simulations."""
 
 from samplewise.theory.perceptron.printed import residuals
 from samplewise.theory.perceptron.simulation import Estimate, Simulation, simulate

@@ -1,4 +1,4 @@
-"""The three equations as the source prints them, to hold a solution against: `residuals`."""
+"""`residuals`: checks a solution against the three equations as the source prints them."""
 
 # ruff: noqa: N806 - R is the letter of the equations
 
@@ -18,24 +18,26 @@ Rows = Float64[np.ndarray, "z y"]
 
 _ORDER = 20
 _HALVINGS = 14
-"""How far the panels narrow towards a place where an integrand is steep."""
+"""Number of times that panels are halved towards a point where an integrand is steep."""
 
 
 def residuals(solution: Solution) -> tuple[float, float, float]:
-    """Left side minus right side of each of the three printed equations (DynaMS, appendix, (12)).
+    """Return left side minus right side of each of the three printed equations (DynaMS, appendix, (12)).
 
-    They are integrated as they stand, over the aligned field tau and the probe's margin z, which shares
-    neither variables nor formulas with `solve`; alpha in them is the number of kept examples a dimension.
-    Below 1e-10 for theta of a degree and more. Towards theta = 0 the equations become singular, and
-    rounding of rho alone exceeds that; at theta = 0 itself these are the two equations of that limit and
-    R - rho.
+    The equations are integrated as printed, over the aligned field tau and the margin z of the probe. So this
+    code shares no variables and no formulas with `solve`. Their alpha is the number of kept examples per
+    dimension.
+
+    The residuals are below 1e-10 if theta is at least one degree. Near theta = 0 the equations are singular,
+    and rounding errors of rho make the residuals larger. At theta = 0, the result is the residuals of the two
+    limit equations, and R - rho.
     """
     if solution.theta == 0:
         return _aligned(solution)
     R, kappa, a = solution.R, solution.kappa, solution.kept
     c, s = cos(solution.theta), sin(solution.theta)
-    # Along the teacher R, along the plane's other axis q, outside the plane `out`: Lambda is out * sin(theta)
-    # without the differences of nearly equal numbers in the printed form.
+    # The student has component R along the teacher, q along the other axis of the plane, `out` outside the
+    # plane. So Lambda = out * sin(theta); the printed form subtracts nearly equal numbers.
     q = (solution.rho - R * c) / s
     out = sqrt(1 - R * R - q * q)
     turned = R * s - q * c
@@ -50,7 +52,7 @@ def residuals(solution: Solution) -> tuple[float, float, float]:
     places = [numerator / slope for numerator, slope in ((kappa, rho), (kappa * turned * s, steep)) if slope]
     z, dz = _margins(end, places)
     dz *= np.exp(-z * z / 2) / sqrt(2 * pi) / solution.keep
-    # Gamma = 0 is a line in (z, tau); where tau does not enter Gamma, nothing turns along tau.
+    # Gamma = 0 is a line in (z, tau). If Gamma does not depend on tau, its sign does not change along tau.
     turn = -z * c * deviation / (s * turned) if turned else np.zeros_like(z)
     y, dy = _fields((kappa - rho * z) / deviation, turn, min(out / abs(turned), 1.0) if turned else 1.0)
     z, tau = z[:, None], rho * z[:, None] + deviation * y
@@ -71,10 +73,10 @@ def residuals(solution: Solution) -> tuple[float, float, float]:
 
 
 def _aligned(solution: Solution) -> tuple[float, float, float]:
-    """The limit theta = 0, where the probe is the teacher: the field is R |z| + noise."""
+    """The residuals in the limit theta = 0, where the probe is the teacher and the field is R |z| + noise."""
     R, kappa, a = solution.R, solution.kappa, solution.kept
     out = sqrt(1 - R * R)
-    end = min(threshold(solution.keep), FAR, (kappa + 9 * out) / R)  # beyond it no field is below the margin
+    end = min(threshold(solution.keep), FAR, (kappa + 9 * out) / R)  # beyond, every field exceeds the margin
     z, dz = panels(np.linspace(0, end, 13), _ORDER)
     dz = 2 * dz * np.exp(-z * z / 2) / sqrt(2 * pi) / solution.keep
     h = (kappa - R * z) / out
@@ -86,9 +88,9 @@ def _aligned(solution: Solution) -> tuple[float, float, float]:
 
 
 def _margins(end: float, places: list[float]) -> tuple[Vector, Vector]:
-    """Nodes from -end to end; finer towards 0, where Gamma changes sign, and towards the given places.
+    """Nodes from -end to end, with finer panels near 0, where Gamma changes sign, and near `places`.
 
-    The places are where the end of the inner integral, tau = kappa, meets the field and meets Gamma = 0.
+    `places` are the points where tau = kappa (the end of the inner integral) crosses the field or Gamma = 0.
     """
     halves = 0.5 ** np.arange(_HALVINGS)
     edges = [np.linspace(-end, end, 9), end * halves, -end * halves]
@@ -97,7 +99,7 @@ def _margins(end: float, places: list[float]) -> tuple[Vector, Vector]:
 
 
 def _fields(top: Vector, turn: Vector, width: float) -> tuple[Rows, Rows]:
-    """Nodes for tau in deviations from rho z, up to `top`; finer around `turn`, where Gamma changes sign."""
+    """Nodes for tau up to `top`, in standard deviations from rho z. Finer near `turn`: Gamma changes sign."""
     ends = np.clip(top, -FAR, FAR)[:, None]
     even = -FAR + (ends + FAR) * np.linspace(0, 1, 6)
     near = turn[:, None] + width * np.array([-8.0, -4, -1, 1, 4, 8])

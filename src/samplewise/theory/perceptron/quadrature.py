@@ -1,4 +1,4 @@
-"""Gauss-Legendre sums over the plane of teacher and probe, where the selected inputs lie."""
+"""Gauss-Legendre quadrature over the selected inputs, in the plane of teacher and probe."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -13,14 +13,15 @@ from samplewise.checks import Range, require
 special = require("scipy.special", "theory")
 
 FAR = 8.8
-"""Where a standard normal density is below 1e-17: infinity, in double precision."""
+"""At this distance the standard normal density is below 1e-17. It is used as infinity."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """The student in units of its part outside the plane: the aligned field is `u t + v x + noise`.
+    """The student, in units of its component outside the plane. The aligned field is `u t + v x + noise`.
 
-    `u` is along the teacher, `v` along the plane's other axis, `m` the margin; the noise is standard normal.
+    `u` is the component along the teacher, `v` the one along the other axis of the plane, and `m` the margin.
+    The noise is standard normal.
     """
 
     u: float
@@ -30,7 +31,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Nodes:
-    """Points (t, x) of the half-plane t > 0 with the probability that each stands for."""
+    """Quadrature nodes (t, x) in the half-plane t > 0, with their probability weights."""
 
     t: Float64[np.ndarray, " p"]
     x: Float64[np.ndarray, " p"]
@@ -38,7 +39,7 @@ class Nodes:
 
 
 def threshold(keep: Annotated[float, Range(0, 1, open_low=True)]) -> float:
-    """The margin below which the share `keep` of the inputs lies; infinite for all of them.
+    """The margin below which the share `keep` of the inputs lies. Infinite for keep = 1.
 
     >>> round(threshold(0.6), 6)
     0.841621
@@ -48,7 +49,7 @@ def threshold(keep: Annotated[float, Range(0, 1, open_low=True)]) -> float:
 
 @cache
 def legendre(order: int) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
-    """Nodes and weights on [0, 1]."""
+    """Gauss-Legendre nodes and weights on [0, 1]."""
     nodes, weights = np.polynomial.legendre.leggauss(order)
     return (nodes + 1) / 2, weights / 2
 
@@ -56,7 +57,7 @@ def legendre(order: int) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray,
 def panels(
     edges: Float64[np.ndarray, "*rows e"], order: int
 ) -> tuple[Float64[np.ndarray, "*rows p"], Float64[np.ndarray, "*rows p"]]:
-    """Nodes and weights between neighbouring edges, which are ascending along the last axis."""
+    """Nodes and weights in each panel between neighbouring edges. Edges ascend along the last axis."""
     nodes, weights = legendre(order)
     low, width = edges[..., :-1, None], np.diff(edges)[..., None]
     shape = (*edges.shape[:-1], -1)
@@ -64,12 +65,15 @@ def panels(
 
 
 def selected(keep: float, theta: float, field: Field, across: int, along: int) -> Nodes:
-    """The selected inputs with a positive label; the negative ones are their mirror image.
+    """Return quadrature nodes for the selected inputs with a positive label. Negative ones are mirror images.
 
-    t is the input along the teacher and x along the plane's other axis, so the probe sees
-    t cos(theta) + x sin(theta), and |that| <= k cuts x for every t. `across` nodes a panel of t (the panels
-    follow the cut, which is as narrow as tan(theta), and the field), `along` nodes for x. Where the field
-    exceeds the margin by nine deviations of its noise nothing is left to sum.
+    t is the component of the input along the teacher, x the one along the other axis of the plane. The
+    margin of the probe is |t cos(theta) + x sin(theta)|. It must be at most k, which gives an interval of x
+    for every t.
+
+    There are `across` nodes per panel of t and `along` nodes for x. The panels follow the cut, whose width is
+    about tan(theta), and the field. Inputs are left out where the field exceeds the margin by nine standard
+    deviations of the noise.
     """
     k, c, s = threshold(keep), max(cos(theta), 0.0), sin(theta)
     u, v, m = field.u, field.v, field.m
@@ -82,7 +86,7 @@ def selected(keep: float, theta: float, field: Field, across: int, along: int) -
         edges += [(m + j * reach) / u for j in (-4, 2)]
     cuts = np.unique(np.clip(edges, 0, end))
     t, dt = panels(cuts[np.append(True, np.diff(cuts) > 1e-14 * end)], across)
-    with np.errstate(divide="ignore"):  # at theta = 0 the cut is at t = k, where no node lies
+    with np.errstate(divide="ignore"):  # at theta = 0 the cut is at t = k, and no node is there
         low = np.clip((-k - c * t) / s, -FAR, FAR) if s else np.full_like(t, -FAR)
         high = np.clip((k - c * t) / s, -FAR, FAR) if s else np.full_like(t, FAR)
     nodes, weights = legendre(along)

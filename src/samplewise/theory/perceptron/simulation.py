@@ -1,4 +1,4 @@
-"""Max-margin students of drawn pools, to hold the equations against: `simulate`."""
+"""`simulate`: trains max-margin students on random pools, to compare with the equations."""
 
 # ruff: noqa: N806 - R is the letter of the equations
 
@@ -21,7 +21,7 @@ Measures = tuple[float, float, float, float, float, float]
 
 
 class Estimate(NamedTuple):
-    """A mean over repeats and its standard error."""
+    """The mean over repeats and its standard error."""
 
     mean: float
     standard_error: float
@@ -29,10 +29,10 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Simulation:
-    """What `repeats` drawn pools gave, each number a mean with its standard error.
+    """Results of `repeats` random pools: each is a mean with its standard error.
 
-    The names are those of `Solution`; `theta` is the angle of the estimator that selected, and
-    `support_vectors` are counted a dimension.
+    The names are as in `Solution`. `theta` is the angle between teacher and the estimator that selected, and
+    `support_vectors` is the number of support vectors per dimension.
     """
 
     alpha: float
@@ -49,28 +49,28 @@ class Simulation:
 
 @dataclass(frozen=True)
 class Pool:
-    """Standard normal inputs and their labels by a teacher along the first axis."""
+    """Standard normal inputs, and labels by a teacher along the first axis."""
 
     inputs: Float64[np.ndarray, "n d"]
     labels: Float64[np.ndarray, " n"]
 
     @classmethod
     def draw(cls, size: int, dimension: int, rng: np.random.Generator) -> "Pool":
-        """A new pool of `size` examples."""
+        """Draw a new pool of `size` examples."""
         inputs = rng.standard_normal((size, dimension))
         return cls(inputs, np.where(inputs[:, 0] >= 0, 1.0, -1.0))
 
     def smallest(
         self, keep: float, estimator: Float64[np.ndarray, " d"], margin: Margin
     ) -> Int[np.ndarray, " k"]:
-        """Positions of the `keep` share with the smallest margins, all but the floor of the rest."""
+        """Positions of the `keep` share with the smallest margins. The number dropped is rounded down."""
         n = len(self.labels)
         fields = self.inputs @ estimator
         margins = np.abs(fields) if margin == "unsigned" else self.labels * fields
         return np.argsort(margins, kind="stable")[: n - floor((1 - keep) * n + 1e-9)]
 
     def student(self, kept: Int[np.ndarray, " k"]) -> tuple[Float64[np.ndarray, " d"], float, float]:
-        """The max-margin classifier of the kept examples at norm one, its margin, its support vectors / d."""
+        """Return the max-margin classifier of the kept examples (norm 1), its margin, support vectors / d."""
         weights, support = hard_margin(self.inputs[kept] * self.labels[kept, None])
         norm = float(np.linalg.norm(weights))
         return weights / norm, 1 / norm, len(support) / self.inputs.shape[1]
@@ -92,15 +92,15 @@ def simulate(
     seed: Seed = 0,
     alpha_counts: Counts = "pool",
 ) -> Simulation:
-    """Draw pools, keep what the probe is least sure of, and train exact max-margin students.
+    """Draw pools, keep the examples with the smallest probe margins, and train exact max-margin students.
 
-    The arguments before `dimension` are those of `solve`; a repeat draws from its own generator, made of
-    `seed` and its number. Any dimension works; the equations hold for many, and at 200 what is left of the
-    difference is about the standard error of ten repeats. A repeat takes a few hundredths of a second
-    there, and for alpha = 50 about half a second.
+    The arguments before `dimension` are those of `solve`. Each repeat has its own generator, seeded with
+    `seed` and the number of the repeat. The equations hold in the limit of many dimensions. At dimension
+    200, the difference is about the standard error of ten repeats. There, one repeat takes about 0.03
+    seconds, or half a second for alpha = 50.
 
     Raises:
-        ValueError: naming an argument outside its range.
+        ValueError: if an argument is out of range. The error names it.
     """
     given = {"alpha": alpha, "keep": keep, "dimension": dimension, "repeats": repeats, "seed": seed}
     check_arguments("simulate", simulate, given | {"theta": theta, "alpha_counts": alpha_counts})
@@ -117,14 +117,14 @@ def simulate(
 def trained(
     pool: Pool, keep: float, estimator: Float64[np.ndarray, " d"], margin: Margin
 ) -> tuple[Float64[np.ndarray, " d"], Measures]:
-    """The student of what `estimator` selects, and theta, R, rho, kappa, error and support vectors / d."""
+    """Train on what `estimator` selects. Return the student, (theta, R, rho, kappa, error, support / d)."""
     student, kappa, support = pool.student(pool.smallest(keep, estimator, margin))
     R, theta = float(student[0]), _angle(float(estimator[0]))
     return student, (theta, R, float(student @ estimator), kappa, _angle(R) / pi, support)
 
 
 def simulation(alpha: float, keep: float, dimension: int, found: list[Measures]) -> Simulation:
-    """Means and standard errors over repeats."""
+    """Compute means and standard errors over repeats."""
     values = np.array(found)
     errors = values.std(axis=0, ddof=1) / sqrt(len(values))
     means = [Estimate(float(m), float(e)) for m, e in zip(values.mean(axis=0), errors, strict=True)]

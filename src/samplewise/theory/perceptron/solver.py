@@ -1,4 +1,4 @@
-"""The self-consistent equations of margin selection, solved: `solve`."""
+"""`solve`: solves the self-consistent equations of margin selection."""
 
 # ruff: noqa: N806 - R is the letter of the equations
 
@@ -20,7 +20,7 @@ Alpha = Annotated[float, Range(0.1, 50)]
 Keep = Annotated[float, Range(0.05, 1)]
 
 _COARSE, _FINE = (10, 28), (24, 72)
-"""Nodes a panel along the teacher, and across: on the way to the solution, and at it."""
+"""Quadrature nodes (per panel of t, for x): during the search, and at the solution. See `selected`."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class Solution:
     """The typical max-margin student of a selected set, in the limit of many dimensions.
 
     Attributes:
-        alpha: examples a dimension, counted as `alpha_counts` says.
+        alpha: examples per dimension, of the pool or of the kept set (see `alpha_counts`).
         keep: the share of the pool that is kept.
-        theta: angle between probe and teacher, radians.
-        alpha_counts: whether `alpha` counts the pool or the kept examples.
-        R: cosine between student and teacher.
-        rho: cosine between student and probe.
-        kappa: margin of the student at norm one, inputs having unit variance in every direction.
-        error: share of new inputs that it misclassifies, arccos(R) / pi.
-        support_vectors: examples on the margin, a dimension.
+        theta: the angle between probe and teacher, in radians.
+        alpha_counts: "pool" if `alpha` counts the pool, "kept" if it counts the kept examples.
+        R: the cosine between student and teacher.
+        rho: the cosine between student and probe.
+        kappa: the margin of the student with norm 1. Inputs have unit variance in every direction.
+        error: the share of new inputs that the student misclassifies, arccos(R) / pi.
+        support_vectors: the number of examples on the margin, per dimension.
     """
 
     alpha: float
@@ -51,42 +51,42 @@ class Solution:
 
     @property
     def kept(self) -> float:
-        """Kept examples a dimension."""
+        """Kept examples per dimension."""
         return kept(self.alpha, self.keep, self.alpha_counts)
 
 
 def kept(alpha: float, keep: float, alpha_counts: Counts) -> float:
-    """Kept examples a dimension, whichever `alpha` counts."""
+    """Kept examples per dimension, for both meanings of `alpha`."""
     return alpha if alpha_counts == "kept" else alpha * keep
 
 
 def check_theta(owner: str, theta: float) -> None:
-    """Refuse an angle that is none, or is in degrees."""
+    """Raise if theta is not an angle in [0, pi/2]. If it looks like degrees, the error says so."""
     if not 0 <= theta <= pi / 2:
         hint = f" Did you mean math.radians({theta:g})?" if pi / 2 < theta <= 90 else ""
-        raise ValueError(f"{owner}.theta is in radians and must be in [0, pi/2], got {theta!r}.{hint}")
+        raise ValueError(f"{owner}.theta must be in [0, pi/2] radians, got {theta!r}.{hint}")
 
 
 def solve(alpha: Alpha, keep: Keep = 1.0, theta: float = 0.0, alpha_counts: Counts = "pool") -> Solution:
-    """The max-margin student that is trained on the `keep` share of a pool with the smallest |probe . x|.
+    """Return the max-margin student that trains on the `keep` share of a pool with the smallest |probe . x|.
 
-    A teacher labels standard normal inputs; the probe is at angle `theta` (radians) from it. Source:
-    DynaMS, appendix, equations (12), in an equivalent form without its divisions by small numbers. They
-    are the optimality conditions of a convex programme, so there is one solution. Every theta in
-    [0, pi/2] takes the same path: at 0, where (12) is singular, the cut of the probe is the teacher's
-    own, and at keep = 1 it is nowhere.
+    A teacher labels standard normal inputs. The angle between probe and teacher is `theta` (radians).
 
-    The source's text lets alpha count the examples before selection, but (12) as printed is right only
-    if it counts the kept ones. `alpha_counts="pool"` is the text's meaning, put into (12) as
-    alpha * keep, and what simulation confirms; `"kept"` puts alpha into (12) as it is.
+    Source: DynaMS, appendix, equations (12), in an equivalent form that does not divide by small numbers. The
+    equations are the optimality conditions of a convex problem, so there is one solution. All theta in
+    [0, pi/2] use the same code, also theta = 0, where (12) is singular.
 
-    What does not hold: the error is not monotone in theta; with `"pool"` selecting never beats the
-    whole pool (keep = 1); and where alpha * keep is small, the smallest margins are worse than a random
-    choice of as many.
+    In the text of the source, alpha counts the examples before selection. But (12) as printed is correct
+    only if alpha counts the kept examples. `alpha_counts="pool"` is the meaning in the text: it uses alpha *
+    keep in (12), and simulations confirm it. `"kept"` uses alpha in (12) directly.
+
+    Limits: the error is not monotone in theta. With `"pool"`, selection is never better than the whole pool
+    (keep = 1). If alpha * keep is small, the smallest margins are worse than a random choice of the same
+    size.
 
     Raises:
-        ValueError: naming an argument outside its range.
-        ArithmeticError: should the iteration not converge, which was not seen inside the ranges.
+        ValueError: if an argument is out of range. The error names it.
+        ArithmeticError: if the iteration does not converge. This was never seen within the ranges.
 
     >>> from math import radians
     >>> round(solve(alpha=3.2, keep=0.6, theta=radians(40)).R, 4)
@@ -99,13 +99,13 @@ def solve(alpha: Alpha, keep: Keep = 1.0, theta: float = 0.0, alpha_counts: Coun
     norm = sqrt(1 + field.u**2 + field.v**2)
     R, q = field.u / norm, field.v / norm
     rho = R * cos(theta) + q * sin(theta)
-    # acos loses half the digits near R = 1; the sine of the angle is known without a difference.
+    # Near R = 1, acos loses half of the digits. The sine of the angle is known exactly, so use arctan2.
     error = float(np.arctan2(sqrt(1 + field.v**2), field.u)) / pi
     return Solution(alpha, keep, theta, alpha_counts, R, rho, field.m / norm, error, load)
 
 
 def _root(a: float, keep: float, theta: float) -> tuple[Field, float]:
-    """Follow the solution from few examples, where it is Hebb's rule, to `a` kept ones a dimension."""
+    """Track the solution from few examples, where it is Hebb's rule, to `a` kept examples per dimension."""
     load = min(a, 0.1)
     m = sqrt(1 / load - 1)
     nodes = selected(keep, theta, Field(0, 0, m), *_COARSE)
@@ -128,7 +128,8 @@ def _root(a: float, keep: float, theta: float) -> tuple[Field, float]:
     root = None if here is None else _newton(here, a, keep, theta, _FINE, 1e-13)
     if root is None:
         raise ArithmeticError(
-            f"solve did not converge for {a:g} kept examples a dimension, keep={keep:g}, theta={theta:g}."
+            f"solve did not converge for {a:g} kept examples per dimension, keep={keep:g}, theta={theta:g}. "
+            "Change one of them slightly."
         )
     field = Field(*root.tolist())
     nodes = selected(keep, theta, field, *_FINE)
@@ -139,7 +140,7 @@ def _root(a: float, keep: float, theta: float) -> tuple[Field, float]:
 def _newton(
     here: Vector, a: float, keep: float, theta: float, orders: tuple[int, int], tolerance: float
 ) -> Vector | None:
-    """Newton's method; None where it does not go straight to the solution."""
+    """Run Newton's method. Return None if its steps grow or it leaves the valid region."""
     size = inf
     for _ in range(12):
         field = Field(*here.tolist())
@@ -149,7 +150,7 @@ def _newton(
         step = np.linalg.solve(slope, -value)
         here = here + step
         last, size = size, float(np.abs(step / (1 + np.abs(here))).max())
-        # Once quadratic convergence ends in rounding errors, steps no longer shrink.
+        # When rounding errors end the quadratic convergence, steps no longer shrink: this is the solution.
         if size < tolerance or (size < 1e-10 and size > last / 4):
             return here
         if size > 2 * last:
@@ -158,9 +159,10 @@ def _newton(
 
 
 def _equations(field: Field, a: float, nodes: Nodes) -> tuple[Vector, Float64[np.ndarray, "3 3"]]:
-    """Stationarity along both axes and the norm of the part outside the plane, with their slopes.
+    """Return the residuals of the three equations and their Jacobian with respect to (u, v, m).
 
-    In the units of `Field`, with h = m - u t - v x, P = E Phi(h), psi1(h) = h Phi + phi and
+    The equations are stationarity along both axes, and the norm of the component outside the plane. In the
+    units of `Field`, with h = m - u t - v x, P = E Phi(h), psi1(h) = h Phi + phi and
     psi2(h) = (1 + h^2) Phi + h phi: u (1 - a P) = a E[t psi1], v (1 - a P) = a E[x psi1], 1 = a E[psi2].
     """
     t, x, weight = nodes.t, nodes.x, a * nodes.weight

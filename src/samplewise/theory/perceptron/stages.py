@@ -1,4 +1,4 @@
-"""Selecting again and again with the student of the stage before, in theory and in simulation."""
+"""Repeated selection: each stage selects with the student of the stage before. Theory and simulation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ Pools = Literal["fresh", "same"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Dynamic and static selection stage by stage, as `compare` makes it.
+    """Dynamic and static selection, stage by stage. Made by `compare`.
 
     Attributes:
-        recursion: the equations with a fresh pool at each stage.
-        static: the equations with the first probe at each stage.
-        full: the equations with the whole pool.
-        fresh: simulated, a fresh pool at each stage.
-        same: simulated, one pool for all stages.
+        recursion: solutions of the equations, with a fresh pool at each stage.
+        static: solutions of the equations, with the first probe at each stage.
+        full: the solution of the equations for the whole pool.
+        fresh: simulations with a fresh pool at each stage.
+        same: simulations with one pool for all stages.
         critical_keep: `critical_keep(alpha)`.
     """
 
@@ -49,15 +49,15 @@ class Comparison:
 def dynamics(
     alpha: Alpha, keeps: Sequence[float], theta: float, alpha_counts: Counts = "pool"
 ) -> tuple[Solution, ...]:
-    """The recursion theta_{k+1} = arccos R(alpha, keep_k, theta_k) from a probe at angle `theta` (radians).
+    """The recursion theta_{k+1} = arccos R(alpha, keep_k, theta_k), from a probe at `theta` (radians).
 
-    Exact in many dimensions where every stage draws a fresh pool, from which the student of the stage
-    before selects. Dynamic selection as it is practised reuses one pool: see `same_pool`, which behaves
-    otherwise. It does not hold that a dynamic schedule always beats static selection, nor that the error
-    falls from stage to stage.
+    It is exact in many dimensions if every stage draws a fresh pool, and the student of the stage before
+    selects from it. In practice, dynamic selection uses one pool for all stages, and behaves differently:
+    see `same_pool`. A dynamic schedule is not always better than static selection, and the error does not
+    always fall from stage to stage.
 
     Raises:
-        ValueError: naming an argument outside its range.
+        ValueError: if an argument is out of range. The error names it.
     """
     _check(dynamics, alpha, keeps, theta, alpha_counts=alpha_counts)
     stages: list[Solution] = []
@@ -70,16 +70,16 @@ def dynamics(
 def static(
     alpha: Alpha, keeps: Sequence[float], theta: float, alpha_counts: Counts = "pool"
 ) -> tuple[Solution, ...]:
-    """The same stages where the first probe, at angle `theta` (radians), selects in every one."""
+    """Compute the same stages if the first probe, at angle `theta` (radians), selects at every stage."""
     _check(static, alpha, keeps, theta, alpha_counts=alpha_counts)
     return tuple(solve(alpha, keep, theta, alpha_counts) for keep in keeps)
 
 
 def critical_keep(alpha: Alpha) -> float:
-    """The smallest share that holds all support vectors of the whole pool: support vectors / (alpha d).
+    """The smallest share that can hold all support vectors of the whole pool: support vectors / (alpha d).
 
-    With one pool and at least this share kept, the student of the whole pool is a fixed point of
-    selecting and training again, as in support-vector chunking; below it, the student collapses.
+    With one pool and at least this share kept, the student of the whole pool is a fixed point of repeated
+    selection and training, as in support-vector chunking. With a smaller share, the student collapses.
 
     >>> round(critical_keep(3.2), 3)
     0.283
@@ -96,9 +96,9 @@ def fresh_pools(
     seed: Seed = 0,
     margin: Margin = "unsigned",
 ) -> tuple[Simulation, ...]:
-    """Simulate the stages with a fresh pool each; `alpha` counts the pool.
+    """Simulate the stages with a fresh pool at each stage. `alpha` counts the pool.
 
-    `dynamics` describes it where the margins are unsigned. The arguments are those of `same_pool`.
+    For unsigned margins, `dynamics` is its theory. The arguments are those of `same_pool`.
     """
     _check(fresh_pools, alpha, keeps, theta, dimension=dimension, repeats=repeats, seed=seed, margin=margin)
     return _simulate("fresh", alpha, keeps, theta, dimension, repeats, seed, margin)
@@ -113,31 +113,31 @@ def same_pool(
     seed: Seed = 0,
     margin: Margin = "unsigned",
 ) -> tuple[Simulation, ...]:
-    """Simulate the stages on one pool: select with the current student, train again, repeat.
+    """Simulate the stages with one pool: select with the current student, train a new student, repeat.
 
-    This is what dynamic selection does in practice, and no equation here describes it. It finds the
-    support vectors of the whole pool as long as `keeps` stay above `critical_keep(alpha)` and the last
-    share matters most. An unsigned margin never selects what is misclassified with confidence, so it can
-    also stop elsewhere; `margin="signed"` (label times field) selects that first.
+    This is dynamic selection as used in practice. The equations of this package do not describe it. If
+    `keeps` stay above `critical_keep(alpha)`, it finds the support vectors of the whole pool; the last share
+    matters most. With an unsigned margin, confidently misclassified examples are never selected, so it can
+    also stop at another solution. With `margin="signed"` (label times field), these are selected first.
 
     Args:
-        alpha: examples of the pool, a dimension.
-        keeps: the share of the pool kept at each stage.
-        theta: angle of the first probe to the teacher, radians.
-        dimension: of the inputs.
-        repeats: pools drawn, repeat r from the generator of (`seed`, r).
+        alpha: examples of the pool per dimension.
+        keeps: the share of the pool to keep at each stage.
+        theta: the angle between the first probe and the teacher, in radians.
+        dimension: the dimension of the inputs.
+        repeats: the number of random pools. Repeat r uses the generator with seed (`seed`, r).
         seed: see `repeats`.
-        margin: what is smallest for the examples that are kept.
+        margin: the kind of margin; examples with the smallest ones are kept.
     """
     _check(same_pool, alpha, keeps, theta, dimension=dimension, repeats=repeats, seed=seed, margin=margin)
     return _simulate("same", alpha, keeps, theta, dimension, repeats, seed, margin)
 
 
 def linear_keeps(keep: Keep, stages: int) -> tuple[float, ...]:
-    """Shares that fall by equal steps from 1 - a to their end and are `keep` on average: 1 - k a.
+    """Return shares 1 - a, 1 - 2 a, ..., whose average is `keep`.
 
     Raises:
-        ValueError: where the last share would be below 0.05.
+        ValueError: if the last share would be below 0.05.
 
     >>> [round(share, 3) for share in linear_keeps(0.6, 3)]
     [0.8, 0.6, 0.4]
@@ -148,8 +148,8 @@ def linear_keeps(keep: Keep, stages: int) -> tuple[float, ...]:
     step = 2 * (1 - keep) / (stages + 1)
     if 1 - stages * step < 0.05:
         raise ValueError(
-            f"linear_keeps.keep = {keep:g} would end at {1 - stages * step:.3g} after {stages} stages, "
-            "below 0.05: take a larger keep or fewer stages."
+            f"the last share of linear_keeps must be >= 0.05, but keep = {keep:g} ends at "
+            f"{1 - stages * step:.3g} after {stages} stages. Use a larger keep or fewer stages."
         )
     return tuple(1 - k * step for k in range(1, stages + 1))
 
@@ -163,7 +163,7 @@ def compare(
     seed: Seed = 0,
     margin: Margin = "unsigned",
 ) -> Comparison:
-    """Dynamic beside static selection, in theory and simulated; the arguments are those of `same_pool`."""
+    """Compare dynamic and static selection, in theory and simulation. The arguments are as in `same_pool`."""
     settings = (alpha, keeps, theta, dimension, repeats, seed, margin)
     fresh, same = fresh_pools(*settings), same_pool(*settings)
     return Comparison(
@@ -181,7 +181,7 @@ def _check(function: object, alpha: float, keeps: Sequence[float], theta: float,
     check_arguments(owner, function, {"alpha": alpha} | given)
     check_theta(owner, theta)
     if not len(keeps):
-        raise ValueError(f"{owner}.keeps must hold a share for each stage, got none.")
+        raise ValueError(f"{owner}.keeps must hold one share for each stage, but is empty.")
     for i, keep in enumerate(keeps):
         check_arguments(f"{owner}.keeps[{i}]", _Share, {"keep": keep})
 
