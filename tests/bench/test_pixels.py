@@ -173,14 +173,14 @@ def test_size_halves_by_means():
 
 
 def test_several_sizes_and_rectangles_name_the_option():
-    with pytest.raises(ValueError, match=r"image 0 is \(8, 8\) and image 1 is \(9, 9\)\. Give --size S"):
+    with pytest.raises(ValueError, match=r"image 0 is \(8, 8\) and image 1 is \(9, 9\)\. Use --size S"):
         of_files([encoded(grey(8)), encoded(grey(9))])
-    with pytest.raises(ValueError, match=r"image 0 is \(8, 9\)\. Give --size S"):
+    with pytest.raises(ValueError, match=r"image 0 is \(8, 9\)\. Use --size S"):
         of_files([encoded(grey(8, 9))])
-    with pytest.raises(ValueError, match=r"got shape \(2, 8, 9\)\. Give --size S"):
+    with pytest.raises(ValueError, match=r"got shape \(2, 8, 9\)\. Use --size S"):
         pixels.of_array(np.zeros((2, 8, 9), np.uint8), "x", None)
     small, large = (pixels.of_array(np.zeros((2, s, s), np.uint8), "x", None) for s in (8, 9))
-    with pytest.raises(ValueError, match=r"must have one shape.*Give --size S"):
+    with pytest.raises(ValueError, match=r"must have one shape.*Use --size S"):
         small.alike(large, "set")
 
 

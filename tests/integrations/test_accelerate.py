@@ -255,7 +255,7 @@ def test_registering_the_selector_by_hand_continues_as_well(tmp_path):
 @pytest.mark.parametrize("setting", ["dispatch_batches", "use_stateful_dataloader"])
 def test_ways_of_loading_that_selection_cannot_count_are_refused_by_name(setting):
     accelerator = Accelerator(dataloader_config=DataLoaderConfiguration(**{setting: True}))
-    with pytest.raises(ValueError, match=f"{setting}=True.*does not go with selection"):
+    with pytest.raises(ValueError, match=f"{setting}=True.*does not work with selection"):
         built("full", accelerator)
 
 
@@ -263,7 +263,7 @@ def test_what_is_prepared_cannot_be_prepared_or_skipped_again():
     accelerator = Accelerator()
     _, loader, _, _ = built("full", accelerator)
     assert accelerator.prepare(loader) is loader
-    with pytest.raises(AttributeError, match=r"needs neither accelerator\.prepare nor skip_first_batches"):
+    with pytest.raises(AttributeError, match=r"Do not call accelerator\.prepare or skip_first_batches"):
         skip_first_batches(loader, 2)
 
 
@@ -309,5 +309,5 @@ def test_a_second_name_for_one_selector_is_refused():
     selector, _ = make("infobatch")
     prepare(selector, accelerator)
     prepare(selector, accelerator, num_workers=1)
-    with pytest.raises(ValueError, match=r"saved as samplewise\.pt already, not as other\.pt"):
+    with pytest.raises(ValueError, match=r"already saved as samplewise\.pt, so name must not be 'other'"):
         prepare(selector, accelerator, name="other")

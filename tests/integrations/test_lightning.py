@@ -323,7 +323,9 @@ def test_the_hooks_of_a_batch_see_the_users_data_and_come_back_as_they_were():
     assert not {*vars(net), *vars(data)} & {"on_before_batch_transfer", "on_after_batch_transfer"}
     assert data.selector.forward == net.outputs
     data.selector = select("ucb", net)
-    with pytest.raises(ValueError, match=r"ucb makes passes.* Hooked.on_before_batch_transfer is not called"):
+    with pytest.raises(
+        ValueError, match=r"ucb makes scoring passes.* Hooked.on_before_batch_transfer is not called"
+    ):
         trainer_for(data.selector).fit(net, datamodule=data)
 
 
@@ -408,14 +410,14 @@ def test_evaluation_leaves_the_selector_alone(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"max_epochs": 3}, "max_epochs=...) must be the Selector's epochs=4, got 3"),
-        ({"max_epochs": -1}, "must be the Selector's epochs=4, got -1"),
-        ({"max_steps": 7}, "max_steps=7) would cut an epoch"),
-        ({"limit_train_batches": 0.5}, "limit_train_batches=0.5) would cut epochs"),
-        ({"limit_train_batches": 1}, "limit_train_batches=1) would cut epochs"),
-        ({"overfit_batches": 2}, "overfit_batches=2) would cut epochs"),
-        ({"fast_dev_run": True}, "fast_dev_run=True) cuts the training"),
-        ({"devices": 2, "strategy": "ddp_fork"}, "give Trainer(use_distributed_sampler=False)"),
+        ({"max_epochs": 3}, "max_epochs=...) must equal the Selector's epochs=4, got 3"),
+        ({"max_epochs": -1}, "must equal the Selector's epochs=4, got -1"),
+        ({"max_steps": 7}, "max_steps=7) may end training within an epoch"),
+        ({"limit_train_batches": 0.5}, "limit_train_batches=0.5) would drop batches"),
+        ({"limit_train_batches": 1}, "limit_train_batches=1) would drop batches"),
+        ({"overfit_batches": 2}, "overfit_batches=2) would drop batches"),
+        ({"fast_dev_run": True}, "fast_dev_run=True) ends training early"),
+        ({"devices": 2, "strategy": "ddp_fork"}, "Set Trainer(use_distributed_sampler=False)"),
     ],
 )
 def test_settings_that_would_turn_selection_off_are_refused(settings, said):
@@ -441,7 +443,7 @@ def test_a_step_that_fetches_batches_itself_is_refused():
             batch, *_ = next(dataloader_iter)
             return self.outputs(batch.data).loss.mean()
 
-    with pytest.raises(RuntimeError, match="without its ids"):
+    with pytest.raises(RuntimeError, match="without ids"):
         fit("loss_sampling", Fetching())
 
 

@@ -61,7 +61,9 @@ def test_a_missing_ray_is_named(monkeypatch):
     for name in ("ray", "ray.train", "ray.train.torch"):
         monkeypatch.setitem(sys.modules, name, None)
     selector, _ = make("full")
-    with pytest.raises(ImportError, match=r"ray is not installed: pip install 'ray\[train\]'"):
+    with pytest.raises(
+        ImportError, match=r"ray is not installed\. Install it with: pip install 'ray\[train\]'"
+    ):
         adapter.prepare(selector)
 
 

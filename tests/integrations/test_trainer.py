@@ -305,28 +305,28 @@ REFUSED = {
     "no data": ({"extra": {"train_dataset": None}}, "it has no train_dataset"),
     "a stream": (
         {"extra": {"train_dataset": IterableDataset.from_generator(lambda: iter(()))}, "max_steps": 3},
-        "its train_dataset is a stream",
+        "its train_dataset must be a map-style data set",
     ),
     "lengths": (
         {"train_sampling_strategy": "group_by_length"},
-        "train_sampling_strategy='group_by_length' has its own",
+        "train_sampling_strategy='group_by_length' sets its own",
     ),
     "batch size": ({"auto_find_batch_size": True}, "auto_find_batch_size changes the batch size"),
-    "split": ({"accelerator_config": {"split_batches": True}}, "split_batches changes what a batch is"),
+    "split": ({"accelerator_config": {"split_batches": True}}, "split_batches changes the batch size"),
     "dispatch": (
         {"accelerator_config": {"dispatch_batches": True, "split_batches": False}},
-        "dispatch_batches takes",
+        "dispatch_batches only one process",
     ),
-    "own sampler": ({"kind": Sequential}, "a SequentialSampler, whose order selection would replace"),
+    "own sampler": ({"kind": Sequential}, "a SequentialSampler. Selection would replace"),
     "own loss": (
         {"kind": OwnLoss},
-        "OwnLoss.compute_loss gives one loss for the whole batch. Give per_sample",
+        "OwnLoss.compute_loss returns one loss for the whole batch. Set per_sample",
     ),
     "loss func": (
         {"extra": {"compute_loss_func": lambda *a, **k: 0}},
-        "compute_loss_func gives one loss for the whole",
+        "compute_loss_func returns one loss for the whole",
     ),
-    "epochs": ({"settings": {"epochs": 3}}, "epochs goes with max_steps"),
+    "epochs": ({"settings": {"epochs": 3}}, "epochs needs max_steps"),
 }
 
 
@@ -352,15 +352,17 @@ def test_losses_that_are_not_the_models_own_are_refused(tmp_path):
 
     model = WeightedForSequenceClassification(bert().config)
     trainer = selective(tmp_path, "infobatch", model=model)
-    with pytest.raises(ValueError, match=r"the loss of WeightedFor.* on a batch is .* losses average to"):
+    with pytest.raises(
+        ValueError, match=r"the loss of WeightedFor.* on a batch must be the mean of its per-sample losses"
+    ):
         trainer.train()
 
 
 def test_what_is_no_trainer_or_selects_already_is_refused(tmp_path):
-    with pytest.raises(TypeError, match=r"must be a transformers\.Trainer that is built, got Linear"):
+    with pytest.raises(TypeError, match=r"must be an instance of transformers\.Trainer, got Linear"):
         make_selective(torch.nn.Linear(1, 1), "eswp")
     trainer = selective(tmp_path, "eswp")
-    with pytest.raises(ValueError, match="this trainer selects already, by eswp"):
+    with pytest.raises(ValueError, match="this trainer already selects with eswp"):
         make_selective(trainer, "ucb")
 
 
@@ -370,7 +372,7 @@ def test_a_loader_put_in_the_place_of_ours_is_noticed(tmp_path):
             return Trainer.get_train_dataloader(self)
 
     trainer = built(tmp_path, kind=Other, extra={"selection": "eswp"})
-    with pytest.raises(RuntimeError, match="a batch came without ids, so nothing could be chosen"):
+    with pytest.raises(RuntimeError, match="a batch must have ids for selection"):
         trainer.train()
 
 
@@ -381,5 +383,5 @@ def test_a_loss_put_in_the_place_of_ours_is_noticed(tmp_path):
             return F.cross_entropy(logits, inputs["labels"])
 
     trainer = built(tmp_path, kind=Other, extra={"selection": "eswp"})
-    with pytest.raises(RuntimeError, match=r"did not call super\(\).compute_loss, so nothing was chosen"):
+    with pytest.raises(RuntimeError, match=r"must call super\(\).compute_loss for selection, but does not"):
         trainer.train()

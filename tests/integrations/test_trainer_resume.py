@@ -95,7 +95,7 @@ def test_max_steps_stops_there(tmp_path):
 
 def test_epochs_that_end_before_max_steps_are_said(tmp_path):
     trainer = selective(tmp_path, Plans(13, 13), max_steps=14, lr_scheduler_type="linear")
-    with pytest.warns(UserWarning, match=r"2 epochs planned for end after 8 steps, before max_steps=14"):
+    with pytest.warns(UserWarning, match=r"2 planned epochs end after 8 steps, before max_steps=14"):
         trainer.train()
     assert trainer.state.global_step == 8
     assert trainer.lr_scheduler.get_last_lr()[0] == pytest.approx(0, abs=1e-12)
@@ -159,12 +159,12 @@ def test_true_resumes_from_the_last_complete_checkpoint(tmp_path):
     (tmp_path / newest / "samplewise.safetensors").unlink()
     before = latest_complete_checkpoint(tmp_path)
     again = selective(tmp_path, "infobatch", **given)
-    with pytest.warns(UserWarning, match=f"{newest} is not complete: resuming from {before}"):
+    with pytest.warns(UserWarning, match=f"{newest} is incomplete, so training resumes from {before}"):
         again.train(resume_from_checkpoint=True)
     assert torch.equal(weights(again), weights(whole))
     assert latest_complete_checkpoint(tmp_path) == newest
     assert latest_complete_checkpoint(tmp_path / "nothing") is None
-    with pytest.raises(ValueError, match="holds no complete checkpoint"):
+    with pytest.raises(ValueError, match="must hold a complete checkpoint"):
         selective(tmp_path / "nothing", "infobatch").train(resume_from_checkpoint=True)
 
 
@@ -192,10 +192,10 @@ def torn(checkpoints, tmp_path):
         (
             "samplewise.safetensors",
             None,
-            "it has no samplewise.safetensors, so it was not written to its end",
+            "it has no samplewise.safetensors, so it is incomplete",
         ),
         ("samplewise.safetensors", 100, "samplewise.safetensors is damaged"),
-        ("model.safetensors", 100, "its model.safetensors has 100 bytes and was written with"),
+        ("model.safetensors", 100, "its model.safetensors has 100 bytes instead of"),
         ("optimizer.pt", None, "its optimizer.pt is missing"),
     ],
 )
@@ -208,7 +208,7 @@ def test_a_torn_checkpoint_is_refused_and_the_last_whole_one_named(name, size, w
     before = weights(trainer)
     with pytest.raises(ValueError, match=why) as refused:
         trainer.train(resume_from_checkpoint=str(torn))
-    assert f"The last complete one is {tmp_path / 'checkpoint-5'}" in str(refused.value)
+    assert f"Use the last complete one: {tmp_path / 'checkpoint-5'}" in str(refused.value)
     assert torch.equal(weights(trainer), before)
 
 
@@ -259,7 +259,7 @@ def test_training_again_begins_with_a_new_selector(tmp_path):
 
 def test_save_total_limit_1_is_warned_of(tmp_path):
     trainer = selective(tmp_path, "full", num_train_epochs=1, save_total_limit=1)
-    with pytest.warns(UserWarning, match="save_total_limit=1 leaves no complete checkpoint"):
+    with pytest.warns(UserWarning, match="with save_total_limit=1 there is no complete checkpoint"):
         trainer.train()
 
 

@@ -106,7 +106,9 @@ def digested(path, content):
 def test_a_malicious_pickle_does_not_run(tmp_path):
     torch.save({"model": Marks(tmp_path / "ran")}, tmp_path / "plain.pt")
     digested(tmp_path / "bad.pt", (tmp_path / "plain.pt").read_bytes())
-    with pytest.raises(ValueError, match=r"bad\.pt may hold only .*posix\.mkdir\. No code of it was run"):
+    with pytest.raises(
+        ValueError, match=r"bad\.pt may hold only .*posix\.mkdir\. No code in the file was run"
+    ):
         checkpoints.load(tmp_path / "bad.pt")
     assert not (tmp_path / "ran").exists()
     # The trap works: without the guard it is sprung.

@@ -22,7 +22,7 @@ from jaxtyping import Num
 from torch import Tensor
 
 _AT_ONCE = 256
-_HINT = "Give --size S to resize and centre-crop them to S x S."
+_HINT = "Use --size S to crop images to squares and resize them to S x S."
 
 
 @dataclass(frozen=True)

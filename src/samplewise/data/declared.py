@@ -84,7 +84,7 @@ class Number(Form):
 
 @dataclass(frozen=True)
 class OneOf(Form):
-    """One of some words."""
+    """One of a fixed set of strings."""
 
     words: tuple[str, ...]
 

@@ -1,4 +1,4 @@
-"""Whether something that was made from one data set belongs to this one."""
+"""Checking that a subset or table was made from this data set."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,15 +17,15 @@ def refuse_other_data(
     fingerprint: Callable[[], str | None],
     hint: str,
 ) -> None:
-    """Raise for another n, an id beyond n, or another fingerprint.
+    """Raise if n or the fingerprint differs, or if an id is not in [0, n).
 
     Args:
-        made_from: begins the errors, such as "the subset was chosen from".
-        ids: ascending.
-        provenance: `n` and `fingerprint` of the data that it was made from, if known.
-        n: the number of samples here.
-        fingerprint: computes the one of these samples; None if it cannot be computed.
-        hint: what to do about another n or another id.
+        made_from: the start of the errors, such as "the subset was chosen from".
+        ids: the ids of the subset or table, in ascending order.
+        provenance: `n` and `fingerprint` of the original data, if known.
+        n: the number of samples of this data set.
+        fingerprint: computes the fingerprint of this data set. It returns None if that is not possible.
+        hint: what to do if n or an id does not fit.
     """
     made_for = provenance.get("n", n)
     if made_for != n:
@@ -36,7 +36,7 @@ def refuse_other_data(
         return
     if found != provenance["fingerprint"]:
         raise ValueError(
-            f"{made_from} other data: the fingerprints differ (n, labels and the bytes of 256 samples). Give "
-            "the same labels and the same seed of label noise. If this data set is augmented at random, give "
-            "Scoring(dataset=...) with the same samples without augmentation."
+            f"{made_from} other data: the fingerprints differ (n, labels and the bytes of 256 samples). Use "
+            "the same labels and the same seed of label noise. If this data set has random augmentation, set "
+            "Scoring(dataset=...) to the same samples without augmentation."
         )

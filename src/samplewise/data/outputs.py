@@ -162,7 +162,10 @@ def check_shapes(outputs: Outputs, needed: Collection[str]) -> None:
     if "logits" in needed and logits is not None and (logits.ndim != 2 or len(logits) != b):
         raise ValueError(f"Outputs.logits must have shape ({b}, classes), got {tuple(logits.shape)}.")
     if "targets" in needed and targets is not None and (targets.shape != (b,) or targets.is_floating_point()):
-        raise ValueError(f"Outputs.targets must be {b} class numbers, got shape {tuple(targets.shape)}.")
+        raise ValueError(
+            f"Outputs.targets must be {b} integer class numbers, got {targets.dtype} of shape "
+            f"{tuple(targets.shape)}."
+        )
 
 
 def _check_head(outputs: Outputs, weight: Tensor) -> None:

@@ -69,8 +69,8 @@ def load(path: str | Path, map_location: Any = None) -> Any:
         except (RuntimeError, ValueError, pickle.UnpicklingError) as error:
             raise ValueError(f"{path} cannot be read by torch {torch.__version__}: {error}") from error
     raise ValueError(
-        f"{path} may hold only tensors and plain values, but it holds {refused}. No code of it was run. Load "
-        "only files that samplewise.save wrote."
+        f"{path} may hold only tensors and plain values, but it holds {refused}. No code in the file was "
+        "run. Load only files that samplewise.save wrote."
     )
 
 

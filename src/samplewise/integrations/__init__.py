@@ -1,1 +1,1 @@
-"""Adapters to the frameworks that training runs in; each imports its framework only when it is used."""
+"""Adapters for training frameworks. Each one imports its framework only when it is used."""

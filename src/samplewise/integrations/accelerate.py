@@ -1,4 +1,4 @@
-"""Accelerate: a loader whose epochs the selector plans and Accelerate shards, saved with `save_state`."""
+"""Accelerate: a loader over the selector's plan, sharded by Accelerate and saved with `save_state`."""
 
 from __future__ import annotations
 
@@ -17,29 +17,31 @@ if TYPE_CHECKING:
 __all__ = ["AcceleratedLoader", "prepare"]
 
 _saved: WeakKeyDictionary[Any, WeakValueDictionary[str, Selector]] = WeakKeyDictionary()
-"""What each accelerator saves and restores, by the name of the file; its hooks keep the selectors."""
+"""The selectors that each accelerator saves, by file name. The hooks of the accelerator keep them alive."""
 
 
 def prepare(
     selector: Selector, accelerator: Accelerator, *, name: str | None = None, **arguments: Any
 ) -> AcceleratedLoader:
-    """The selector's loader, sharded and placed by Accelerate; `save_state` and `load_state` then cover it.
+    """Return the selector's loader, sharded and moved to the device by Accelerate.
 
-    Iterate it as any loader: `selector.loss(batch)`, then `accelerator.backward(loss)`. It is prepared
-    already and needs no `accelerator.prepare`. After `load_state` its first iteration yields the batches that
-    were not trained on yet, so `skip_first_batches` has nothing to do.
+    Iterate it as any loader: `selector.loss(batch)`, then `accelerator.backward(loss)`. Do not call
+    `accelerator.prepare` on it. `accelerator.save_state` and `load_state` save and load the selector too.
+    After `load_state`, the first iteration starts at the first batch that is not trained yet, so do not use
+    `skip_first_batches`.
 
     Args:
         selector: built with a data set and the batch size of one process.
-        accelerator: its processes deal whole batches in turns; `split_batches` (where there are several
-            processes), `dispatch_batches` and `use_stateful_dataloader` are refused.
-        name: of the file in the checkpoint, NAME.pt; each selector of an accelerator needs its own. None:
-            the one it has already, else `samplewise`.
-        arguments: DataLoader's own: `num_workers`, `pin_memory`, `collate_fn`, `drop_last`, ...
+        accelerator: it gives whole batches to the processes in turn. `dispatch_batches` and
+            `use_stateful_dataloader` are errors, and with several processes also `split_batches`.
+        name: the name of the file in the checkpoint, NAME.pt. Each selector of an accelerator needs its own.
+            None means the name it already has, or `samplewise`.
+        arguments: arguments of DataLoader: `num_workers`, `pin_memory`, `collate_fn`, `drop_last`, ...
 
     Raises:
-        ValueError: for a configuration of the accelerator under which batches would be dealt in another way
-            than the selector counts them, or processes would get different numbers of them.
+        ValueError: if the accelerator is configured to shard batches in a way that does not match the counts
+        of
+            the selector, or to give processes different numbers of batches.
     """
     if not isinstance(selector, Selector):
         raise TypeError(f"prepare's selector must be a sw.Selector, got {type(selector).__name__}.")
@@ -51,72 +53,75 @@ def prepare(
     sharded = accelerator.prepare_data_loader(bare(selector, False, arguments))
     if (world := getattr(sharded.batch_sampler, "num_processes", 1)) != collectives.world():
         raise ValueError(
-            f"Accelerate deals batches to {world} of {collectives.world()} processes, as under tensor or "
-            "context parallelism. Selection needs data parallelism: other batches on every process."
+            f"Accelerate shards batches over {world} of {collectives.world()} processes, as in tensor or "
+            "context parallelism. Selection needs data parallelism, where every process gets its own batches."
         )
     _save_with(accelerator, selector, name)
     return AcceleratedLoader(selector, sharded, sharded=False)
 
 
 class AcceleratedLoader(Wrapped):
-    """Yields `Batch(ids, data)` on the accelerator's device; opens and closes epochs as our own loader."""
+    """Yields `Batch(ids, data)` on the accelerator's device. Ends epochs as `selector.loader()` does."""
 
     def _open(self) -> None:
         selector = self._selector
-        # Accelerate hands its own count, which begins with 0, to the sampler as the epoch.
+        # Accelerate passes its own count of iterations, which starts at 0, to the sampler as the epoch.
         self._inner.iteration = selector.epoch
-        # `gather_for_metrics` cuts the last batch to what remains of this many samples.
+        # `gather_for_metrics` uses this number of samples to remove the padding of the last batch.
         self._inner.dataset.total_dataset_length = selector.timeline.samples_of(
             selector.epoch, sharded=False
         )[0]
 
     @property
     def dataset(self) -> Any:
-        """Not given away: `skip_first_batches` would take it and skip what is skipped already."""
+        """Raise: `skip_first_batches` would use it to skip batches a second time."""
         raise AttributeError(
-            "this loader is prepared, and continues where accelerator.load_state left off: it needs neither "
-            "accelerator.prepare nor skip_first_batches."
+            "this loader is already prepared, and continues where accelerator.load_state stopped. Do not "
+            "call accelerator.prepare or skip_first_batches on it."
         )
 
 
 def _refuse(accelerator: Accelerator, drop_last: bool) -> None:
-    """Raise for what would deal batches in a way that the selector does not know."""
+    """Raise for settings that shard batches in another way than the selector counts them."""
     several = accelerator.num_processes > 1
     wrong = None
     if accelerator.dispatch_batches:
         wrong = "dispatch_batches=True", "the selector's sampler already gives every process its own batches"
     elif accelerator.use_stateful_dataloader:
-        wrong = "use_stateful_dataloader=True", "the selector's state has the position: batches would be lost"
+        wrong = "use_stateful_dataloader=True", "the selector saves the position too: batches would be lost"
     elif several and accelerator.split_batches:
-        wrong = "split_batches=True", "Selector(batch_size=...) is that of one process"
+        wrong = "split_batches=True", "Selector(batch_size=...) is the batch size of one process"
     elif several and not accelerator.even_batches and not drop_last:
         wrong = (
             "even_batches=False",
-            "one process would wait for ever for another that has one batch less; or give drop_last=True",
+            "a process with one batch more would wait for ever for the others. drop_last=True also avoids "
+            "this",
         )
     if wrong:
         raise ValueError(
-            f"Accelerator(dataloader_config=DataLoaderConfiguration({wrong[0]})) does not go with selection: "
-            f"{wrong[1]}. Leave it at its default."
+            f"Accelerator(dataloader_config=DataLoaderConfiguration({wrong[0]})) does not work with "
+            f"selection: {wrong[1]}. Leave it at its default."
         )
 
 
 def _save_with(accelerator: Accelerator, selector: Selector, wanted: str | None) -> None:
-    """Write the selector's state into every checkpoint of the accelerator, and read it back.
+    """Make the accelerator save the selector's state in every checkpoint, and load it from there.
 
-    Not by `register_for_checkpointing`, whose files Accelerate unpickles whatever they contain.
+    `register_for_checkpointing` is not used, because Accelerate unpickles its files without a check.
     """
     registered = _saved.setdefault(accelerator, WeakValueDictionary())
     for before, known in registered.items():
-        if known is selector:  # another loader of it, with other workers
+        if known is selector:  # another loader of the same selector
             if wanted not in (None, before):
                 raise ValueError(
-                    f"this selector is saved as {before}.pt already, not as {wanted}.pt: leave name out."
+                    f"this selector is already saved as {before}.pt, so name must not be {wanted!r}. Leave "
+                    "name out."
                 )
             return
     if (name := wanted or "samplewise") in registered:
         raise ValueError(
-            f"this Accelerator saves another selector as {name}.pt: give prepare(..., name=...) its own name."
+            f"this Accelerator already saves another selector as {name}.pt. Set another name in "
+            "prepare(..., name=...)."
         )
     registered[name] = selector
 
@@ -130,8 +135,8 @@ def _save_with(accelerator: Accelerator, selector: Selector, wanted: str | None)
         path = Path(folder) / f"{name}.pt"
         if not path.exists():
             raise FileNotFoundError(
-                f"{folder} has no {name}.pt: it was saved without prepare(selector, accelerator). If "
-                "selection is to start anew on it, call load_state before prepare."
+                f"{folder} has no {name}.pt: it was saved without prepare(selector, accelerator). To start "
+                "selection from the beginning, call load_state before prepare."
             )
         selector.load_state_dict(checkpoints.load(path))
 

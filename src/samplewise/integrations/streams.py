@@ -1,4 +1,4 @@
-"""Streams (webdataset, Hugging Face iterable data sets): drop samples early, cut epochs, give batches ids."""
+"""Streams (webdataset, iterable data sets): dropping samples before decoding, epochs, and ids of batches."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ __all__ = ["Kept", "Stream"]
 
 
 class Kept:
-    """Whether the open epoch trains on a sample: for `select` of webdataset and `filter` of an iterable.
+    """A filter that returns True for samples of the current epoch's plan.
 
-    Put it before decoding. It reads the selector's mask in shared memory, so workers of any kind see every
-    plan. A key that has no number yet passes. It also takes a batch of samples, for `filter(batched=True)`.
+    Use it in `select` of webdataset or `filter` of an iterable data set, before decoding. It reads the
+    selector's mask in shared memory, so all workers use the current plan. A key without an id yet passes. It
+    also takes a batch of samples, for `filter(batched=True)`.
 
     Args:
-        mask: `selector.mask()` itself.
-        keys: what numbers the samples' keys; None: the field holds the id.
-        field: of a sample; None: `__key__` with keys, else `id`.
+        mask: the tensor that `selector.mask()` returns, not a copy.
+        keys: the `KeyIds` of the stream. None means that the field holds the id.
+        field: the field of a sample that holds the key or id. None means `__key__` with keys, else `id`.
     """
 
     def __init__(
@@ -40,23 +41,26 @@ class Kept:
         self.mask, self._copied = mask, False
         self._refuse_copy()
         if keys is not None and keys.n != len(mask):
-            raise ValueError(f"KeyIds numbers {keys.n} samples, but the selector was built for {len(mask)}.")
+            raise ValueError(
+                f"KeyIds must have n={len(mask)}, as the selector, but has n={keys.n}. Build both with the "
+                "number of samples in the stream."
+            )
         self.keys = keys
         self.field = field or _field(keys)
 
     def _refuse_copy(self) -> None:
         if not self.mask.is_shared():  # type: ignore[no-untyped-call]  # torch does not annotate it
             raise ValueError(
-                "Kept's mask must be selector.mask() itself: workers see no change of a copy. Copy a Kept "
-                "together with its selector."
+                "the mask of Kept must be the tensor that selector.mask() returns, not a copy: workers do "
+                "not see changes of a copy. If you copy a Kept, copy its selector in the same call."
             )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Its selector, if copied along, shares the mask; perhaps after this.
+        # If the selector is copied too, it moves the mask to shared memory, perhaps after this call.
         vars(self).update(state, _copied=True)
 
     def __call__(self, sample: Mapping[str, Any]) -> bool | list[bool]:
-        """True for a sample that is to be trained on; for a batch of samples a list."""
+        """Return True if the sample must be trained. For a batch of samples, return a list."""
         if self._copied:
             self._refuse_copy()
             self._copied = False
@@ -71,28 +75,30 @@ class Kept:
             return True
         if not 0 <= number < len(self.mask):
             raise ValueError(
-                f"field {self.field!r} is {number}, but ids are positions in the {len(self.mask)} samples."
+                f"field {self.field!r} must be an id in [0, {len(self.mask)}), got {number}. An id is the "
+                "position of a sample in the full data set."
             )
         return bool(self.mask[number])
 
 
 class Stream:
-    """Yields `Batch(ids, data)` of a loader over a stream; one iteration of the loader is one epoch.
+    """Yields `Batch(ids, data)` from a loader over a stream. One iteration of the loader is one epoch.
 
-    It opens and closes the selector's epochs, numbers keys, and drops what the epoch does not train on where
-    `Kept` did not: keys that workers see for the first time.
+    It starts and ends the selector's epochs, turns keys into ids, and drops the samples that are not in the
+    epoch's plan. `Kept` drops most of them before decoding; only keys that are new to a worker pass it.
 
     Args:
-        selector: built with the exact number of samples, or with None where the method remembers none, and
-            with the batch size, which lengths and progress are counted in.
-        loader: a DataLoader or a `WebLoader` over the stream, that yields mappings with the ids or keys
-            under `field`, or tuples with them in front. They are taken out of the data.
-        keys: what numbers the keys; None: the stream has ids.
-        field: in a mapping; None: `__key__` with keys, else `id`.
+        selector: built with the exact number of samples (or None, if the method stores nothing per sample)
+        and
+            with the batch size. Lengths and progress are counted in batches.
+        loader: a DataLoader or a `WebLoader` over the stream. It yields mappings with the ids or keys in
+            `field`, or tuples with them in front. They are removed from the data.
+        keys: the `KeyIds` of the stream. None means that the stream has ids.
+        field: the field of a mapping that holds the keys or ids. None means `__key__` with keys, else `id`.
 
     Raises:
-        ValueError: for ids that come twice in an epoch, which is what workers or processes that are not given
-            parts of their own do.
+        ValueError: if an id is repeated in an epoch. This happens if workers or processes do not get separate
+            parts of the stream.
     """
 
     def __init__(
@@ -105,17 +111,21 @@ class Stream:
     ) -> None:
         if selector.dataset is not None:
             raise ValueError(
-                "this Selector has a data set: take selector.loader(). Stream needs Selector(policy, n)."
+                "Stream needs a Selector without a data set: Selector(policy, n). For a data set, use "
+                "selector.loader()."
             )
         if selector.batch_size is None:
-            raise ValueError("Stream counts in batches: give Selector(batch_size=...).")
+            raise ValueError("Stream needs the batch size. Set it in Selector(batch_size=...).")
         if keys is not None and keys.n != selector.n:
-            raise ValueError(f"KeyIds numbers {keys.n} samples, but the selector was built for {selector.n}.")
+            raise ValueError(
+                f"KeyIds must have n={selector.n}, as the selector, but has n={keys.n}. Build both with "
+                "the number of samples in the stream."
+            )
         self._selector, self._loader, self._keys = selector, loader, keys
         self._field = field or _field(keys)
         self._layout = selector.layout = Layout(getattr(loader, "collate_fn", None) is default_collate)
         self._seen = torch.zeros(selector.n, dtype=torch.bool)
-        """What was trained on in the epoch `_of`."""
+        """True for samples that were trained in epoch `_of`."""
         self._last: tuple[Tensor, int] | None = None
         self._of: int | None = None
         self._resumed = self._warned = False
@@ -133,18 +143,18 @@ class Stream:
         planned = torch.zeros(selector.n, dtype=torch.bool)
         planned[selector.plan(selector.epoch).ids] = True
         planned &= ~self._seen
-        selector.mask().copy_(planned)  # so what was trained before a break is not decoded again
+        selector.mask().copy_(planned)  # after a resume, trained samples are not decoded
         return selector.timeline.meter(self._planned(planned))
 
     def _numbered(self) -> Iterator[Batch]:
-        """Batches of a stream whose samples are not remembered: the ids only count."""
+        """Yield batches of a stream without ids. Their ids only count samples."""
         for item in self._loader:
             b = _size(item)
             yield Batch(torch.arange(self._passed, self._passed + b), item)
             self._passed += b
 
     def _planned(self, planned: Bool[Tensor, " n"]) -> Iterator[Batch]:
-        """The rows that are still to be trained in this epoch."""
+        """Yield the rows that are in the plan and not yet trained in this epoch."""
         arrived, late = torch.zeros_like(planned), 0
         known = self._selector.n if self._keys is None else len(self._keys)
         for item in self._loader:
@@ -164,7 +174,7 @@ class Stream:
         self._report(late, int((planned & ~arrived).sum()))
 
     def _refuse_again(self, ids: Int[Tensor, " b"], arrived: Bool[Tensor, " n"]) -> None:
-        """Raise for ids that are none, or that arrived before."""
+        """Raise for ids that are out of range, or that already arrived in this epoch."""
         n, epoch = self._selector.n, self._selector.epoch
         if len(outside := ids[(ids < 0) | (ids >= n)]):
             raise ValueError(f"ids {few(outside)} are outside the stream's {n} samples.")
@@ -172,12 +182,11 @@ class Stream:
         if len(again := distinct[(times > 1) | arrived[distinct]]):
             raise ValueError(
                 f"ids {few(again)} came twice in epoch {epoch}. Give every worker and process its own part "
-                "of the stream, and put ids into the data before it becomes a stream: what counts samples "
-                "inside a worker starts at 0 in each."
+                "of the stream. Store ids in the data: if workers count samples, every worker starts at 0."
             )
 
     def _split(self, item: Any) -> tuple[Int[Tensor, " b"], Any]:
-        """The ids of a batch, and the rest of it."""
+        """Split a batch into its ids and its data."""
         if isinstance(item, Mapping):
             names = _named(item, self._field)
             data: Any = {name: value for name, value in item.items() if name != self._field}
@@ -185,55 +194,55 @@ class Stream:
             names, data = item[0], tuple(item[1:])
         else:
             raise TypeError(
-                f"the stream's loader must yield mappings with {self._field!r}, or tuples with the ids or "
-                f"keys in front, got {type(item).__name__}."
+                f"the stream's loader must yield mappings with {self._field!r}, or tuples whose first item "
+                f"is the ids or keys, got {type(item).__name__}."
             )
         if self._keys is not None:
             return self._keys(list(names)), data
         return torch.as_tensor(names).long(), data
 
     def _report(self, late: int, missing: int) -> None:
-        """What the user can act on at the end of an epoch, said once."""
+        """Warn once, at the end of an epoch, if samples were decoded in vain or are missing."""
         if self._warned:
             return
         epoch, workers = self._selector.epoch, max(1, getattr(self._loader, "num_workers", 0))
         if late:
             self._warned = True
             warnings.warn(
-                f"{late} samples that epoch {epoch} does not train on were decoded and then dropped. Put "
-                "Kept(selector.mask(), ...) before decoding.",
+                f"{late} samples were decoded but are not in the plan of epoch {epoch}. To drop them "
+                "earlier, put Kept(selector.mask(), ...) before decoding.",
                 stacklevel=4,
             )
         elif collectives.world() == 1 and missing > workers * ((self._selector.batch_size or 1) - 1):
             self._warned = True
             warnings.warn(
-                f"{missing} samples planned for epoch {epoch} never came. n={self._selector.n} must be the "
-                "exact number of samples: ids without a sample take places from real ones.",
+                f"{missing} samples planned for epoch {epoch} never came. n must be the exact number of "
+                f"samples, but is {self._selector.n}: ids without a sample take the place of real samples.",
                 stacklevel=4,
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """What the open epoch trained on, 1 byte a sample. Save the selector and the keys beside it."""
+        """The samples trained in this epoch: 1 byte per sample. Also save the selector and the keys."""
         seen = self._seen.clone()
-        if self._of != self._selector.epoch:  # that epoch is closed
+        if self._of != self._selector.epoch:  # epoch `_of` has ended
             seen.zero_()
         elif self._last is not None and self._selector.timeline.where()["done"] > self._last[1]:
             seen[self._last[0]] = True
         return {"epoch": self._selector.epoch, "seen": seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the rest of the epoch; load the states of the selector and the keys before."""
+        """Continue with the rest of a saved epoch. First load the states of the selector and the keys."""
         mine, theirs = (self._selector.epoch, self._selector.n), (state["epoch"], len(state["seen"]))
         if mine != theirs:
             raise ValueError(
-                f"the stream's state is of epoch {theirs[0]} of {theirs[1]} samples, but its selector is in "
-                f"epoch {mine[0]} of {mine[1]}: load the selector's own state first."
+                f"the stream's state is of epoch {theirs[0]} and {theirs[1]} samples, but its selector is "
+                f"in epoch {mine[0]} and has {mine[1]} samples. First load the selector's own state."
             )
         self._seen.copy_(state["seen"])
         self._resumed, self._of, self._last = True, mine[0], None
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy goes on in the open epoch, as after `load_state_dict`.
+        # A copy continues in the current epoch, as after `load_state_dict`.
         state = self.state_dict()
         resumed = self._resumed or self._of == state["epoch"]
         return {**vars(self), "_seen": state["seen"], "_last": None, "_resumed": resumed}
@@ -245,12 +254,14 @@ def _field(keys: KeyIds | None) -> str:
 
 def _named(sample: Mapping[str, Any], field: str) -> Any:
     if field not in sample:
-        raise ValueError(f"a sample has no field {field!r}, only {list(sample)}: give field=...")
+        raise ValueError(
+            f"every sample must have the field {field!r}, but a sample has only {list(sample)}. Set field=..."
+        )
     return sample[field]
 
 
 def _size(item: Any) -> int:
-    """How many samples a batch has: the length of the first tensor, array or list in it."""
+    """The number of samples of a batch: the length of the first tensor or array in it."""
     sizes: list[int] = []
 
     def measure(leaf: Any, path: str) -> Any:

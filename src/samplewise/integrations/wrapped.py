@@ -1,4 +1,4 @@
-"""`Wrapped`: the loader around a framework's own, which ends epochs whatever looks ahead inside."""
+"""`Wrapped`: a loader around a framework's loader. It ends epochs correctly despite prefetching inside."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,12 +13,12 @@ __all__ = ["Wrapped", "bare"]
 
 
 def bare(selector: Selector, sharded: bool, arguments: dict[str, Any]) -> DataLoader[Any]:
-    """A plain DataLoader over the plan for a framework to wrap, with the arguments of `selector.loader`.
+    """Make a plain DataLoader over the plan, for a framework to wrap. Arguments: as `selector.loader`.
 
-    Frameworks fetch batches ahead, so unlike the selector's own loader it neither opens nor closes an epoch:
-    that is for `Wrapped` to do around it.
+    Frameworks prefetch batches. So this loader does not start or end epochs, as the selector's own loader
+    does; `Wrapped` does.
     """
-    own = selector.loader(**arguments)  # for its checks, and the data set and collate with ids
+    own = selector.loader(**arguments)  # it checks the arguments and has the data set and collate with ids
     rest = {word: value for word, value in arguments.items() if word != "collate_fn"}
     return DataLoader(
         own.dataset,
@@ -31,12 +31,12 @@ def bare(selector: Selector, sharded: bool, arguments: dict[str, Any]) -> DataLo
 
 
 class Wrapped:
-    """Yields `Batch(ids, data)`; opens and closes epochs as the selector's own loader does.
+    """Yields `Batch(ids, data)`. Starts and ends epochs as the selector's own loader does.
 
     Args:
-        selector: whose plan it loads.
-        inner: what the framework made of a `bare` loader.
-        sharded: whether the sampler deals the plan among processes, or the framework.
+        selector: the Selector whose plan is loaded.
+        inner: the framework's loader around a `bare` loader.
+        sharded: True if the sampler shards the plan, False if the framework does.
     """
 
     def __init__(self, selector: Selector, inner: Any, sharded: bool) -> None:
@@ -49,12 +49,12 @@ class Wrapped:
         return selector.timeline.meter(map(_batch, iter(self._inner)), self._sharded)
 
     def _open(self) -> None:
-        """Tell the framework of the epoch that is open, where it wants to know."""
+        """Pass the current epoch to the framework, if it needs it."""
 
     def __len__(self) -> int:
         return len(self._inner)
 
 
 def _batch(found: Any) -> Batch:
-    """A framework may have moved the pair to a device as a plain tuple."""
+    """Restore the type of a batch: a framework may return a plain tuple after moving it to a device."""
     return found if type(found) is Batch else Batch(*found)

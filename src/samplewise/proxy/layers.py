@@ -97,7 +97,7 @@ def _leading(layer: SlimConv1d | SlimConv2d, inputs: int) -> tuple[Tensor, Tenso
         each = layer.in_channels // layer.groups
         if inputs % each:
             raise ValueError(
-                f"the narrow input must be a multiple of {each} channels (a group), got {inputs}"
+                f"the narrow input must be a multiple of the group size, {each} channels, got {inputs}"
             )
         groups = inputs // each
         out = groups * (layer.out_channels // layer.groups)

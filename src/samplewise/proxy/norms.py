@@ -75,7 +75,9 @@ def _made(norm: nn.Module, c: int) -> nn.Module:
     if isinstance(norm, nn.GroupNorm):
         each = norm.num_channels // norm.num_groups
         if c % each:
-            raise ValueError(f"the narrow input must be a multiple of {each} channels (a group), got {c}")
+            raise ValueError(
+                f"the narrow input must be a multiple of the group size, {each} channels, got {c}"
+            )
         return nn.GroupNorm(c // each, c, norm.eps, norm.affine, **place)
     if isinstance(norm, nn.SyncBatchNorm):
         place["process_group"] = norm.process_group

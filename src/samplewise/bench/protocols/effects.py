@@ -99,10 +99,10 @@ def motion_blur(images: Images, reference_bugs: bool = False) -> Images:
 
 
 def blur_kernel(degree: int) -> Float[Tensor, "degree degree"]:
-    """The diagonal matrix of 1 / degree, rotated by 45 degrees around (degree / 2, degree / 2), bilinearly.
+    """The diagonal matrix of 1 / degree, rotated by 45 degrees around (degree / 2, degree / 2).
 
-    That point is half a pixel away from the centre, as in the script, so the line covers two rows. The
-    weights do not sum to 1; the contrast stretch after the filter corrects the scale.
+    Interpolation is bilinear. That point is half a pixel away from the centre, as in the script, so the line
+    covers two rows. The weights do not sum to 1; the contrast stretch after the filter corrects the scale.
     """
     centre, half = degree / 2, math.sqrt(0.5)
     span = torch.arange(degree, dtype=torch.float64) - centre

@@ -1,4 +1,4 @@
-"""Lightning (`lightning` and `pytorch_lightning`): a callback selects, `training_step` stays as it is."""
+"""Lightning (`lightning` and `pytorch_lightning`): a callback that selects the rows of each batch."""
 
 from samplewise.integrations.lightning.callback import SelectionCallback, weighted_mean
 

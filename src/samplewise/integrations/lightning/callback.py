@@ -1,4 +1,4 @@
-"""`SelectionCallback`, which runs a Selector inside a Trainer, and `weighted_mean` for training_step."""
+"""`SelectionCallback` runs a Selector in a Trainer. `weighted_mean` is for training_step."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ __all__ = ["SelectionCallback", "weighted_mean"]
 
 
 class SelectionCallback:
-    """Runs a Selector inside a Trainer, of `lightning` or of `pytorch_lightning`.
+    """Runs a Selector in a Trainer of `lightning` or `pytorch_lightning`.
 
-    It narrows every batch on its way to `training_step`, closes epochs, keeps the Trainer's idea of their
-    lengths right, and puts the selector into checkpoints. Train on `selector.loader(...)`. A method that
-    needs the losses of training, or weights them, also needs `weighted_mean` in `training_step`; the
-    first step says so.
+    It narrows every batch before `training_step`, ends epochs, updates the Trainer's number of batches per
+    epoch, and saves the selector in checkpoints. Train on `selector.loader(...)`. If the method needs the
+    training losses, or weights them, use `weighted_mean` in `training_step`. Otherwise the first step raises
+    an error that says so.
 
     Args:
-        selector: the Selector, whose `epochs` are the Trainer's `max_epochs`.
+        selector: the Selector. Its `epochs` must equal the Trainer's `max_epochs`.
     """
 
     _declared: ClassVar[type[SelectionCallback]]
 
     def __new__(cls, *_: Any, **__: Any) -> SelectionCallback:
-        """An instance that is a Callback of the package in use: the two have different classes."""
+        """Make an instance that is also a Callback of the imported package (the two have different ones)."""
         declared: Any = cls
         made: SelectionCallback = object.__new__(as_callback(declared))
         return made
@@ -55,18 +55,18 @@ class SelectionCallback:
         self._seen: Outputs | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The class that a Trainer sees is made at run time, so it cannot be found by name.
+        # The real class of the instance is made at run time, so pickle cannot find it by name.
         return _blank, (self._declared,), dict(vars(self))
 
     def reduce(self, losses: Outputs | Tensor) -> Float[Tensor, ""]:
-        """What `weighted_mean` gives while training."""
+        """Compute the result of `weighted_mean` during training."""
         self._helped, self._seen = True, None
         return self.selector.reduce(losses)
 
     # ------------------------------------------------------------------------- begin and end
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Refuse what would turn selection off, and take hold of the batches."""
+        """Raise for settings that would turn selection off, and replace the batch hooks."""
         self._release()
         self._fitting = stage == "fit"
         if not self._fitting:
@@ -78,12 +78,12 @@ class SelectionCallback:
         for owner in owners:
             self._undo += unwrap_batches(owner, lambda: bool(trainer.training), self._narrow)
         self._lend_precision(trainer)
-        # As a share of the first epoch's batches: later epochs may have more, up to all of them.
+        # This is a share of the batches of the first epoch. Later epochs may have more batches, up to all.
         trainer.limit_train_batches = float(max(1, selector.n or 1))
         self._undo.append(lambda: setattr(trainer, "limit_train_batches", 1.0))
 
     def _lend_precision(self, trainer: Any) -> None:
-        """Put Lightning's autocast and default dtype around every scoring forward, as around training's."""
+        """Run every scoring forward under Lightning's autocast and default dtype, as in training."""
         selector, forward = self.selector, self.selector.forward
         if forward is None:
             return
@@ -96,66 +96,67 @@ class SelectionCallback:
         self._undo.append(lambda: setattr(selector, "forward", forward))
 
     def _release(self) -> None:
-        """Leave module and Trainer as they were found."""
+        """Undo all changes to the module and the Trainer."""
         while self._undo:
             self._undo.pop()()
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Leave module and Trainer as they were found."""
+        """Undo all changes to the module and the Trainer."""
         self._release()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """As `teardown`, which Lightning then does not call; and keep the error in sight."""
+        """Do what `teardown` does: Lightning does not call it after an error. Keep the error visible."""
         self._release()
         loop = trainer.fit_loop
         loader = getattr(getattr(loop, "_data_fetcher", None), "_combined_loader", None)
         if loader is not None and getattr(loader, "_iterator", loader) is None:
-            # `iter` failed. Lightning would ask this fetcher for a length, and show that failure instead.
+            # `iter` failed. Lightning would then ask this fetcher for its length and show that error instead.
             loop._data_fetcher = None
 
     # --------------------------------------------------------------------------------- epochs
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Refuse another loader, and after a resume go where Lightning is."""
+        """Raise for another loader. After a resume, go to the epoch of Lightning."""
         selector, epoch = self.selector, trainer.current_epoch
         refuse_other_loader(trainer, selector)
-        # True where the checkpoint was written after the last batch of an epoch but before its end.
+        # True if the checkpoint was written after the last batch of an epoch, but before the epoch ended.
         behind = selector.epoch == epoch - 1 and self._all_trained()
         if not behind and selector.epoch != epoch:
             raise ValueError(
-                f"the Trainer is in epoch {epoch}, but the Selector in epoch {selector.epoch}: resume both "
-                "from one checkpoint, trainer.fit(..., ckpt_path=...), with a Selector built as before."
+                f"the Trainer is in epoch {epoch}, but the Selector is in epoch {selector.epoch}. Resume "
+                "both from one checkpoint with trainer.fit(..., ckpt_path=...), and build the Selector "
+                "with the same arguments."
             )
         if epoch < selector.epochs and (behind or self._stale):
             selector.set_epoch(epoch)
-            # Lightning's iterator is of the epoch before, and there is no public way to renew it.
+            # Lightning's iterator is of the epoch before, and no public method renews it.
             iter(trainer.fit_loop._data_fetcher)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Tell the Trainer how many batches this epoch has."""
+        """Set the number of batches of this epoch in the Trainer."""
         self._tell_length(trainer)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Close the epoch: Lightning does not ask for a batch after the last one."""
-        # The next one is opened, and its pass made, when it begins: training may stop here.
+        """End the epoch: Lightning does not request a batch after the last one."""
+        # The next epoch, with its scoring pass, starts later: training may stop here.
         self.selector.timeline.end_epoch()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Close the last epoch where Lightning, resumed after its last batch, left out its end."""
+        """End the last epoch. Lightning does not, if it resumed after the last batch of that epoch."""
         if self.selector.epoch == self.selector.epochs - 1 and self._all_trained():
             self.selector.set_epoch(self.selector.epochs)
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        """As `on_train_end`, which Lightning leaves out too where no epoch was left to train."""
+        """Do what `on_train_end` does: Lightning does not call that if no epoch is left to train."""
         self.on_train_end(trainer, pl_module)
 
     def _all_trained(self) -> bool:
-        """Whether every batch of the open epoch was trained on."""
+        """Return whether all batches of the current epoch are trained."""
         selector = self.selector
         return selector.progress >= (selector.epoch + 1) / selector.epochs
 
     def _tell_length(self, trainer: Any) -> None:
-        """Correct what the Trainer froze in its first epoch: when epochs end, and when to validate."""
+        """Update values that the Trainer fixes in its first epoch: epoch length and validation step."""
         steps = self.selector.epoch_steps(self.selector.epoch)
         if trainer.fit_loop.max_batches == steps:
             return
@@ -166,7 +167,7 @@ class SelectionCallback:
     # ---------------------------------------------------------------------------------- steps
 
     def _narrow(self, batch: Batch) -> Any:
-        """The data of the rows to train on."""
+        """Return the data of the rows to train."""
         selector = self.selector
         ids, data = selector.narrow(batch)
         if selector.awaits_losses and not self._helped and "batch" in selector.policy.level:
@@ -175,27 +176,31 @@ class SelectionCallback:
         return data
 
     def _look(self, data: Any, k: int) -> Outputs:
-        """The losses that training_step will see, for a batch that was not scored (as in annealing).
+        """Compute the losses of training_step for a batch without scores (as in annealing).
 
-        A forward in train mode whose random draws are taken back, so that training's are the same.
+        This is a forward in train mode. The random states are restored, so training_step draws the same
+        numbers.
         """
         selector = self.selector
         if selector.model is None or selector.forward is None:
-            raise ValueError(f"{selector.policy.name} scores: give Selector(forward=..., model=...).")
+            raise ValueError(
+                f"{selector.policy.name} needs a forward and a model to score samples. Set "
+                "Selector(forward=..., model=...)."
+            )
         begun = time.perf_counter()
         with without_trace(selector.model, replace(selector.scoring, mode="train", dtype=None)):
-            outputs = replace(as_outputs(selector.forward(data), k), normalizer=None)  # for observing alone
+            outputs = replace(as_outputs(selector.forward(data), k), normalizer=None)  # only observed
         ledger = selector.ledger
         ledger.scoring_forwards += k
         ledger.seconds["scoring"] += time.perf_counter() - begun
         return outputs
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Refuse a batch that was not narrowed."""
+        """Raise for a batch that was not narrowed."""
         if not self._arrived:
             raise RuntimeError(
-                "a batch reached training_step without its ids: it must be a Batch of selector.loader(...), "
-                "sent to the device by Lightning (no training_step(dataloader_iter))."
+                "training_step must get a Batch of selector.loader(...) that Lightning moved to the "
+                "device, but it got a batch without ids. Do not use training_step(dataloader_iter)."
             )
         self._arrived = False
         self._tell_length(trainer)
@@ -203,7 +208,7 @@ class SelectionCallback:
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Refuse a training_step that kept losses to itself which the method needs."""
+        """Raise if training_step did not pass on the losses that the method needs."""
         self._hear()
         if self.selector.awaits_losses:
             raise RuntimeError(self._helper_missing())
@@ -211,7 +216,7 @@ class SelectionCallback:
         self.selector.timeline.end_step()
 
     def _hear(self) -> None:
-        """Observe what was looked at, if training_step did not give its losses."""
+        """Observe the losses of `_look` if training_step did not pass on its own."""
         seen, self._seen = self._seen, None
         if seen is not None and self.selector.awaits_losses:
             factors = self.selector.weigh(seen)
@@ -220,39 +225,40 @@ class SelectionCallback:
 
     def _helper_missing(self) -> str:
         return (
-            f"{self.selector.policy.name} needs the per-sample losses of training_step, to observe or to "
-            "weight them: from samplewise.integrations.lightning import weighted_mean, and in training_step "
+            f"{self.selector.policy.name} needs the per-sample losses of training_step. Import "
+            "weighted_mean: from samplewise.integrations.lightning import weighted_mean. In training_step "
+            "use "
             'loss = weighted_mean(self, losses) with losses of shape (b,) (reduction="none").'
         )
 
     # ---------------------------------------------------------------------------- checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """The selector's state: tensors and plain values. Lightning calls it on every process."""
+        """Return the selector's state: tensors and plain values. Lightning calls this on every process."""
         self._hear()
         self.selector.sync()
         return {"selector": self.selector.state_dict()}
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on from a checkpoint without a selection state."""
+        """Raise if the checkpoint has no selection state."""
         self._stale = self._fitting and trainer.train_dataloader is not None
         if self._fitting and getattr(self, "state_key") not in checkpoint["callbacks"]:  # noqa: B009 - of the Callback
             raise ValueError(
-                "the checkpoint was written without a SelectionCallback, so it cannot be resumed with one: "
-                "load its weights only, and train from the start."
+                "the checkpoint was written without a SelectionCallback, so training with one cannot "
+                "continue from it. Load only its weights, and train from the start."
             )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where the checkpoint was written; evaluations leave the selector as it is."""
+        """Load the selector's state to continue training. In evaluation, do nothing."""
         if self._fitting:
             self.selector.load_state_dict(state_dict["selector"])
 
 
 def weighted_mean(module: Any, losses: Outputs | Tensor) -> Float[Tensor, ""]:
-    """The loss to return from `training_step`: `(weights * losses).mean()` as the method says, in float32.
+    """Return the loss for `training_step`: `(weights * losses).mean()` with the method's weights, in float32.
 
-    The method observes the losses in passing. Without a SelectionCallback, and in validation and test,
-    it is the plain mean, so the module works everywhere.
+    The method also observes the losses. Without a SelectionCallback, and in validation and test, the result
+    is the plain mean.
 
     Args:
         module: the LightningModule, `self` in training_step.
@@ -269,7 +275,7 @@ def weighted_mean(module: Any, losses: Outputs | Tensor) -> Float[Tensor, ""]:
 
 
 def _callback_of(module: Any) -> SelectionCallback | None:
-    """The callback that selects for a module which is being trained."""
+    """The SelectionCallback of a module that is in training, or None."""
     try:
         trainer = module.trainer
     except RuntimeError:  # not attached to a Trainer
@@ -280,5 +286,5 @@ def _callback_of(module: Any) -> SelectionCallback | None:
 
 
 def _blank(cls: type[SelectionCallback]) -> SelectionCallback:
-    """An instance that a pickle is about to fill."""
+    """Make an empty instance for unpickling."""
     return cls.__new__(cls)

@@ -1,4 +1,4 @@
-"""What is refused before training begins: settings under which a selection would not be the method's."""
+"""Checks before training: settings of the Trainer that do not work with selection."""
 
 from typing import Any
 
@@ -11,50 +11,51 @@ __all__ = ["refuse_other_loader", "refuse_passes_without_hooks", "refuse_setting
 
 
 def refuse_settings(trainer: Any, selector: Selector) -> None:
-    """Refuse a Trainer that would replace the sampler, or end an epoch or the training early.
+    """Raise if the Trainer would replace the sampler, or end an epoch or the training early.
 
     Raises:
-        ValueError: naming the argument of the Trainer, what it is and what it must be.
+        ValueError: if a setting does not work with selection. The error names the argument of the Trainer.
     """
     refuse_assembled(selector.policy, "Lightning")
     refuse_proxy(selector.policy, "Lightning")
     if sum(name == "SelectionCallback" for name in map(_name, trainer.callbacks)) > 1:
-        raise ValueError("Trainer(callbacks=...) has several SelectionCallbacks: one selects for a training.")
+        raise ValueError(
+            "Trainer(callbacks=...) must have one SelectionCallback, but has several. Remove the others."
+        )
     if selector.epoch == selector.epochs and trainer.ckpt_path is None:
         raise ValueError(
-            f"the Selector has trained all its {selector.epochs} epochs: build a new one to train again, "
-            "or one of more epochs and give ckpt_path to go on."
+            f"the Selector has already trained all its {selector.epochs} epochs. Build a new one to train "
+            "again. To train longer, build one with more epochs and set ckpt_path."
         )
     if trainer.fast_dev_run:
         raise ValueError(
-            f"Trainer(fast_dev_run={trainer.fast_dev_run}) cuts the training, and selection needs all of it. "
-            "For a quick run give the Selector a small torch.utils.data.Subset and epochs=1."
+            f"Trainer(fast_dev_run={trainer.fast_dev_run}) ends training early, but selection needs whole "
+            "epochs. For a quick run, use a small torch.utils.data.Subset and epochs=1 in the Selector."
         )
     if trainer.max_steps != -1:
         raise ValueError(
-            f"Trainer(max_steps={trainer.max_steps}) would cut an epoch: leave it out and give "
-            f"max_epochs={selector.epochs}. How many steps an epoch has is the method's to say."
+            f"Trainer(max_steps={trainer.max_steps}) may end training within an epoch. Leave it out and set "
+            f"max_epochs={selector.epochs}. The method decides the number of steps of an epoch."
         )
     if trainer.max_epochs != selector.epochs:
         raise ValueError(
-            f"Trainer(max_epochs=...) must be the Selector's epochs={selector.epochs}, got "
-            f"{trainer.max_epochs}: schedules and annealing refer to it."
+            f"Trainer(max_epochs=...) must equal the Selector's epochs={selector.epochs}, got "
+            f"{trainer.max_epochs}. Schedules and annealing depend on it."
         )
     limit = trainer.limit_train_batches
-    less = isinstance(limit, int) or limit != 1  # 1 is one batch, 1.0 all of them
+    less = isinstance(limit, int) or limit != 1  # 1 means one batch, 1.0 means all batches
     for name, cuts in (("overfit_batches", bool(trainer.overfit_batches)), ("limit_train_batches", less)):
         if cuts:
             raise ValueError(
-                f"Trainer({name}={getattr(trainer, name)}) would cut epochs behind the Selector's "
-                "back: leave it out. To train on fewer samples, give the Selector a "
-                "torch.utils.data.Subset of them."
+                f"Trainer({name}={getattr(trainer, name)}) would drop batches that the Selector planned. "
+                "Leave it out. To train on fewer samples, use a torch.utils.data.Subset in the Selector."
             )
-    # Lightning keeps this setting to itself; where it is not found, `refuse_other_loader` still stands.
+    # Lightning has no public access to this setting. If it is not found, `refuse_other_loader` still checks.
     connector = getattr(trainer, "_accelerator_connector", None)
     if trainer.world_size > 1 and getattr(connector, "use_distributed_sampler", False):
         raise ValueError(
-            "Trainer(use_distributed_sampler=True), its default, would replace the Selector's sampler, which "
-            "deals the plan to the processes itself: give Trainer(use_distributed_sampler=False)."
+            "Trainer(use_distributed_sampler=True), the default, would replace the Selector's sampler, which "
+            "already shards the plan. Set Trainer(use_distributed_sampler=False)."
         )
 
 
@@ -63,10 +64,10 @@ def _name(callback: Any) -> str:
 
 
 def refuse_passes_without_hooks(selector: Selector, owners: list[Any]) -> None:
-    """Refuse hooks that change the data where a method makes passes, which do not go through them.
+    """Raise if the user has hooks that change the data and the method makes scoring passes, which skip them.
 
     Args:
-        selector: the callback's.
+        selector: the Selector of the callback.
         owners: the LightningModule, and the LightningDataModule if there is one.
     """
     if "pass" not in selector.policy.source:
@@ -75,23 +76,23 @@ def refuse_passes_without_hooks(selector: Selector, owners: list[Any]) -> None:
         for name in (HOOKS[0], HOOKS[-1]):
             if overrides(owner, name):
                 raise ValueError(
-                    f"{selector.policy.name} makes passes, in which the Selector's forward gets the data as "
-                    f"the loader collates them; {type(owner).__name__}.{name} is not called there. Move "
-                    "what it does into the data set, the collate_fn or the model's forward."
+                    f"{selector.policy.name} makes scoring passes over the collated data, and "
+                    f"{type(owner).__name__}.{name} is not called there. Move its code into the data set, "
+                    "the collate_fn or the model's forward."
                 )
 
 
 def refuse_other_loader(trainer: Any, selector: Selector) -> None:
-    """Refuse to train on batches that carry no ids.
+    """Raise if the train loader is not the selector's, because its batches would have no ids.
 
     Raises:
-        ValueError: if the Trainer's only train loader is not this selector's.
+        ValueError: if the Trainer's train loader is not `selector.loader(...)` of this selector.
     """
     loader = trainer.train_dataloader
     sampler = loader.sampler if isinstance(loader, Loader) else None
     if not (isinstance(sampler, PlanSampler) and sampler.epochs is selector.timeline):
         raise ValueError(
-            "the train loader must be selector.loader(...) of the SelectionCallback's Selector, whose "
-            f"batches carry ids, got {type(loader).__name__}: trainer.fit(module, selector.loader(...)), or "
-            "return it from train_dataloader()."
+            "the train loader must be selector.loader(...) of the SelectionCallback's Selector, got "
+            f"{type(loader).__name__}. Use trainer.fit(module, selector.loader(...)), or return this "
+            "loader from train_dataloader()."
         )

@@ -1,4 +1,4 @@
-"""Between loader and training_step: the user's transfer hooks see bare data, and the batch is narrowed."""
+"""Wrapping the user's transfer hooks: they get data without ids, and then the batch is narrowed."""
 
 import functools
 from collections.abc import Callable
@@ -9,30 +9,30 @@ from samplewise.data.outputs import Batch
 __all__ = ["HOOKS", "overrides", "unwrap_batches"]
 
 HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
-"""The hooks of a batch on its way to the device, in order."""
+"""The hooks that Lightning calls to move a batch to the device, in order."""
 
 Undo = Callable[[], None]
 
 
 def unwrap_batches(owner: Any, training: Callable[[], bool], narrow: Callable[[Batch], Any]) -> list[Undo]:
-    """Have an owner's hooks take `Batch(ids, data)` while training, and narrow it after the last of them.
+    """Make the hooks of `owner` accept `Batch(ids, data)` in training, and narrow it after the last hook.
 
-    They are replaced on the instance; Lightning still tells which of them the user wrote. Batches of
-    validation, test and prediction pass untouched.
+    The hooks are replaced on the instance. Lightning can still find out which of them the user wrote.
+    Batches of validation, test and prediction are not changed.
 
     Args:
         owner: a LightningModule or a LightningDataModule.
-        training: whether the Trainer is training now.
-        narrow: takes the batch on the device, and gives the data that training_step gets.
+        training: returns whether the Trainer is in training now.
+        narrow: takes the batch on the device and returns the data for training_step.
 
     Returns:
-        What undoes it.
+        Functions that undo the changes.
     """
     return [_replace(owner, name, training, narrow if name == HOOKS[-1] else _pass) for name in HOOKS]
 
 
 def overrides(owner: Any, name: str) -> bool:
-    """Whether the user wrote this hook."""
+    """Return whether the user overrides this hook."""
     root = getattr(type(owner), name).__module__.partition(".")[0]
     return root not in ("lightning", "pytorch_lightning")
 
@@ -44,7 +44,7 @@ def _pass(batch: Batch) -> Batch:
 def _replace(owner: Any, name: str, training: Callable[[], bool], then: Callable[[Batch], Any]) -> Undo:
     hook = getattr(owner, name)
 
-    # Lightning follows `__wrapped__` to ask whether a hook is the user's own.
+    # Lightning follows `__wrapped__` to find out whether the user wrote a hook.
     @functools.wraps(hook)
     def carry(batch: Any, *rest: Any) -> Any:
         if not (isinstance(batch, Batch) and training()):

@@ -1,4 +1,4 @@
-"""Which Callback a class must be: `lightning` and `pytorch_lightning` have different ones."""
+"""Making a class a Callback of `lightning` and of `pytorch_lightning`, which have different base classes."""
 
 import sys
 from functools import cache
@@ -12,12 +12,12 @@ _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
 
 def as_callback(cls: Any) -> Any:
-    """`cls` as a class that is also the Callback of each package in use; `_declared` is `cls` itself.
+    """Return a subclass of `cls` that is also a Callback of each imported package. `_declared` is `cls`.
 
-    Without one in use, an installed one is imported.
+    If neither package is imported, an installed one is imported.
 
     Raises:
-        ImportError: if neither is installed, naming the extra that brings it.
+        ImportError: if neither package is installed. The error names the extra to install.
     """
     loaded = [package for name in _PACKAGES if (package := sys.modules.get(name)) is not None]
     return _combined(cls, tuple(package.Callback for package in loaded or [_installed()]))

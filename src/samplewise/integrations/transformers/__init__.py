@@ -1,4 +1,4 @@
-"""Hugging Face Trainer 5.x and TRL's SFTTrainer: the selector chooses what they train on."""
+"""Hugging Face Trainer 5.x and TRL's SFTTrainer, with samples chosen by a selector."""
 
 from samplewise.checks import require
 
@@ -6,7 +6,7 @@ require("transformers", "transformers")
 require("accelerate", "transformers")
 require("safetensors", "transformers")
 
-from samplewise.integrations.transformers.checkpoints import (  # noqa: E402 - after the clear errors
+from samplewise.integrations.transformers.checkpoints import (  # noqa: E402 - require must raise first
     latest_complete_checkpoint,
 )
 from samplewise.integrations.transformers.mixin import SelectiveTrainer, make_selective  # noqa: E402

@@ -1,4 +1,4 @@
-"""Epochs and optimizer steps of a Trainer whose epochs differ in length, and its learning rate by them."""
+"""`Calendar`: epochs and optimizer steps of a Trainer with epochs of different length. Learning rate."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ __all__ = ["Calendar", "by_calendar"]
 
 @dataclass(frozen=True)
 class Calendar:
-    """How many optimizer steps an ordinary training takes, and how far a selective one is.
+    """Converts between samples, optimizer steps and progress, for ordinary and for selective training.
 
     Args:
-        n: samples of the data set.
-        rows: samples of one micro-batch on all processes together.
-        accumulate: micro-batches of one optimizer step.
+        n: the number of samples of the data set.
+        rows: the number of samples of a micro-batch, over all processes.
+        accumulate: the number of micro-batches per optimizer step.
         drop_last: whether an incomplete micro-batch is left out.
-        epochs: ordinary epochs, perhaps a fraction; not used with `max_steps`.
-        max_steps: the limit the user gave, or None.
-        planned_epochs: with `max_steps`, the epochs to plan for; None: as many as ordinary training needs.
+        epochs: the number of ordinary epochs; may be a fraction. Not used with `max_steps`.
+        max_steps: the limit that the user set, or None.
+        planned_epochs: with `max_steps`, the number of epochs to plan. None means as many as ordinary
+        training
+            needs.
     """
 
     n: int
@@ -38,46 +40,49 @@ class Calendar:
     planned_epochs: int | None = None
 
     def batches(self, samples: int) -> int:
-        """Micro-batches that so many samples make."""
+        """The number of micro-batches for this number of samples."""
         samples = max(0, samples)
         return samples // self.rows if self.drop_last else -(-samples // self.rows)
 
     def updates(self, samples: int) -> int:
-        """Optimizer steps that so many samples make."""
+        """The number of optimizer steps for this number of samples."""
         return -(-self.batches(samples) // self.accumulate)
 
     @property
     def whole(self) -> int:
-        """Optimizer steps of an epoch over all n samples: no epoch has more."""
+        """Optimizer steps of an epoch over all n samples. No epoch has more."""
         return max(1, self.updates(self.n))
 
     @property
     def total(self) -> int:
-        """Optimizer steps of ordinary training; what the learning rate's schedule is made for."""
+        """Optimizer steps of ordinary training. The learning-rate schedule is built for this number."""
         return math.ceil(self.epochs * self.whole) if self.max_steps is None else self.max_steps
 
     @property
     def selection_epochs(self) -> int:
-        """Epochs that the selector is built for."""
+        """The number of epochs of the selector."""
         if self.max_steps is None:
             return math.ceil(self.epochs)
         return self.planned_epochs or -(-self.max_steps // self.whole)
 
     def steps_of(self, epoch: int, updates: int) -> int:
-        """How many of an epoch's optimizer steps are made: all, unless a part of the last is asked for."""
+        """The optimizer steps made in an epoch: all, or a part of the last one if `epochs` is a fraction."""
         if self.max_steps is not None or epoch < self.selection_epochs - 1:
             return updates
         return min(updates, math.ceil(self.epochs * updates) - epoch * updates)
 
     def epoch_of(self, selector: Selector) -> tuple[int, int, int]:
-        """The epoch, its optimizer steps made (the present one counts once its batches are narrowed), all."""
+        """Return the epoch, the optimizer steps made in it, and all its steps.
+
+        The current step counts as made once its batches are narrowed.
+        """
         epoch, done = selector.timeline.where().values()
         size = selector.timeline.samples_of(epoch, sharded=False)[0] if epoch < selector.epochs else 0
         made = self.updates(min(done, size))
         return epoch, made, made + self.updates(size - done)
 
     def ordinary_steps(self, selector: Selector) -> float:
-        """The optimizer steps after which ordinary training would be as far: a whole number for `full`."""
+        """The optimizer steps that ordinary training needs for the same progress. An integer for `full`."""
         epoch, made, all_made = self.epoch_of(selector)
         ordinary, steps = self.whole, self.steps_of(epoch, all_made)
         if self.max_steps is None:
@@ -85,17 +90,17 @@ class Calendar:
         return self.whole * epoch + (ordinary * made / steps if made else 0.0)
 
     def scheduled_step(self, selector: Selector, step: int) -> float:
-        """Where the schedule is after `step` optimizer steps, in [0, total]."""
+        """The position in the schedule after `step` optimizer steps, in [0, total]."""
         far = self.ordinary_steps(selector)
         if self.max_steps is None:
             return far
-        # Whichever ends the training: the limit, or the planned epochs being over before it.
+        # Training ends at the limit or at the end of the planned epochs, whichever comes first.
         return max(step, self.max_steps * far / (self.whole * self.selection_epochs))
 
     def last_step(self, selector: Selector, step: int) -> int:
-        """The number of the last optimizer step, asked before the one after `step` is made.
+        """The number of the last optimizer step, computed after `step` steps.
 
-        Exact in the last epoch; before that epochs not yet planned count with their upper bound.
+        It is exact in the last epoch. Before, an upper bound is used for epochs that are not planned yet.
         """
         epoch, made, all_made = self.epoch_of(selector)
         step += self.steps_of(epoch, all_made) - made
@@ -105,21 +110,21 @@ class Calendar:
 
 
 def by_calendar(scheduler: LRScheduler, step_of: Callable[[int], float], factor: Callable[[], float]) -> bool:
-    """Let a schedule that is a function of the step follow the training's progress instead.
+    """Make a learning-rate schedule follow the progress of training instead of the number of steps.
 
     Args:
-        scheduler: changed in place if it is a `LambdaLR`; others keep counting optimizer steps.
-        step_of: number of scheduler steps -> the step to evaluate the function at, perhaps a fraction.
-        factor: what the method multiplies the learning rate by.
+        scheduler: changed in place if it is a `LambdaLR`. Other schedulers still count optimizer steps.
+        step_of: maps the number of scheduler steps to the step to evaluate; may return a fraction.
+        factor: returns the method's factor of the learning rate.
 
     Returns:
-        Whether it follows.
+        Whether the scheduler was changed.
     """
     if not isinstance(scheduler, LambdaLR):
         return False
 
     def follow(rate: Callable[[Any], float]) -> Callable[[int], float]:
-        # A plain function: LambdaLR saves the attributes of any other callable.
+        # This must be a plain function: LambdaLR saves the attributes of any other callable.
         def followed(step: int) -> float:
             return rate(step_of(step) if step else 0) * factor()
 

@@ -1,4 +1,4 @@
-"""What is done between the Trainer's steps: true epochs and step counts, the account, the side file."""
+"""Callback between the Trainer's steps: correct epochs and step counts, the ledger, checkpoints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["SelectionCallback"]
 
 
 class SelectionCallback(TrainerCallback):
-    """Added by the mixin; keeps the Trainer's state true and saves the selector with each checkpoint."""
+    """Corrects the Trainer's state and saves the selector in each checkpoint. Added by the mixin."""
 
     def __init__(self, selection: Selection) -> None:
         self.selection = selection
@@ -25,12 +25,12 @@ class SelectionCallback(TrainerCallback):
         self._begun = self._aside = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The Trainer may have counted the epochs from where a run was resumed."""
+        """Set the number of epochs. After a resume, the Trainer counts only those that are left."""
         state.num_train_epochs = self.selection.selector.epochs
         self._counted_in = -1
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Say which step is the last, once an epoch: from here on its length is known."""
+        """Once per epoch, when its length is known, set the number of the last step."""
         selection = self.selection
         selector, calendar = selection.selector, selection.calendar
         if self._counted_in != selector.epoch:
@@ -39,16 +39,16 @@ class SelectionCallback(TrainerCallback):
             limit = calendar.max_steps
             if limit is not None and selector.epoch == selector.epochs - 1 and state.max_steps < limit:
                 warnings.warn(
-                    f"the {selector.epochs} epochs planned for end after {state.max_steps} steps, before "
-                    f"max_steps={limit}, because {selector.policy.name} shortens them. For more steps plan "
-                    "for more epochs: make_selective(epochs=...), SelectiveTrainer(selection_epochs=...).",
+                    f"the {selector.epochs} planned epochs end after {state.max_steps} steps, before "
+                    f"max_steps={limit}, because {selector.policy.name} shortens epochs. For more steps, "
+                    "plan more epochs: make_selective(epochs=...) or SelectiveTrainer(selection_epochs=...).",
                     stacklevel=2,
                 )
             self._rescale(kwargs["optimizer"])
         self._begun, self._aside = time.perf_counter(), selection.seconds_aside()
 
     def _rescale(self, optimizer: Any) -> None:
-        """Bring in the epoch's factor of the learning rate, whose schedule was asked before it was known."""
+        """Apply the epoch's factor to the learning rate. The schedule ran before the factor was known."""
         selection = self.selection
         factor = selection.selector.lr_factor(selection.selector.epoch)
         if factor != selection.factor and selection.follows:
@@ -57,7 +57,7 @@ class SelectionCallback(TrainerCallback):
             selection.factor = factor
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The share of the epoch that is done, and the time the step took."""
+        """Set the finished share of the epoch, and add the time of the step to the ledger."""
         selection = self.selection
         epoch, made, planned = selection.calendar.epoch_of(selection.selector)
         state.epoch = epoch + made / max(1, planned)
@@ -65,7 +65,7 @@ class SelectionCallback(TrainerCallback):
         selection.account(time.perf_counter() - self._begun - aside)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Close the last epoch, before the best weights take the place of the last."""
+        """End the last epoch, before the Trainer loads the best weights."""
         self.selection.held.refuse()
         selector = self.selection.selector
         epoch, made, planned = self.selection.calendar.epoch_of(selector)
@@ -73,7 +73,7 @@ class SelectionCallback(TrainerCallback):
             selector.set_epoch(selector.epochs)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Write the selector's file when every process has written its own."""
+        """Write the selector's file after all processes have written theirs."""
         selection = self.selection
         selection.held.refuse()
         selection.selector.sync()

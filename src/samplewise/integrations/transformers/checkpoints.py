@@ -1,4 +1,4 @@
-"""The selector's state in a Trainer's checkpoint: one safetensors file, written last, that marks it whole."""
+"""The selector's state in a Trainer's checkpoint: one file, written last, so it also marks completeness."""
 
 from __future__ import annotations
 
@@ -23,33 +23,32 @@ _FORMAT = "1"
 
 
 def write(folder: str | Path, state: dict[str, Any], step: int) -> None:
-    """Put the selector's state into a checkpoint whose other files are all written.
+    """Write the selector's state into a checkpoint. All its other files must already be written.
 
     Args:
-        folder: the checkpoint.
-        state: of `selector.state_dict()`.
-        step: optimizer steps made, as the Trainer counts them.
+        folder: the folder of the checkpoint.
+        state: the result of `selector.state_dict()`.
+        step: the number of optimizer steps of the Trainer.
     """
     folder = Path(folder)
     tensors: dict[str, Tensor] = {}
     content = {"step": step, "state": _plain(state, tensors, "state"), "files": _files(folder)}
-    told = json.dumps(content)
-    metadata = {"format": _FORMAT, "samplewise": told, "sha256": _digest(told, tensors)}
+    text = json.dumps(content)
+    metadata = {"format": _FORMAT, "samplewise": text, "sha256": _digest(text, tensors)}
     with replacing(folder / FILE) as file:
         file.write(save(tensors, metadata))
 
 
 def read(folder: str | Path) -> tuple[dict[str, Any], int]:
-    """The selector's state and the optimizer steps made, of a checkpoint that is whole.
+    """Read the selector's state and the number of optimizer steps from a complete checkpoint.
 
     Raises:
-        ValueError: where a file is missing, torn or of another length; it names the last whole checkpoint.
+        ValueError: if a file is missing, damaged or has another size. The error names the last complete
+            checkpoint.
     """
     if why := _broken(Path(folder)):
         last = latest_complete_checkpoint(Path(folder).parent)
-        instead = (
-            f"The last complete one is {last}." if last else "No other checkpoint beside it is complete."
-        )
+        instead = f"Use the last complete one: {last}." if last else "There is no other complete checkpoint."
         raise ValueError(f"{folder} cannot be resumed: {why}. {instead}")
     with safe_open(Path(folder) / FILE, framework="pt") as file:
         content = _content(file)
@@ -58,19 +57,21 @@ def read(folder: str | Path) -> tuple[dict[str, Any], int]:
 
 
 def latest_complete_checkpoint(output_dir: str | Path) -> str | None:
-    """The newest checkpoint of a Trainer's folder that a kill or a full disk has not left in parts.
+    """Find the newest complete checkpoint in the Trainer's output folder.
+
+    A checkpoint is incomplete if the process was killed, or the disk was full, while it was written.
 
     Args:
-        output_dir: the Trainer's; it may not exist yet.
+        output_dir: the Trainer's output folder. It may not exist yet.
 
     Returns:
-        Its path, for `trainer.train(resume_from_checkpoint=...)`, or None.
+        The path for `trainer.train(resume_from_checkpoint=...)`, or None.
     """
     return next((str(folder) for folder in checkpoints_in(output_dir) if not _broken(folder)), None)
 
 
 def checkpoints_in(output_dir: str | Path) -> list[Path]:
-    """All checkpoints of a Trainer's folder, complete or not, the newest first."""
+    """All checkpoints in a Trainer's output folder, complete or not, newest first."""
     if not Path(output_dir).is_dir():
         return []
     found = [(_NAME.fullmatch(entry.name), entry) for entry in Path(output_dir).iterdir() if entry.is_dir()]
@@ -79,44 +80,44 @@ def checkpoints_in(output_dir: str | Path) -> list[Path]:
 
 
 def _broken(folder: Path) -> str | None:
-    """What is wrong with a checkpoint, or None."""
+    """Return the reason why a checkpoint is incomplete, or None."""
     if not (folder / FILE).is_file():
-        return f"it has no {FILE}, so it was not written to its end, or not by a selective Trainer"
+        return f"it has no {FILE}, so it is incomplete, or a Trainer without selection wrote it"
     try:
         with safe_open(folder / FILE, framework="pt") as file:
             content = _content(file)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
             metadata = file.metadata()
             if metadata["sha256"] != _digest(metadata["samplewise"], tensors):
-                raise ValueError("it does not agree with its digest")
+                raise ValueError("it does not match its digest")
     except (SafetensorError, ValueError, KeyError) as error:
         return f"{FILE} is damaged ({error})"
     for name, size in content["files"].items():
         if not (folder / name).is_file():
             return f"its {name} is missing"
         if (now := (folder / name).stat().st_size) != size:
-            return f"its {name} has {now} bytes and was written with {size}"
+            return f"its {name} has {now} bytes instead of {size}"
     return None
 
 
 def _content(file: Any) -> dict[str, Any]:
     metadata = file.metadata() or {}
     if metadata.get("format") != _FORMAT:
-        raise ValueError(f"its format is {metadata.get('format')}, not {_FORMAT}")
+        raise ValueError(f"its format must be {_FORMAT}, got {metadata.get('format')}")
     content: dict[str, Any] = json.loads(metadata["samplewise"])
     return content
 
 
-def _digest(told: str, tensors: dict[str, Tensor]) -> str:
-    """Of all that our file holds."""
-    digest = hashlib.sha256(told.encode())
+def _digest(text: str, tensors: dict[str, Tensor]) -> str:
+    """The SHA-256 digest of the content of the selector's file."""
+    digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         digest.update(name.encode() + tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
 def _files(folder: Path) -> dict[str, int]:
-    """Every file of a checkpoint but our own, with its size in bytes."""
+    """All files of a checkpoint except the selector's, with their sizes in bytes."""
     found = (path for path in sorted(folder.rglob("*")) if path.is_file())
     ours = {folder / FILE}
     return {
@@ -127,7 +128,7 @@ def _files(folder: Path) -> dict[str, int]:
 
 
 def _plain(value: Any, tensors: dict[str, Tensor], path: str) -> Any:
-    """A state as JSON, its tensors taken out under the names of their places."""
+    """Convert a state to JSON values. Its tensors go into `tensors`, named by their paths."""
     if isinstance(value, Tensor):
         tensors[path] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {"tensor": path}
@@ -139,13 +140,13 @@ def _plain(value: Any, tensors: dict[str, Tensor], path: str) -> Any:
     if value is None or type(value) in (bool, int, float, str):
         return value
     raise TypeError(
-        f"{path} is a {type(value).__name__}: a method's state_dict() must hold tensors, numbers, strings, "
-        "None, and lists, tuples or dicts of them with names as keys."
+        "the state_dict() of a method must hold tensors, numbers, strings, None, and lists, tuples or dicts "
+        f"(with string keys) of them, but {path} is a {type(value).__name__}."
     )
 
 
 def _back(value: Any, file: Any) -> Any:
-    """The state again."""
+    """Convert JSON values back to the state."""
     if isinstance(value, list):
         return [_back(item, file) for item in value]
     if not isinstance(value, dict):

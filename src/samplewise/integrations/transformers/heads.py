@@ -1,4 +1,4 @@
-"""Per-sample losses of the models that the Trainer knows how to train, equal to the loss it computes."""
+"""Per-sample losses of transformers models. Their mean equals the loss that the Trainer computes."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ __all__ = [
 ]
 
 PerSampleLoss = Callable[[Any, dict[str, Any]], Tensor | Outputs]
-"""Of a model's outputs and its inputs: losses (b,), or `Outputs` where the divisor is another than b."""
+"""A function of a model's outputs and inputs. Returns losses (b,), or `Outputs` if the divisor is not b."""
 
 IGNORED = -100
-"""The label of tokens that are not trained on, everywhere in transformers."""
+"""The label that transformers uses for tokens that are not trained."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a forward pass showed of k rows."""
+    """The results of a forward on k rows."""
 
     outputs: Outputs
     tokens: Int[Tensor, " k"] | None = None
-    """Trained tokens of each row, where the training loss is a mean over tokens and not over rows."""
+    """Number of trained tokens of each row, if the training loss is a mean over tokens, not over rows."""
     raw: Any = None
-    """What the model returned."""
+    """The return value of the model."""
     own: Tensor | None = None
-    """The model's own loss of these rows, where it was asked for one."""
+    """The model's own loss of these rows, if it computed one."""
 
 
 @runtime_checkable
 class Head(Protocol):
-    """Runs a model on a batch and tells the loss of each row."""
+    """Runs a model on a batch and returns the loss of each row."""
 
     by_tokens: bool
 
@@ -63,14 +63,14 @@ class Classes:
         self.config, self.smoothing = config, smoothing
 
     def __call__(self, model: nn.Module, inputs: dict[str, Any]) -> Seen:
-        """Losses in float32; logits and targets where there is one class a row."""
-        # Without labels the model does not compute its own mean of what is computed here.
+        """Compute losses in float32. If each row has one class, also return logits and targets."""
+        # Without labels, the model does not compute the loss a second time.
         raw = model(**_without_labels(inputs))
         return self._read(raw, _logits(raw), _labels(inputs))
 
     def trained(self, model: nn.Module, inputs: dict[str, Any]) -> Seen:
-        """As a call, with the model's own loss beside, so that every batch can be held against it."""
-        if self.smoothing:  # the Trainer's own loss, in which the model has no part
+        """As a call, but also return the model's own loss, to compare it with every batch."""
+        if self.smoothing:  # the Trainer computes this loss itself, without the model
             return self(model, inputs)
         raw = model(**inputs)
         own, logits = (raw.get("loss"), raw["logits"]) if isinstance(raw, Mapping) else raw[:2]
@@ -90,13 +90,13 @@ class Classes:
         return Seen(Outputs(loss=losses, logits=logits.detach(), targets=targets), raw=raw)
 
     def ignores(self, labels: Any) -> bool:
-        """Whether rows of label -100 count in no mean: where a row has one class."""
+        """Return whether rows with label -100 are left out of the mean. True if each row has one class."""
         return isinstance(labels, Tensor) and self._problem(labels) == "single_label_classification"
 
     def _problem(self, labels: Tensor) -> str:
-        """The kind of problem, told or inferred as the models do it."""
-        if (told := self.config.problem_type) is not None:
-            return str(told)
+        """The problem type, from the configuration or inferred in the same way as the models do."""
+        if (configured := self.config.problem_type) is not None:
+            return str(configured)
         if self.config.num_labels == 1:
             return "regression"
         whole = not labels.is_floating_point()
@@ -104,7 +104,7 @@ class Classes:
 
 
 class CausalLM:
-    """A causal language model: each sequence's mean over its trained tokens."""
+    """A causal language model. The loss of a sequence is the mean over its trained tokens."""
 
     by_tokens = True
 
@@ -112,16 +112,19 @@ class CausalLM:
         self.smoothing = smoothing
 
     def __call__(self, model: nn.Module, inputs: dict[str, Any]) -> Seen:
-        """Losses in float32; a sequence without a trained token has loss 0."""
+        """Compute losses in float32. A sequence without trained tokens has loss 0."""
         if "shift_labels" in inputs:
-            raise ValueError("batches with shift_labels mix sequences in a row: use a collator that pads.")
+            raise ValueError(
+                "each row must hold one sequence, but batches with shift_labels join several. Use a "
+                "collator that pads."
+            )
         raw = model(**_without_labels(inputs))
         losses, tokens = sequence_losses(_logits(raw), _labels(inputs), self.smoothing)
         return Seen(Outputs(loss=losses), tokens, raw)
 
 
 class Own:
-    """The user's function of a model's outputs and its inputs."""
+    """Losses by the user's function of the model's outputs and inputs."""
 
     by_tokens = False
 
@@ -129,7 +132,7 @@ class Own:
         self.per_sample_loss = per_sample_loss
 
     def __call__(self, model: nn.Module, inputs: dict[str, Any]) -> Seen:
-        """Losses as the function gives them; the front door checks their shape."""
+        """Return the losses of the function. The Selector checks their shape."""
         raw = model(**inputs)
         found = self.per_sample_loss(raw, inputs)
         return Seen(found if isinstance(found, Outputs) else Outputs(loss=found), raw=raw)
@@ -138,7 +141,7 @@ class Own:
 def sequence_losses(
     logits: Float[Tensor, "k t v"], labels: Int[Tensor, "k t"], smoothing: float = 0.0
 ) -> tuple[Float[Tensor, " k"], Int[Tensor, " k"]]:
-    """Mean loss over the trained tokens of each sequence, and their number; 0 and 0 where there are none."""
+    """Return the mean loss over the trained tokens of each sequence, and their number. Both 0 without any."""
     logits, targets = logits[:, :-1].float(), labels[:, 1:]
     terms = F.cross_entropy(
         logits.reshape(-1, logits.shape[-1]),
@@ -152,17 +155,18 @@ def sequence_losses(
 
 
 def base_of(model: nn.Module) -> nn.Module:
-    """The model inside adapters such as LoRA's."""
+    """The base model inside adapters such as LoRA."""
     inside = getattr(model, "get_base_model", None)
     return inside() if callable(inside) else model
 
 
 def head_of(model: nn.Module, smoothing: float) -> Head | None:
-    """The per-sample losses of a transformers model whose loss is known; None for others."""
+    """Return the head for a transformers model with a known loss, or None."""
     base = base_of(model)
     config = getattr(base, "config", None)
     known = LOSS_MAPPING.get(getattr(base, "loss_type", None) or _kind(base))
-    # A loss that the user put in its place, or a term for the balance of experts, would be lost.
+    # Return None if the user replaced the loss, or if there is an extra term such as load balancing of
+    # experts.
     if config is None or known is None or getattr(base, "loss_function", known) is not known:
         return None
     if known is ForSequenceClassificationLoss:
@@ -175,7 +179,7 @@ def head_of(model: nn.Module, smoothing: float) -> Head | None:
 
 
 def _kind(base: nn.Module) -> str:
-    """The loss of the older names, such as GPT2LMHeadModel; their own loss is compared before it counts."""
+    """The loss type of models with older names, such as GPT2LMHeadModel. The first batch is checked."""
     return "ForCausalLM" if type(base).__name__.endswith("LMHeadModel") else ""
 
 
@@ -187,8 +191,8 @@ def _labels(inputs: Mapping[str, Any]) -> Tensor:
     found = inputs.get("labels")
     if not isinstance(found, Tensor):
         raise ValueError(
-            f"the batches have no labels, only {', '.join(sorted(inputs))}: name the column labels, or give "
-            "per_sample_loss."
+            f"the batches must have a tensor 'labels', but they have {', '.join(sorted(inputs))}. Rename the "
+            "column to labels, or set per_sample_loss."
         )
     return found
 

@@ -1,4 +1,4 @@
-"""The Trainer's loader with the selector's order in it, and the ids inside the inputs."""
+"""The Trainer's loader with the selector's order, and with the ids in its inputs."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ __all__ = [
 ]
 
 IDS = "samplewise_ids"
-"""The name under which the ids travel; the model never sees it."""
+"""The key of the ids in the inputs. It is removed before the model runs."""
 
 IGNORED_ROWS = "samplewise_ignored"
-"""The name under which travels which rows have the label -100, where each has one whole number."""
+"""The key of the flags for rows with label -100, if each row has one integer label."""
 
 WITHOUT_IDS = (
-    "a batch came without ids, so nothing could be chosen: call get_train_dataloader and get_batch_samples "
-    "of SelectiveTrainer where you override them."
+    "a batch must have ids for selection, but has none. If you override get_train_dataloader or "
+    "get_batch_samples, call super() in them."
 )
 
 _KEPT = (
@@ -47,7 +47,7 @@ _KEPT = (
 
 
 class InputsCollate:
-    """The Trainer's collate on the bare samples, with the ids among the inputs it makes."""
+    """Runs the Trainer's collate on the samples without ids, and adds the ids to its result."""
 
     def __init__(self, collate: Callable[[list[Any]], Any], layout: Layout | None = None) -> None:
         self.collate, self.layout = collate, layout
@@ -62,19 +62,19 @@ class InputsCollate:
         inputs[IDS] = torch.tensor(ids, dtype=torch.int64)
         labels = inputs.get("labels")
         if isinstance(labels, Tensor) and labels.numel() == len(ids) and not labels.is_floating_point():
-            # Here, where reading a number waits for no accelerator.
+            # Done in the worker: reading values here does not wait for an accelerator.
             inputs[IGNORED_ROWS] = bytes(labels.eq(IGNORED).flatten().tolist())
         return inputs
 
 
 class TrainerSampler(Sampler[int]):
-    """The open epoch's order, equal on every process: Accelerate deals it out.
+    """The order of the current epoch. It is the same on every process; Accelerate shards it.
 
     Args:
-        selector: whose order it is.
-        generator: of the loader; seeded for the workers of each epoch.
-        first: the epoch that the Trainer calls 0. After resuming the two may count differently.
-        drop_last: of the loader.
+        selector: the Selector.
+        generator: the generator of the loader. It is seeded for the workers of each epoch.
+        first: returns the epoch that the Trainer counts as 0. It may be larger than 0 after a resume.
+        drop_last: the setting of the loader.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class TrainerSampler(Sampler[int]):
         self.selector, self.generator, self.first, self.drop_last = selector, generator, first, drop_last
 
     def set_epoch(self, epoch: int) -> None:
-        """Close the epoch before and open this one, as the Trainer numbers them; again changes nothing."""
+        """End the last epoch and start this one (the Trainer's number). Repeated calls do nothing."""
         selector = self.selector
         selector.set_epoch(epoch + self.first())
         self.generator.manual_seed(seed_of(selector.seed, selector.epoch, "workers", collectives.rank()))
@@ -102,10 +102,10 @@ def loader_like(
     first: Callable[[], int],
     drop_last: bool,
 ) -> DataLoader[Any]:
-    """The Trainer's own loader with another order; it is still to be prepared by Accelerate.
+    """Make a loader like the Trainer's, with the selector's order. Accelerate must prepare it afterwards.
 
-    The loader has its own generator, so that opening it does not move the random state that dropout draws
-    from: a resumed run opens it once more than an uninterrupted one.
+    The loader has its own generator, so iterating it does not change the random state of dropout. This
+    matters because a resumed run iterates it once more than an uninterrupted run.
     """
     generator = torch.Generator()
     return DataLoader(
@@ -120,10 +120,10 @@ def loader_like(
 
 
 def batches_of(stock: Any) -> tuple[int, bool]:
-    """The batch size of one process, and whether the last batch is dropped: kept as the loader has them.
+    """Return the batch size of one process and `drop_last` of the Trainer's loader.
 
     Raises:
-        ValueError: for a loader that is more than a random order cut into batches, which would be lost.
+        ValueError: if the loader does more than cut a random order into batches. Selection would lose that.
     """
     batches: Any = stock.batch_sampler if isinstance(stock, DataLoader) else None
     while _by_accelerate(batches) and hasattr(batches, "batch_sampler"):
@@ -131,20 +131,20 @@ def batches_of(stock: Any) -> tuple[int, bool]:
     sampler: Any = getattr(batches, "sampler", None)
     other = None
     if not (type(stock) is DataLoader or _by_accelerate(stock)):
-        other = f"a {type(stock).__name__}, whose way to iterate"
+        other = f"a {type(stock).__name__}"
     elif type(batches) is not BatchSampler:
         kind = "batch_size=None" if batches is None else f"a {type(batches).__name__}"
-        other = f"a loader with {kind}, whose batches"
+        other = f"a loader with {kind}"
     elif not (
         type(sampler) is RandomSampler or (_by_accelerate(sampler) and isinstance(sampler, RandomSampler))
     ):
-        other = f"a loader with a {type(sampler).__name__}, whose order"
+        other = f"a loader with a {type(sampler).__name__}"
     elif sampler.replacement or sampler.num_samples != length_of(stock.dataset):
-        other = f"a RandomSampler of {sampler.num_samples} draws, replacement={sampler.replacement}, which"
+        other = f"a RandomSampler of {sampler.num_samples} draws, replacement={sampler.replacement}"
     if other is not None:
         raise ValueError(
-            f"get_train_dataloader gives {other} selection would replace: let it return a DataLoader with "
-            "shuffle=True and a batch_size, or leave the Trainer its own."
+            f"get_train_dataloader must return a DataLoader with shuffle=True and a batch_size, got {other}. "
+            "Selection would replace it. Use such a DataLoader, or do not override get_train_dataloader."
         )
     return int(batches.batch_size), bool(batches.drop_last)
 

@@ -1,4 +1,4 @@
-"""`SelectiveTrainer`, the mixin, and `make_selective`, which mixes it into a Trainer that is built."""
+"""`SelectiveTrainer`, a mixin for Trainer classes. `make_selective` adds it to an existing Trainer."""
 
 from __future__ import annotations
 
@@ -39,24 +39,28 @@ T = TypeVar("T")
 
 
 class SelectiveTrainer(_Trainer):
-    """In front of a Trainer's class, lets a recipe choose what it trains on.
+    """A mixin for Trainer classes: a recipe chooses the training samples.
 
-    `class Mine(SelectiveTrainer, Trainer)`, then `Mine(model, args, ..., selection="eswp")`. The selector
-    is `trainer.selector`; each `train()` begins with a new one.
+    Define `class Mine(SelectiveTrainer, Trainer)`, then use `Mine(model, args, ..., selection="eswp")`. The
+    selector is `trainer.selector`. Each `train()` starts with a new one.
 
     Args:
-        args: the Trainer's.
-        selection: a recipe's name, a `Policy`, or a method of one's own.
-        selection_seed: of every draw; None: `args.data_seed`, else `args.seed`.
-        selection_epochs: with `max_steps`, how many epochs to plan for; None: as many as ordinary training
-            takes for so many steps.
-        per_sample_loss: `f(outputs, inputs) -> (b,)`, or `sw.Outputs`, for models whose loss is not known.
-        scoring: how scores are computed.
-        kwargs: the Trainer's.
+        args: arguments of the Trainer.
+        selection: the name of a recipe, a `Policy`, or your own method.
+        selection_seed: the seed of every draw. None means `args.data_seed`, or else `args.seed`.
+        selection_epochs: with `max_steps`, the number of epochs to plan. None means as many as ordinary
+        training
+            needs for that many steps.
+        per_sample_loss: `f(outputs, inputs)` that returns losses (b,) or `sw.Outputs`, for models whose loss
+        is
+            not known.
+        scoring: settings of the scoring forward.
+        kwargs: arguments of the Trainer.
     """
 
     selection: Selection
-    # The loss is divided by the rows or tokens of the whole optimizer step, never by the micro-batches.
+    # The loss is divided by the rows or tokens of the whole optimizer step, not by the number of micro-
+    # batches.
     loss_is_scaled_for_ga = True
 
     def __init__(
@@ -73,7 +77,7 @@ class SelectiveTrainer(_Trainer):
         self.select_by(Settings(selection, selection_seed, selection_epochs, per_sample_loss, scoring))
 
     def select_by(self, settings: Settings) -> None:
-        """Take up selection; once, on a Trainer that is built."""
+        """Set up selection. Called once, on an existing Trainer."""
         selection = Selection(settings)
         refuse(self)
         selection.build(self, self.loss_owner(), super().get_train_dataloader())
@@ -82,11 +86,11 @@ class SelectiveTrainer(_Trainer):
 
     @property
     def selector(self) -> Selector:
-        """The selector of this training: scores, ledger, progress."""
+        """The selector of this training, with scores, ledger and progress."""
         return self.selection.selector
 
     def loss_owner(self) -> type:
-        """The class behind this one that defines `compute_loss`."""
+        """The next class after SelectiveTrainer in the MRO that defines `compute_loss`."""
         order = type(self).__mro__
         behind = order[order.index(SelectiveTrainer) + 1 :]
         return next(owner for owner in behind if "compute_loss" in vars(owner))
@@ -94,28 +98,29 @@ class SelectiveTrainer(_Trainer):
     # -------------------------------------------------------------------------------- training
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
-        """The Trainer's, from a checkpoint that is whole.
+        """Train as the Trainer does, and resume only from a complete checkpoint.
 
         Args:
-            resume_from_checkpoint: a checkpoint; True: the last complete one of `args.output_dir`.
-            args: the Trainer's.
-            kwargs: the Trainer's.
+            resume_from_checkpoint: a checkpoint. True means the last complete one in `args.output_dir`.
+            args: arguments of `Trainer.train`.
+            kwargs: arguments of `Trainer.train`.
 
         Raises:
-            ValueError: for a checkpoint that is torn, or of another recipe, seed or data set.
+            ValueError: if the checkpoint is incomplete, or belongs to another recipe, seed or data set.
         """
         selection = self.selection
         folder = self._folder_of(resume_from_checkpoint)
         selection.resumed = None if folder is None else read(folder)
-        if folder is not None:  # a wrong checkpoint is refused before its weights are loaded
+        if folder is not None:  # check the checkpoint before its weights are loaded
             selection.build(self, self.loss_owner(), super().get_train_dataloader())
         if self.args.save_total_limit == 1:
             warnings.warn(
-                "save_total_limit=1 leaves no complete checkpoint while one is being written: set it to 2.",
+                "with save_total_limit=1 there is no complete checkpoint while one is written. Set it to 2.",
                 stacklevel=2,
             )
         selection.pending = True
-        # The sampler begins at the first sample not trained on, so the Trainer has no batches to skip.
+        # The sampler starts at the first sample that is not trained yet, so the Trainer must not skip
+        # batches.
         skip, self.args.ignore_data_skip = self.args.ignore_data_skip, True
         try:
             return super().train(folder, *args, **kwargs)
@@ -129,14 +134,17 @@ class SelectiveTrainer(_Trainer):
             return str(given)
         output = str(self.args.output_dir)
         if (last := latest_complete_checkpoint(output)) is None:
-            raise ValueError(f"{output} holds no complete checkpoint to resume from.")
+            raise ValueError(
+                f"{output} must hold a complete checkpoint to resume from, but has none. Leave out "
+                "resume_from_checkpoint to start from the beginning."
+            )
         newest = checkpoints_in(output)[0]
         if Path(last) != newest:
-            warnings.warn(f"{newest} is not complete: resuming from {last}.", stacklevel=3)
+            warnings.warn(f"{newest} is incomplete, so training resumes from {last}.", stacklevel=3)
         return last
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """The Trainer's own loader, in the selector's order and with ids in its batches."""
+        """Return the Trainer's loader with the selector's order and with ids in its batches."""
         stock = super().get_train_dataloader()
         if self.selection.pending:
             self.selection.pending = False
@@ -147,7 +155,7 @@ class SelectiveTrainer(_Trainer):
     def set_initial_training_values(
         self, args: Any, dataloader: DataLoader[Any]
     ) -> tuple[int, int, int, int, int, int | None, int]:
-        """Lengths that no epoch exceeds; the Trainer freezes them before the first epoch is planned."""
+        """Return upper bounds of the lengths. The Trainer reads them before the first epoch is planned."""
         selection, calendar = self.selection, self.selection.calendar
         epochs, updates = selection.begin()
         rows = calendar.rows * calendar.accumulate
@@ -158,9 +166,9 @@ class SelectiveTrainer(_Trainer):
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
-        """The Trainer's schedule, following the share of the training that is done.
+        """Return the Trainer's schedule, changed to follow the progress of training.
 
-        One that was given, and kinds that are no function of the step, count as they do.
+        A scheduler that the user passed, and kinds that are not a `LambdaLR`, still count steps.
         """
         given = self.lr_scheduler is not None
         scheduler = super().create_scheduler(num_training_steps, optimizer)
@@ -174,7 +182,7 @@ class SelectiveTrainer(_Trainer):
         return scheduler
 
     def save_model(self, output_dir: str | None = None, *args: Any, **kwargs: Any) -> None:
-        """The Trainer's; a checkpoint that is written over is no complete one until its end."""
+        """Save as the Trainer does. A checkpoint that is overwritten counts as incomplete until the end."""
         if output_dir is not None and Path(output_dir).name.startswith("checkpoint-"):
             self.selection.folder = Path(output_dir)
             if self.args.should_save:
@@ -186,7 +194,7 @@ class SelectiveTrainer(_Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Tensor | int | None]:
-        """The micro-batches of one optimizer step."""
+        """Return the micro-batches of one optimizer step."""
 
         def get(batches: Iterator[Any]) -> tuple[list[Any], Any]:
             return super(SelectiveTrainer, self).get_batch_samples(batches, num_batches, device)
@@ -194,7 +202,7 @@ class SelectiveTrainer(_Trainer):
         return self.selection.fetch(get, epoch_iterator, num_batches)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
-        """The Trainer's, on the rows that are chosen."""
+        """Do the Trainer's step on the selected rows."""
         if IDS not in inputs or (PART not in inputs and len(inputs[IDS])):
             raise RuntimeError(WITHOUT_IDS)
         if not len(inputs[IDS]):
@@ -203,8 +211,8 @@ class SelectiveTrainer(_Trainer):
         loss = super().training_step(model, inputs, *args, **kwargs)
         if not self.selection.narrowed:
             raise RuntimeError(
-                f"{type(self).__name__}.compute_loss did not call super().compute_loss, so nothing was "
-                "chosen: give the loss as per_sample_loss."
+                f"{type(self).__name__}.compute_loss must call super().compute_loss for selection, but "
+                "does not. Remove it, and pass your loss as per_sample_loss."
             )
         return loss
 
@@ -215,7 +223,7 @@ class SelectiveTrainer(_Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """In training, the loss of the chosen rows, weighted; else the Trainer's own."""
+        """In training, return the weighted loss of the selected rows. Otherwise return the Trainer's loss."""
         if IDS not in inputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         selection = self.selection
@@ -248,29 +256,30 @@ def make_selective(
     per_sample_loss: PerSampleLoss | None = None,
     scoring: Scoring | None = None,
 ) -> T:
-    """Let a recipe choose what a built Trainer trains on: the same object, with `SelectiveTrainer` mixed in.
+    """Add selection to an existing Trainer, and return the same object.
 
-    Its class becomes a subclass of what it was, so everything that it is and does stays. The arguments are
-    those of `SelectiveTrainer`.
+    Its class changes to a subclass of its old class with `SelectiveTrainer` mixed in. Everything else stays.
 
     Args:
-        trainer: a `transformers.Trainer` or of a subclass.
-        selection: a recipe's name, a `Policy`, or a method of one's own.
-        seed: of every draw; None: `args.data_seed`, else `args.seed`.
-        epochs: with `max_steps`, how many epochs to plan for.
-        per_sample_loss: `f(outputs, inputs) -> (b,)`, or `sw.Outputs`, for models whose loss is not known.
-        scoring: how scores are computed.
+        trainer: an instance of `transformers.Trainer` or of a subclass.
+        selection: the name of a recipe, a `Policy`, or your own method.
+        seed: the seed of every draw. None means `args.data_seed`, or else `args.seed`.
+        epochs: with `max_steps`, the number of epochs to plan. None means as many as ordinary training needs.
+        per_sample_loss: `f(outputs, inputs)` that returns losses (b,) or `sw.Outputs`, for models whose loss
+        is
+            not known.
+        scoring: settings of the scoring forward.
 
     Raises:
-        TypeError: for anything but a Trainer.
-        ValueError: for settings that selection cannot follow, and for a Trainer that selects already.
+        TypeError: if `trainer` is not a Trainer.
+        ValueError: if its settings do not work with selection, or it already selects.
     """
     if not isinstance(trainer, transformers.Trainer):
-        raise TypeError(
-            f"trainer must be a transformers.Trainer that is built, got {type(trainer).__name__}."
-        )
+        raise TypeError(f"trainer must be an instance of transformers.Trainer, got {type(trainer).__name__}.")
     if isinstance(trainer, SelectiveTrainer):
-        raise ValueError(f"this trainer selects already, by {trainer.selector.policy.name}: build a new one.")
+        raise ValueError(
+            f"this trainer already selects with {trainer.selector.policy.name}. Build a new Trainer."
+        )
     before: type[Any] = type(trainer)
     mixed: Any = trainer
     mixed.__class__ = type(f"Selective{before.__name__}", (SelectiveTrainer, before), {})

@@ -1,4 +1,4 @@
-"""What of a Trainer's settings selection cannot follow, said by name before training begins."""
+"""Checks before training: settings of a Trainer that do not work with selection."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from samplewise.loop.scoring import Scoring, without_trace
 __all__ = ["Held", "head_for", "refuse", "refuse_other_loss", "refuse_uneven"]
 
 _WITHOUT = (
-    "Give per_sample_loss=f with f(outputs, inputs) -> (b,), or sw.Outputs with a normalizer for weights of "
-    "classes, or leave the Trainer's own loss."
+    "Set per_sample_loss=f, where f(outputs, inputs) returns losses (b,), or sw.Outputs with a normalizer "
+    "for class weights. Or use the Trainer's own loss."
 )
 
 
 def refuse(trainer: Any) -> None:
-    """Raise for the first setting under which choices would be lost or wrong.
+    """Raise for the first setting that does not work with selection.
 
     Raises:
-        ValueError: naming the setting and the way out.
-        ImportError: for a version of transformers without the methods that this rests on.
+        ValueError: if a setting does not work. The error names it and says what to do.
+        ImportError: if transformers is too old.
     """
     if not hasattr(Trainer, "set_initial_training_values") or not hasattr(Trainer, "loss_is_scaled_for_ga"):
         raise ImportError("samplewise needs transformers >= 5.19: pip install -U 'samplewise[transformers]'")
     for reason in filter(None, (_data(trainer), _loader(trainer.args), _devices(trainer))):
-        raise ValueError(f"selection does not go with this Trainer: {reason}")
+        raise ValueError(f"selection does not work with this Trainer: {reason}")
 
 
 def _data(trainer: Any) -> str | None:
     dataset = trainer.train_dataset
     if dataset is None:
-        return "it has no train_dataset."
+        return "it has no train_dataset. Pass one."
     if isinstance(dataset, torch.utils.data.IterableDataset) or not hasattr(dataset, "__len__"):
         return (
-            f"its train_dataset is a stream ({type(dataset).__name__}), whose samples have no number: pass a "
-            "map-style data set."
+            f"its train_dataset must be a map-style data set, but {type(dataset).__name__} is a stream "
+            "without positions."
         )
     return None
 
@@ -49,82 +49,82 @@ def _data(trainer: Any) -> str | None:
 def _loader(args: Any) -> str | None:
     if args.train_sampling_strategy != "random":
         return (
-            f"train_sampling_strategy={args.train_sampling_strategy!r} has its own order: set it to 'random'."
+            f"train_sampling_strategy={args.train_sampling_strategy!r} sets its own order. Set it to "
+            "'random'."
         )
     if args.auto_find_batch_size:
-        return "auto_find_batch_size changes the batch size under way: set per_device_train_batch_size."
+        return "auto_find_batch_size changes the batch size in training. Set per_device_train_batch_size."
     config = args.accelerator_config
     if config.split_batches:
-        return "accelerator_config.split_batches changes what a batch is: set it to False."
+        return "accelerator_config.split_batches changes the batch size of a process. Set it to False."
     if config.dispatch_batches:
-        return (
-            "accelerator_config.dispatch_batches takes the loader from the other processes: set it to False."
-        )
+        return "with accelerator_config.dispatch_batches only one process has a loader. Set it to False."
     return None
 
 
 def refuse_uneven(args: Any, drop_last: bool) -> None:
-    """Raise where processes would get different numbers of batches from a loader that drops none."""
+    """Raise if processes would get different numbers of batches."""
     if args.world_size > 1 and not args.accelerator_config.even_batches and not drop_last:
         raise ValueError(
-            "selection does not go with this Trainer: even_batches=False gives processes different numbers "
-            "of batches: set dataloader_drop_last=True, or drop_last=True in a loader of your own."
+            "selection does not work with this Trainer: with even_batches=False, processes get different "
+            "numbers of batches. Set dataloader_drop_last=True, or drop_last=True in your own loader."
         )
 
 
 def _devices(trainer: Any) -> str | None:
     args = trainer.args
     if args.n_gpu > 1:
-        return "one process drives several GPUs (DataParallel): launch one process a GPU with torchrun."
+        return "one process uses several GPUs (DataParallel). Start one process per GPU with torchrun."
     if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
-        return "DeepSpeed and FSDP are not supported: use DDP, or the plain loop with fully_shard."
+        return "DeepSpeed and FSDP are not supported. Use DDP, or your own training loop with fully_shard."
     sizes = {"tp": trainer.get_tp_size(), "cp": trainer.get_cp_size(), "sp": trainer.get_sp_size()}
     for name, size in sizes.items():
         if size > 1:
-            return f"{name}_size={size} gives several processes the same samples: use data parallelism."
+            return f"{name}_size={size} gives several processes the same samples. Use data parallelism."
     if args.use_liger_kernel:
-        return "use_liger_kernel=True computes the loss without the samples' own: set it to False."
+        return "use_liger_kernel=True computes no per-sample losses. Set it to False."
     return None
 
 
 def head_for(trainer: Any, owner: type, per_sample_loss: Any) -> Head:
-    """How the loss of each row is had of this Trainer's model.
+    """Return the head that computes per-sample losses of this Trainer's model.
 
     Args:
-        trainer: whose `model` and arguments say it.
+        trainer: the Trainer.
         owner: the class whose `compute_loss` the Trainer would call without selection.
         per_sample_loss: the user's function, or None.
 
     Raises:
-        ValueError: where no per-sample losses are known that add up to the Trainer's loss.
+        ValueError: if no per-sample losses are known whose mean is the Trainer's loss.
     """
     if per_sample_loss is not None:
         if trainer.label_smoother is not None:
             raise ValueError(
-                "label_smoothing_factor does not reach per_sample_loss: smooth there, and set it to 0."
+                "label_smoothing_factor has no effect on per_sample_loss. Smooth the labels there, and set "
+                "it to 0."
             )
         return OwnLosses(per_sample_loss)
     if trainer.compute_loss_func is not None:
-        raise ValueError(f"compute_loss_func gives one loss for the whole batch. {_WITHOUT}")
+        raise ValueError(f"compute_loss_func returns one loss for the whole batch. {_WITHOUT}")
     if is_sft(owner):
         if reason := refuse_sft(trainer.args, trainer):
-            raise ValueError(f"selection does not go with this SFTTrainer: {reason}")
+            raise ValueError(f"selection does not work with this SFTTrainer: {reason}")
         return FusedLM()
     if owner is not Trainer:
-        raise ValueError(f"{owner.__name__}.compute_loss gives one loss for the whole batch. {_WITHOUT}")
+        raise ValueError(f"{owner.__name__}.compute_loss returns one loss for the whole batch. {_WITHOUT}")
     smoother = trainer.label_smoother
     head = head_of(trainer.model, 0.0 if smoother is None else smoother.epsilon)
     if head is None:
         name = type(base_of(trainer.model)).__name__
-        raise ValueError(f"the loss of {name} for each sample is not known. {_WITHOUT}")
+        raise ValueError(f"the per-sample loss of {name} is not known. {_WITHOUT}")
     return head
 
 
 class Held:
-    """The model's own loss of each batch held against its samples' losses, as an extra term shows by.
+    """Compares the model's own loss of each batch with the mean of its per-sample losses.
 
-    On a CPU a difference is an error at once. An accelerator keeps the first one, and `refuse` raises it
-    where waiting costs nothing.
+    They differ if the model adds a term or weights samples. On a CPU, a difference raises at once. On an
+    accelerator, the first difference is stored, and `refuse` raises it later, when no wait is needed.
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
@@ -132,9 +132,9 @@ class Held:
         self.pair: torch.Tensor | None = None
 
     def see(self, own: torch.Tensor, ours: torch.Tensor) -> None:
-        """One batch: what the model says, and what the losses average to."""
-        # A fresh model gives every class about the same loss, so weights of classes change the mean very
-        # little. Models in half precision average in it.
+        """Compare the model's loss and the mean of the per-sample losses of one batch."""
+        # The tolerance is small, because in a new model class weights change the mean only a little. Models
+        # in half precision compute the mean in half precision, so their tolerance is larger.
         half = own.dtype in (torch.float16, torch.bfloat16)
         rtol, atol = (1e-2, 1e-3) if half else (1e-5, 1e-6)
         own, ours = own.detach().float(), ours.detach().float()
@@ -147,25 +147,25 @@ class Held:
             self.pair = torch.where(self.pair[0] == self.pair[1], pair, self.pair)
 
     def refuse(self) -> None:
-        """Raise for what was seen."""
+        """Raise if a difference was found."""
         if self.pair is None:
             return
         own, ours = self.pair.tolist()
         if own != ours:
             raise ValueError(
-                f"the loss of {self.name} on a batch is {own:.6g}, but its samples' losses average to "
-                f"{ours:.6g}: it adds or weights something. {_WITHOUT}"
+                f"the loss of {self.name} on a batch must be the mean of its per-sample losses, "
+                f"{ours:.6g}, but is {own:.6g}: the model adds a term or weights samples. {_WITHOUT}"
             )
 
 
 def refuse_other_loss(trainer: Any, head: CausalLM, inputs: dict[str, Any], held: Held) -> None:
-    """Raise where a language model's own loss is another than its sequences' losses make.
+    """Raise if a language model's own loss differs from the mean over the tokens of its sequences.
 
     Args:
-        trainer: whose model it is.
-        head: how the sequences' losses are had.
+        trainer: the Trainer with the model.
+        head: computes the losses of the sequences.
         inputs: a batch, with labels.
-        held: raises.
+        held: compares the two and raises.
     """
     with without_trace(trainer.model, Scoring()), trainer.compute_loss_context_manager():
         seen = head(trainer.model, inputs)

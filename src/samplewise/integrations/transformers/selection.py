@@ -1,4 +1,4 @@
-"""All that a selective Trainer knows beside the Trainer itself: selector, calendar, per-sample losses."""
+"""The state of a selective Trainer: selector, calendar, per-sample losses."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from samplewise.selector import Selector
 __all__ = ["PART", "Part", "Selection", "Settings"]
 
 PART = "samplewise_part"
-"""The name under which a micro-batch carries its part of the optimizer step."""
+"""The key of a micro-batch's `Part` in its inputs."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user asked for."""
+    """The arguments of the user."""
 
     policy: Any
     seed: int | None = None
@@ -55,20 +55,20 @@ class Settings:
 
 @dataclass(frozen=True)
 class Part:
-    """What a micro-batch is of the optimizer step it belongs to; no tuple, which the Trainer rebuilds."""
+    """The part of a micro-batch in its optimizer step. Not a tuple: the Trainer would rebuild tuples."""
 
     share: float
-    """Of the step's rows, padding left out."""
+    """Share of the real rows of the step."""
     parts: int
-    """Micro-batches of the step."""
+    """Number of micro-batches of the step."""
     real: int | None
-    """Rows of this process that are no padding, where Accelerate padded; they come first."""
+    """Number of leading rows of this process that are real, not padding. None without padding."""
     counted: int | None = None
-    """Rows of this process that are neither padding nor ignored, where labels can say so."""
+    """Number of rows of this process that are not padding and not ignored. None if labels do not show it."""
 
 
 class Marked(NamedTuple):
-    """What is known of a micro-batch when it arrives."""
+    """The row counts of a micro-batch, computed when it is loaded. See `Part`."""
 
     total: int
     real: int | None
@@ -76,27 +76,27 @@ class Marked(NamedTuple):
 
 
 class Selection:
-    """One Trainer's selector and how it is used; built anew for every `train()`."""
+    """The selector of a Trainer and its use. The selector is built again for every `train()`."""
 
     selector: Selector
     calendar: Calendar
     head: Head
     held: Held
     drop_last: bool
-    """Of the Trainer's own loader."""
+    """`drop_last` of the Trainer's own loader."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.first = 0
-        """The selector's epoch when the Trainer's is 0."""
+        """The selector's epoch that the Trainer counts as 0."""
         self.resumed: tuple[dict[str, Any], int] | None = None
         self.pending = False
-        """Whether a training has begun that this has not been built for."""
+        """Whether `train()` has started, but the selector is not built for it yet."""
         self.folder: Path | None = None
-        """Of the checkpoint that is being written."""
+        """The folder of the checkpoint that is being written."""
         self.narrowed = False
         self.looked = 0
-        """Micro-batches so far."""
+        """Number of micro-batches so far."""
         self.factor = 1.0
         """What the learning rate is multiplied by just now, for methods that ask for it."""
         self.follows = False
@@ -113,7 +113,7 @@ class Selection:
         refuse_uneven(args, self.drop_last)
         if settings.epochs is not None and args.max_steps <= 0:
             raise ValueError(
-                "epochs goes with max_steps: without it num_train_epochs says how many there are."
+                "epochs needs max_steps. Without max_steps, set num_train_epochs instead of epochs."
             )
         self.head = head_for(trainer, owner, settings.per_sample_loss)
         self.calendar = Calendar(
@@ -144,20 +144,20 @@ class Selection:
         if self.resumed is not None:
             self.selector.load_state_dict(self.resumed[0])
             position = self.selector.timeline.where()
-            if position["done"]:  # the saved learning rate has it in it
+            if position["done"]:  # the saved learning rate already includes the factor
                 self.factor = self.selector.lr_factor(position["epoch"])
-        self.selector.sampler("global", drop_last=self.drop_last)  # for its checks
+        self.selector.sampler("global", drop_last=self.drop_last)  # only for its checks
 
     def loader(self, trainer: Any, stock: DataLoader[Any]) -> Any:
-        """The Trainer's loader in the selector's order, prepared by Accelerate."""
+        """Return the Trainer's loader with the selector's order, prepared by Accelerate."""
         ours = loader_like(stock, self.selector, lambda: self.first, self.drop_last)
         return trainer.accelerator.prepare(ours)
 
     def begin(self) -> tuple[int, int]:
-        """Epochs and optimizer steps of an epoch as the Trainer is to count them.
+        """Return the number of epochs, and of optimizer steps per epoch, for the Trainer.
 
-        It takes a resumed run's epoch to be steps made // steps of an epoch, which shorter epochs make too
-        small: so its epochs are numbered from there, and `first` is the difference.
+        After a resume, the Trainer computes its epoch as steps made // steps per epoch. This is too small if
+        epochs are shorter. So the Trainer counts on from that number, and `first` is the difference.
         """
         if self.resumed is None:
             return self.selector.epochs, self.calendar.whole
@@ -177,13 +177,14 @@ class Selection:
     def fetch(
         self, get: Callable[[Iterator[Any]], tuple[list[Any], Any]], batches: Iterator[Any], size: int
     ) -> tuple[list[Any], Any]:
-        """The micro-batches of one optimizer step, each with its part of it.
+        """Return the micro-batches of one optimizer step, each with its `Part`, and the token count.
 
         Args:
-            get: how the Trainer takes them from an iterator and counts their tokens.
-            batches: the epoch's.
-            size: how many the Trainer wants. An epoch shorter than it thinks may have fewer; it makes the
-                optimizer step only after that many, so the missing ones come first, without rows.
+            get: the Trainer's function that takes micro-batches from an iterator and counts their tokens.
+            batches: the iterator of the epoch.
+            size: the number of micro-batches that the Trainer expects. A short epoch may have fewer. The
+            Trainer
+                does the optimizer step only after this many, so empty micro-batches are put in front.
         """
         begun = time.perf_counter()
         marks: list[Marked] = []
@@ -197,7 +198,7 @@ class Selection:
         return group, items
 
     def _marking(self, batches: Iterator[Any], marks: list[Marked]) -> Iterator[Any]:
-        """Pass batches on, noting their rows on all processes; padding is taken out of what is counted."""
+        """Yield batches and record their real rows on all processes. Labels of padding are set to -100."""
         position, world = self.selector.timeline.where(), collectives.world()
         left = self.selector.timeline.samples_of(position["epoch"], sharded=False)[0] - position["done"]
         while True:
@@ -226,7 +227,7 @@ class Selection:
             yield batch
 
     def look(self, trainer: Any, inputs: Any) -> Outputs:
-        """The forward of scoring and of passes, by the model itself: no gradient is to be averaged."""
+        """Run the forward of scoring. It uses the unwrapped model, because no gradients are averaged."""
         with trainer.compute_loss_context_manager():
             return self.head(trainer.model, dict(inputs)).outputs
 
@@ -237,18 +238,18 @@ class Selection:
         items: Any,
         forward: Callable[[dict[str, Any]], Seen],
     ) -> Tensor:
-        """The micro-batch's loss, to be back-propagated as it is.
+        """Return the loss of a micro-batch, ready for backward.
 
         Args:
-            trainer: for the number of processes its counts are over.
-            inputs: of all rows, with ids and part.
-            items: trained tokens of the optimizer step, as the Trainer counts them.
-            forward: runs the training forward on the chosen rows.
+            trainer: the Trainer.
+            inputs: the inputs of all rows, with ids and `Part`.
+            items: the trained tokens of the optimizer step, as the Trainer counts them.
+            forward: runs the training forward on the selected rows.
         """
         ids, part = inputs.pop(IDS), inputs.pop(PART)
         self.looked += 1
         if isinstance(self.head, CausalLM) and not self.head.smoothing and self.looked.bit_count() == 1:
-            # A second evaluation: of the first batch, and of ever fewer later ones.
+            # Check the first batch, and later ones less and less often (at powers of two).
             refuse_other_loss(trainer, self.head, inputs, self.held)
         tokens = _tokens(inputs) if self.head.by_tokens else None
         batch = self.selector.narrow(Batch(ids, inputs))
@@ -262,10 +263,10 @@ class Selection:
         return self.selector.reduce(self._divided(seen, part, len(ids))) * share
 
     def _divided(self, seen: Seen, part: Part, b: int) -> Outputs:
-        """The outputs, with rows of label -100 left out of the mean as the model leaves them out."""
+        """Return the outputs, with rows of label -100 left out of the mean, as the model does."""
         outputs = seen.outputs
         counts = None
-        # With several processes in every step, since the divisor may be that of all of them.
+        # With several processes, do this in every step, because the divisor may be that of all processes.
         ignores = part.counted is not None and (part.counted < b or collectives.world() > 1)
         if ignores and outputs.targets is not None:
             counts = outputs.targets.ne(IGNORED).to(outputs.loss.dtype)
@@ -278,7 +279,7 @@ class Selection:
         return outputs
 
     def _share(self, trainer: Any, part: Part, items: Any, device: torch.device) -> Tensor | float:
-        """What the mean of a micro-batch counts in its optimizer step."""
+        """Return the weight of a micro-batch's mean in its optimizer step."""
         world = collectives.world()
         if (
             part.counted is None
@@ -295,16 +296,17 @@ class Selection:
         return share
 
     def _by_tokens(self, trainer: Any, seen: Seen, tokens: Tensor, items: Any, part: Part) -> Tensor:
-        """The mean over tokens, scaled to the step that all rows would make."""
+        """Return the mean over the tokens of the selected rows, scaled as a step on all rows."""
         weights = self.selector.weigh(seen.outputs)
         losses = seen.outputs.loss
         if part.real is not None:
-            # The processes' gradients are averaged over rows; here tokens count, and `items` has all of them.
+            # Weights assume a mean over the real rows of all processes. Here the mean is over tokens, and
+            # `items` counts the tokens of all processes.
             real = min(part.real, len(losses))
             weights = weights * (collectives.total(real) / (len(losses) * collectives.world()))
         of = seen.tokens
         if of is None:
-            raise RuntimeError("a head by tokens gave no tokens.")
+            raise RuntimeError("a head with by_tokens=True must return the token counts, but did not.")
         mean = (weights * losses * of).sum() / of.sum().clamp(min=1)
         if items is None:
             return mean / part.parts
@@ -315,12 +317,12 @@ class Selection:
     # --------------------------------------------------------------------------------- account
 
     def seconds_aside(self) -> float:
-        """Seconds that the selector has entered itself."""
+        """Seconds of scoring and selecting, which the selector adds to the ledger itself."""
         seconds = self.selector.ledger.seconds
         return seconds["scoring"] + seconds["selecting"]
 
     def account(self, worked: float) -> None:
-        """Enter an optimizer step of so many seconds, without scoring and selecting."""
+        """Add the seconds of an optimizer step, without scoring and selecting, to the ledger."""
         ledger = self.selector.ledger
         ledger.seconds["data"] += self._waited
         ledger.seconds["training"] += worked
@@ -331,13 +333,13 @@ class Selection:
 
 
 def _tokens(inputs: dict[str, Any]) -> Tensor:
-    """Trained tokens of all rows."""
+    """The number of trained tokens of all rows."""
     tokens: Tensor = inputs["labels"][..., 1:].ne(IGNORED).sum()
     return tokens
 
 
 def _empty(batch: Any) -> dict[str, Any]:
-    """A micro-batch without rows, of the same fields."""
+    """A micro-batch without rows, with the same fields."""
     b = len(batch[IDS])
     return {
         name: value[:0]

@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer: its fused language-model head gives log-probabilities and no logits."""
+"""TRL's SFTTrainer: its fused language-model head returns log-probabilities instead of logits."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ __all__ = ["FusedLM", "Heard", "is_sft", "refuse_sft"]
 
 
 class FusedLM:
-    """Per-sequence losses from the log-probabilities that TRL computes."""
+    """Losses of sequences from the log-probabilities that TRL computes."""
 
     by_tokens = True
 
     def __call__(self, model: nn.Module, inputs: dict[str, Any]) -> Seen:
-        """A forward of its own, as scoring wants it."""
+        """Run a forward, for scoring."""
         return self.read(model(**{**inputs, "use_cache": False}, fused_lm_head=True))
 
     def read(self, raw: Any) -> Seen:
-        """What a forward that TRL made tells of each sequence."""
+        """Compute the loss of each sequence from the result of TRL's forward."""
         tokens = raw.label_mask.flatten(1).sum(1)
         losses = -raw.log_probs.float().flatten(1).sum(1) / tokens.clamp(min=1)
         return Seen(Outputs(loss=losses), tokens, raw)
 
 
 class Heard:
-    """A model that keeps what it returned last, handed to TRL so that its metrics stay its own."""
+    """A model that stores its last output. TRL runs it, so TRL's own metrics still work."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model, self.raw = model, None
@@ -41,34 +41,34 @@ class Heard:
 
 
 _FUSES = "add_fused_lm_head"
-"""What TRL patches a model with to return log-probabilities, not logits: since 1.15, on a CPU since 1.16."""
+"""TRL's function that makes a model return log-probabilities (since TRL 1.15; on a CPU since 1.16)."""
 
 
 def is_sft(owner: type) -> bool:
-    """Whether a class is TRL's SFTTrainer, asked without importing TRL."""
+    """Return whether a class is TRL's SFTTrainer, without importing TRL."""
     return owner.__name__ == "SFTTrainer" and owner.__module__.partition(".")[0] == "trl"
 
 
 def refuse_sft(args: Any, trainer: Any) -> str | None:
-    """What of an SFTTrainer's settings selection cannot follow, and the way out; None if all is well.
+    """Return the setting of an SFTTrainer that does not work with selection, and what to do, or None.
 
     Raises:
-        ImportError: for a version of TRL that does not compute the log-probabilities read here.
+        ImportError: if TRL is too old.
     """
     if not any(
         is_sft(kind) and hasattr(sys.modules[kind.__module__], _FUSES) for kind in type(trainer).__mro__
     ):
         raise ImportError("samplewise needs trl >= 1.16 for SFTTrainer: pip install -U trl")
     if args.packing:
-        return "packing=True puts several samples into one row: set SFTConfig(packing=False)."
+        return "packing=True puts several samples into one row. Set SFTConfig(packing=False)."
     if args.padding_free:
         return (
-            "padding_free=True joins all samples of a batch into one row: set SFTConfig(padding_free=False)."
+            "padding_free=True joins all samples of a batch into one row. Set SFTConfig(padding_free=False)."
         )
     if args.loss_type != "nll":
-        return f"loss_type={args.loss_type!r} is not the mean of the tokens' losses: set loss_type='nll'."
+        return f"loss_type={args.loss_type!r} is not the mean over tokens. Set loss_type='nll'."
     if args.label_smoothing_factor:
-        return "label_smoothing_factor is deprecated in SFTTrainer and not followed here: set it to 0."
+        return "label_smoothing_factor is deprecated in SFTTrainer and not supported here. Set it to 0."
     if getattr(trainer, "aux_loss_enabled", False):
-        return "the loss for the balance of experts belongs to no sample: set router_aux_loss_coef=0."
+        return "the load-balancing loss of experts has no per-sample values. Set router_aux_loss_coef=0."
     return None
