@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 from html import escape
-from typing import Annotated, Any, Literal, overload
+from typing import Annotated, Any, Generic, Literal, overload
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, Shaped
@@ -15,7 +15,7 @@ from samplewise.coresets.table import ScoreTable
 from samplewise.cost.ledger import Ledger
 from samplewise.data.dataset import labels_of, length_of
 from samplewise.data.layout import Layout
-from samplewise.data.outputs import Batch, Outputs
+from samplewise.data.outputs import Batch, Outputs, T
 from samplewise.data.randomness import quietly
 from samplewise.engine.exports import Exports
 from samplewise.engine.own_method import adopt
@@ -36,7 +36,7 @@ __all__ = ["Selector"]
 Ids = Integer[Tensor, " b"]
 
 
-class Selector:
+class Selector(Generic[T]):
     """Decides for every sample whether it is worth training on, and keeps the account.
 
     Args:
@@ -69,7 +69,7 @@ class Selector:
         self,
         policy: Any,
         dataset: Any,
-        forward: Callable[[Any], Any] | None = None,
+        forward: Callable[[T], Any] | None = None,
         *,
         model: nn.Module | None = None,
         epochs: Annotated[int, Range(1)],
@@ -112,7 +112,7 @@ class Selector:
 
     # --------------------------------------------------------------------- loaders and epochs
 
-    def loader(self, **arguments: Any) -> Loader:
+    def loader(self, **arguments: Any) -> Loader[T]:
         """A torch DataLoader over the plan of each epoch, yielding `Batch(ids, data)`.
 
         Takes DataLoader's own arguments (`num_workers`, `collate_fn`, ...). Each rank gets an equal share.
@@ -187,13 +187,13 @@ class Selector:
     # ------------------------------------------------------------------------------- one step
 
     @overload
-    def loss(self, batch: Batch, return_outputs: Literal[False] = False) -> Tensor: ...
+    def loss(self, batch: Batch[T], return_outputs: Literal[False] = False) -> Tensor: ...
     @overload
-    def loss(self, batch: Batch, return_outputs: Literal[True]) -> tuple[Tensor, Outputs]: ...
+    def loss(self, batch: Batch[T], return_outputs: Literal[True]) -> tuple[Tensor, Outputs]: ...
     @overload
-    def loss(self, batch: Batch, return_outputs: bool) -> Tensor | tuple[Tensor, Outputs]: ...
+    def loss(self, batch: Batch[T], return_outputs: bool) -> Tensor | tuple[Tensor, Outputs]: ...
 
-    def loss(self, batch: Batch, return_outputs: bool = False) -> Tensor | tuple[Tensor, Outputs]:
+    def loss(self, batch: Batch[T], return_outputs: bool = False) -> Tensor | tuple[Tensor, Outputs]:
         """The loss to back-propagate: scores, narrows, observes and weights as the method says.
 
         It is `(weights * losses).mean()` over the rows that are trained, in float32; with a proxy plus
@@ -206,7 +206,7 @@ class Selector:
         loss, outputs = self._step.loss(batch)
         return (loss, outputs) if return_outputs else loss
 
-    def narrow(self, batch: Batch) -> Batch:
+    def narrow(self, batch: Batch[T]) -> Batch[T]:
         """The rows of a batch to train on, for loops that run the forward themselves.
 
         At batch level inside the active window it scores, observes and chooses; else the batch passes
@@ -250,12 +250,12 @@ class Selector:
         return self._step.awaits_losses
 
     @property
-    def forward(self) -> Callable[[Any], Any] | None:
+    def forward(self) -> Callable[[T], Any] | None:
         """Batch data -> per-sample losses or `Outputs`; may be replaced, as by one under autocast."""
         return self._step.forward
 
     @forward.setter
-    def forward(self, forward: Callable[[Any], Any] | None) -> None:
+    def forward(self, forward: Callable[[T], Any] | None) -> None:
         requirements.check_forward(self.policy, forward, self.labels)
         self._step.forward = forward
 

@@ -14,8 +14,9 @@ from typing_extensions import TypeVar
 from samplewise.data.html import html_table
 from samplewise.data.shown import shown
 
-T = TypeVar("T", default=Any)
-"""What the collate function returns; with this default, `Batch` alone means a batch of anything."""
+T = TypeVar("T", bound=Any, default=Any)
+"""What the collate function returns. The default makes `Batch` alone a batch of anything. The bound lets
+pyright accept a lambda as forward."""
 
 __all__ = ["Batch", "Outputs", "as_batch", "as_outputs", "check_fields", "check_shapes", "walk"]
 

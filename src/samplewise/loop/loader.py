@@ -1,12 +1,12 @@
 """The loaders: torch DataLoaders whose batches carry ids, and the one sampler that has the plan's order."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from samplewise.data.outputs import Batch
+from samplewise.data.outputs import Batch, T
 from samplewise.loop.epochs import Epochs
 from samplewise.loop.ids import IdCollate, IdDataset, in_order
 from samplewise.loop.scoring import device_of
@@ -48,7 +48,7 @@ class PlanSampler(Sampler[int]):
         return in_order(self.epochs.draw(self.sharded, self.resumes))
 
 
-class Loader(DataLoader[Any]):
+class Loader(DataLoader[Any], Generic[T]):
     """Yields `Batch(ids, data)`. The epoch ends when the loop asks for a batch after the last one."""
 
     def __init__(self, epochs: Epochs, arguments: dict[str, Any]) -> None:
@@ -66,7 +66,7 @@ class Loader(DataLoader[Any]):
             **arguments,
         )
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Batch[T]]:  # type: ignore[override]  # torch declares its iterator
         seed = self._epochs.start_iteration()
         self._plan.allowed = (self._plan.allowed or 0) + 1
         self.generator.manual_seed(seed)
@@ -105,7 +105,7 @@ class Loader(DataLoader[Any]):
             )
 
 
-class AssemblingLoader(Loader):
+class AssemblingLoader(Loader[T]):
     """In epochs that select: yields full batches of accepted samples. In others: the plan's batches."""
 
     def fill(self, batches: Iterator[Batch]) -> Iterator[Batch]:
