@@ -25,11 +25,13 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 import samplewise as sw
-from samplewise.engine.dynamic import Dynamic
+from samplewise.engine.engine import Engine
 from samplewise.pickers import ranking
 from samplewise.rng import generator
 
 Row = dict[str, Any]
+NEEDS_MORE = {"fixed", "rho_loss", "auto_assist"}
+"""Recipes that need a subset, a table of losses, or the data of batches."""
 EPOCH_LEVEL = [
     "infobatch",
     "kakurenbo",
@@ -72,29 +74,26 @@ def outputs_of(b: int, classes: int = 10) -> sw.Outputs:
     """A random forward pass of a classifier."""
     logits = torch.randn(b, classes)
     targets = torch.randint(classes, (b,))
-    return sw.Outputs(F.cross_entropy(logits, targets, reduction="none"), logits, targets)
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    head = torch.eye(classes), torch.zeros(classes)
+    return sw.Outputs(losses, logits, targets, features=logits, head=head)
 
 
-def fed(name: str, n: int, epochs: int = 10, **params: Any) -> Dynamic:
-    """An engine for epoch 1: every sample was observed in epoch 0, and epoch 0 is closed."""
-    params |= {"period": 1} if "period" in sw.recipes.get(name).signature.parameters else {}
-    engine = Dynamic(sw.recipes.get(name)(**params), n, epochs, 0)
+def fed(name: str, n: int, epochs: int = 10, **given: Any) -> sw.Selector:
+    """A selector for epoch 1: every sample was observed in epoch 0, and epoch 0 is closed."""
+    params = {"period": 1} if "period" in sw.recipes.get(name).signature.parameters else {}
     torch.manual_seed(0)
-    sources = engine.policy.source.split("+")
-
-    def observe(source: str) -> None:
-        for ids in torch.arange(n).split(1 << 16):
-            engine.memory.observe(ids, outputs_of(len(ids)), source)
-
-    if "pass" in sources and "training" not in sources:
-        observe("pass")
-    engine.plan(0)
-    if "training" in sources:
-        observe("training")
-    engine.close()
-    if "pass" in sources:
-        observe("pass")
-    return engine
+    labels = torch.randint(10, (n,))
+    selector = sw.Selector(sw.recipes.get(name)(**params), n, epochs=epochs, labels=labels, **given)
+    for ids in selector.pass_ids(0).split(1 << 16):
+        selector.observe(ids, outputs_of(len(ids)), "pass")
+    selector.plan(0)
+    for ids in torch.arange(n).split(1 << 16):
+        selector.observe(ids, outputs_of(len(ids)))
+    selector.timeline.end_epoch()
+    for ids in selector.pass_ids(1).split(1 << 16):
+        selector.observe(ids, outputs_of(len(ids)), "pass")
+    return selector
 
 
 def per_step(b: int = 256, n: int = 50_000, repeats: int = 60) -> list[Row]:
@@ -104,8 +103,7 @@ def per_step(b: int = 256, n: int = 50_000, repeats: int = 60) -> list[Row]:
     losses = given.loss.clone().requires_grad_()
     for name in ("full", "infobatch", "kakurenbo"):
         returned = losses if name != "kakurenbo" else sw.Outputs(losses, given.logits, given.targets)
-        selector = sw.Selector(name, n, lambda _, kept=returned: kept, epochs=10, batch_size=b)
-        selector.engine = fed(name, n)
+        selector = fed(name, n, forward=lambda _, kept=returned: kept, batch_size=b)
         # Many batches: a batch that comes again soon would be the same step.
         many = selector.plan(1).ids[torch.randperm(25_600)].split(b)
         batches = itertools.cycle([sw.Batch(ids, None) for ids in many])
@@ -132,12 +130,12 @@ def choosing(b: int = 256, n: int = 50_000) -> list[Row]:
 
     rows.append(row("choose, reference: torch.multinomial + sort", timed(reference, 60, 100), "us"))
     for name in ("evolved_sampling", "loss_sampling", "ordered_sgd", "random_batch"):
-        engine = Dynamic(sw.recipes.get(name)(keep=0.25), n, 40, 0)
+        selector = sw.Selector(sw.recipes.get(name)(keep=0.25), n, epochs=40)
         for epoch in range(3):
-            engine.plan(epoch)
+            selector.plan(epoch)
             ids = torch.randperm(n)[:b]
-            engine.memory.observe(ids, outputs_of(b), "training")
-        seconds = timed(lambda e=engine, i=ids: e.choose(i), 60, 100)
+            selector.observe(ids, outputs_of(b))
+        seconds = timed(lambda e=selector.engine, i=ids: e.choose(i), 60, 100)
         rows.append(row(f"choose, {name}, B = {b} -> {b // 4}", seconds, "us", 60.0))
     return rows
 
@@ -154,10 +152,10 @@ def planning(n: int, target: float, repeats: int) -> list[Row]:
 
     rows = [row(f"plan, reference: kthvalue + randperm, n = {n:,}", timed(reference, repeats), "ms")]
     for name in [*EPOCH_LEVEL, "eswp"]:
-        engine = fed(name, n)
+        engine = fed(name, n).engine
         state = engine.state_dict()
 
-        def plan(engine: Dynamic = engine, state: Any = state) -> None:
+        def plan(engine: Engine = engine, state: Any = state) -> None:
             engine.plan(1)
             engine.order()
 
@@ -175,7 +173,9 @@ def memory(n: int = 1_281_167) -> list[Row]:
     """The bytes of the scores per sample, and of the plan per kept sample."""
     rows = []
     for name in sorted(sw.recipes.all()):
-        engine = fed(name, n)
+        if name in NEEDS_MORE or sw.recipes.get(name)().level == "static":
+            continue  # static methods may remember vectors, whose width is the model's
+        engine = fed(name, n).engine
         scores = sum(c.element_size() for c in engine.memory.columns.values() if c.ndim)
         plan = engine.plan(1)
         weighted = 0 if plan.weights is None else plan.weights.element_size()
