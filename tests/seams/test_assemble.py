@@ -239,7 +239,7 @@ def test_a_batch_is_trained_on_once_and_no_other():
     for batch in loader:
         step(selector, optimizer, batch)
     batch = next(iter(loader))
-    with pytest.raises(ValueError, match="with assemble=True every batch"):
+    with pytest.raises(ValueError, match="with assemble=True, train on every batch"):
         selector.loss(sw.Batch(batch.ids.flip(0), batch.data))
     selector.loss(batch)
     before = selector.progress, selector.state_dict()["waiting"]
