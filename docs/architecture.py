@@ -19,15 +19,18 @@ from torch import Tensor
 import samplewise as sw
 from samplewise.coresets.table import ScoreTable
 from samplewise.cost.ledger import Ledger
+from samplewise.pickers import Picked, Pool
 
 METHOD, N, BATCH = "evolved_sampling", 64, 16
 TRAVELS = (
-    ("recipes", "engine", sw.Policy),
-    ("the loader", "the step, and back to `forward`", sw.Batch),
-    ("`forward`", "the step", sw.Outputs),
-    ("engine", "the loader, coresets", sw.Subset),
-    ("engine", "coresets, files", ScoreTable),
-    ("the step", "the user", Ledger),
+    ("`recipes`", "`engine`", sw.Policy),
+    ("the loader of `loop`", "the user, and back to the step of `loop`", sw.Batch),
+    ("the user's forward", "`loop`, `engine`", sw.Outputs),
+    ("`engine`", "`pickers`", Pool),
+    ("`pickers`", "`engine`", Picked),
+    ("`engine`, `coresets`", "`loop`, the user", sw.Subset),
+    ("`engine`", "`coresets`, the user", ScoreTable),
+    ("`loop`", "the user", Ledger),
 )
 """Who hands it over, who takes it, and what it is."""
 
@@ -58,8 +61,8 @@ the step. `selector` is the front door: its methods hand over to the rooms below
 
 ## What travels between rooms
 
-Parts exchange ids and values only. An id is the position of a sample in the full data set, as int64. Never
-is it a position in a batch.
+Parts exchange ids and values only. An id is the position of a sample in the full data set, as int64. It is
+never a position in a batch.
 
 {travels}
 

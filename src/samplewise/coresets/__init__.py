@@ -1,1 +1,1 @@
-"""What is kept of scores: tables, subsets, the choice of a coreset."""
+"""Tables of scores, and coresets that are chosen by them."""

@@ -1,1 +1,1 @@
-"""Training with several processes: collectives, and the share of each rank."""
+"""Training with several processes: collectives, and the shard of each rank."""

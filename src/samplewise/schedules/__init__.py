@@ -1,4 +1,4 @@
-"""Numbers that change over training: any number a part reads while training may be one of these."""
+"""Numbers that change from epoch to epoch, for any number that a part reads while training."""
 
 from samplewise.schedules.epochs import (
     Annealed,

@@ -1,4 +1,4 @@
-"""The laws that every method keeps, public: someone's own recipe gets the same suite in one line.
+"""The laws that every method must keep, as tests that also run on a recipe of your own.
 
     @pytest.mark.parametrize("recipe", recipes(), ids=lambda r: r.name)
     @pytest.mark.parametrize("law", LAWS, ids=lambda f: f.__name__)
