@@ -103,6 +103,19 @@ def test_the_glossary_has_each_word_once_and_its_names_exist():
         assert hasattr(samplewise, name), name
 
 
+def test_the_files_that_contributing_names_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`([\w/]+(?:\.py|/))`", text)
+    missing = [
+        name
+        for name in named
+        if not re.search("NAME|FILE", name)
+        and not any((root / name).exists() for root in (ROOT, ROOT / "src" / "samplewise"))
+    ]
+    assert len(named) > 30
+    assert not missing
+
+
 MODULES = ("", ".recipes", ".schedules", ".trackers", ".pickers", ".signals", ".testing")
 
 
