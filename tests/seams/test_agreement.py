@@ -11,7 +11,7 @@ import torch.distributed as c10d
 from torch.utils.data import Dataset, TensorDataset
 
 import samplewise as sw
-from samplewise.loop.agreement import looks_at
+from samplewise.loop.agreement import summaries
 from samplewise.testing import build
 from tests.ranks import on_ranks
 from tests.seams.toys import N, Net, Random, Tensors
@@ -207,7 +207,7 @@ def ranks(tmp_path_factory):
 @pytest.mark.parametrize(
     ("case", "said"),
     {
-        "seed": "seed (0 on rank 0, 1 on rank 1). Give all processes one seed",
+        "seed": "seed (0 on rank 0, 1 on rank 1). Give all processes the same seed",
         "policy": "policy (recipes.random_dynamic(keep=0.5, period=10) on rank 0, ",
         "passes": "recipes.full() on rank 1",
         "epochs": "epochs (4 on rank 0, 5 on rank 1",
@@ -245,7 +245,7 @@ def test_comparing_takes_one_exchange_and_leaves_random_states_as_they_are(ranks
 
 def test_looking_opens_no_file_that_workers_open_for_themselves():
     data = Opens()
-    assert looks_at(torch.utils.data.Subset(data, range(N))) == looks_at(data)
+    assert summaries(torch.utils.data.Subset(data, range(N))) == summaries(data)
     assert data.file is None
 
 
@@ -257,14 +257,14 @@ def test_a_data_set_that_closes_its_file_when_it_goes_is_not_copied():
             Closing.closed += 1
 
     data = Closing()
-    assert looks_at(data) is looks_at(torch.utils.data.Subset(data, range(N))) is None
+    assert summaries(data) is summaries(torch.utils.data.Subset(data, range(N))) is None
     assert Closing.closed == 0
 
 
 def test_arrow_data_sets_are_compared():
     datasets = pytest.importorskip("datasets")
     of = [datasets.Dataset.from_dict({"x": [[0.5, i] for i in range(n, n + 9)]}) for n in (0, 0, 1)]
-    first, same, other = map(looks_at, of)
+    first, same, other = map(summaries, of)
     assert first == same != other
     assert first is not None
     assert of[0][3] == {"x": [0.5, 3.0]}
@@ -272,7 +272,7 @@ def test_arrow_data_sets_are_compared():
 
 def test_objects_in_an_array_have_no_address_in_the_comparison():
     one, other = ([np.array([object(), 2.0], dtype=object)] for _ in range(2))
-    assert looks_at(one) == looks_at(other) != looks_at([np.array([object(), 3.0], dtype=object)])
+    assert summaries(one) == summaries(other) != summaries([np.array([object(), 3.0], dtype=object)])
 
 
 def test_a_sample_that_cannot_be_read_is_left_to_the_loader():
@@ -283,7 +283,7 @@ def test_a_sample_that_cannot_be_read_is_left_to_the_loader():
         def __getitem__(self, i):
             raise OSError("torn")
 
-    assert looks_at(Torn()) is None
+    assert summaries(Torn()) is None
 
 
 @pytest.mark.parametrize(
@@ -305,5 +305,5 @@ def test_a_sample_that_cannot_be_read_is_left_to_the_loader():
     ],
 )
 def test_other_samples_look_different_and_rounding_does_not(mine, other):
-    assert looks_at([mine] * 5) == looks_at([mine] * 5)
-    assert looks_at([mine] * 5) != looks_at([other] * 5)
+    assert summaries([mine] * 5) == summaries([mine] * 5)
+    assert summaries([mine] * 5) != summaries([other] * 5)

@@ -1,4 +1,4 @@
-"""Whether all processes built the same Selector on the same data: one exchange, before the first plan."""
+"""Compares the Selector and the data of all processes, in one exchange before the first plan."""
 
 import copy
 import hashlib
@@ -18,61 +18,61 @@ from samplewise.data.ids import few
 from samplewise.data.randomness import quietly
 from samplewise.distributed import collectives
 
-__all__ = ["Look", "agree", "differences", "digest", "looks_at"]
+__all__ = ["Summary", "agree", "differences", "digest", "summaries"]
 
 _SAMPLES = 16
 _PARTS = 8
-"""Parts of an array whose means are compared: one-hot rows, say, all have one mean and spread."""
+"""Number of parts of an array whose means are compared: all one-hot rows have the same mean and spread."""
 _CLOSE = 3e-3
-"""Means of one image that two machines decoded differ by less; those of two images by more."""
+"""Means of one image decoded on two machines differ by less; means of two images differ by more."""
 
 _HINTS = {
-    "seed": "Give all processes one seed: the Selector deals other samples to each, and keys what each draws "
-    "by its rank.",
-    "n": "Every process opens the whole data set: the Selector deals its samples to the processes.",
-    "labels": "Every process opens the whole data set, in one order.",
-    "samples": "Every process opens the whole data set, in one order. If the data set draws from a generator "
-    "of its own, give Scoring(dataset=...), the same samples as they are.",
-    "position": "Every process loads the state of the same checkpoint.",
-    "what was loaded": "Every process loads the state of the same checkpoint.",
+    "seed": "Give all processes the same seed. The Selector deals different samples to each, and uses "
+    "the rank in the keys of its draws.",
+    "n": "Open the whole data set in every process: the Selector deals its samples to the processes.",
+    "labels": "Open the whole data set in every process, in the same order.",
+    "samples": "Open the whole data set in every process, in the same order. If the data set draws from a "
+    "generator of its own, give Scoring(dataset=...) the same samples without random parts.",
+    "position": "Load the state of the same checkpoint in every process.",
+    "what was loaded": "Load the state of the same checkpoint in every process.",
 }
 _HINT = "Build the same Selector and loader in every process."
 
 
-class Look(NamedTuple):
-    """What one sample looks like: what must be equal everywhere, and numbers that rounding may touch."""
+class Summary(NamedTuple):
+    """A summary of one sample: a digest that must be equal, and numbers that may differ by rounding."""
 
     exact: str
     numbers: tuple[float, ...]
 
 
 def agree(settings: Mapping[str, Any], dataset: Any) -> None:
-    """Raise on every process where they differ in settings or data. A collective.
+    """Raise on every process if they differ in settings or data. Every process must call it.
 
     Args:
-        settings: values by name, that every process must have alike.
-        dataset: the samples, compared as far as they are no matter of chance; None: there are none.
+        settings: values by name that must be equal on all processes.
+        dataset: the samples; those with random parts are not compared. None: there are none.
 
     Raises:
         ValueError: naming what differs, and what it is on which rank.
     """
     shown = {name: _shown(value) for name, value in settings.items()}
-    told = collectives.everyone((shown, None if dataset is None else looks_at(dataset)))
-    unlike = differences([mine for mine, _ in told])
-    looks = [found for _, found in told]
-    if "n" not in unlike and dataset is not None and (other := _other_samples(looks, len(dataset))):
-        unlike["samples"] = other
-    if unlike:
-        said = "; ".join(f"{name} ({values})" for name, values in unlike.items())
-        hints = dict.fromkeys(_HINTS.get(name, _HINT) for name in unlike)
+    ranks = collectives.everyone((shown, None if dataset is None else summaries(dataset)))
+    unequal = differences([settings for settings, _ in ranks])
+    samples = [samples for _, samples in ranks]
+    if "n" not in unequal and dataset is not None and (other := _other_samples(samples, len(dataset))):
+        unequal["samples"] = other
+    if unequal:
+        said = "; ".join(f"{name} ({values})" for name, values in unequal.items())
+        hints = dict.fromkeys(_HINTS.get(name, _HINT) for name in unequal)
         raise ValueError(
-            f"the {len(told)} processes must train with the same Selector on the same data, but these "
+            f"the {len(ranks)} processes must train with the same Selector on the same data, but these "
             f"differ: {said}. {' '.join(hints)}"
         )
 
 
 def differences(told: list[dict[str, str]]) -> dict[str, str]:
-    """The settings that are not the same on all ranks, and their values by rank, the first few."""
+    """The settings that differ between ranks, with their first few values by rank."""
     found = {}
     for name in told[0]:
         ranks: dict[str, list[int]] = {}
@@ -91,12 +91,12 @@ def _named(ranks: list[int]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A setting as text, without addresses in memory, which differ by process."""
+    """A setting as text, without memory addresses, which differ between processes."""
     return re.sub(r" at 0x[0-9a-f]+", "", str(value))
 
 
 def digest(part: Any) -> str:
-    """A short number for all tensors that a tree of dataclasses, mappings and sequences holds."""
+    """A short digest of all tensors in a tree of dataclasses, mappings and sequences."""
     found = hashlib.sha256()
     for tensor in _tensors(part):
         array = tensor.detach().cpu().contiguous().flatten()
@@ -123,13 +123,13 @@ def _tensors(part: Any) -> Iterator[Tensor]:
 # --------------------------------------------------------------------------------------- the data
 
 
-def looks_at(dataset: Any) -> list[Look] | None:
-    """What a few evenly spaced samples look like; None where that is a matter of chance, or unknown.
+def summaries(dataset: Any) -> list[Summary] | None:
+    """Summaries of a few evenly spaced samples; None if they are random or cannot be read.
 
-    Each is read twice, with the global random states set to the same numbers, so that a transform that draws
-    from them makes the same of it in every process. Where a sample differs from itself, the data set has
-    randomness of its own and says nothing. Reading is done on copies of the data set, so that a file that it
-    opens at first use is still opened by each worker for itself; a data set with `__del__` is not copied.
+    Each sample is read twice, with the global random states set to the same numbers, so that a transform
+    that draws from them gives the same result in every process. If the two results differ, the data set has
+    random states of its own and cannot be compared. A copy of the data set is read, so that each worker
+    still opens files by itself at first use. A data set with `__del__` is not copied.
     """
     n = len(dataset)
     try:
@@ -158,13 +158,13 @@ def _apart(dataset: Any) -> Any:
     return copied
 
 
-def _read(dataset: Any, i: int) -> Look:
+def _read(dataset: Any, i: int) -> Summary:
     """One sample, as drawn from fixed random states."""
     exact, numbers = hashlib.sha256(), list[float]()
     for leaf in _leaves(quietly(_draw, dataset, i)):
         exact.update(leaf.exact.encode() + b"\0")
         numbers.extend(leaf.numbers)
-    return Look(exact.hexdigest(), tuple(numbers))
+    return Summary(exact.hexdigest(), tuple(numbers))
 
 
 def _draw(dataset: Any, i: int) -> Any:
@@ -174,7 +174,7 @@ def _draw(dataset: Any, i: int) -> Any:
     return dataset[i]
 
 
-def _leaves(value: Any) -> Iterator[Look]:
+def _leaves(value: Any) -> Iterator[Summary]:
     if isinstance(value, Tensor):
         value = value.detach().cpu().to_dense()
         value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
@@ -182,55 +182,55 @@ def _leaves(value: Any) -> Iterator[Look]:
         value = value.tolist()  # whose text would have addresses in memory
     if isinstance(value, Mapping):
         for key in sorted(value, key=str):
-            yield Look(str(key), ())
+            yield Summary(str(key), ())
             yield from _leaves(value[key])
     elif isinstance(value, list | tuple):
-        yield Look(f"{type(value).__name__} of {len(value)}", ())
+        yield Summary(f"{type(value).__name__} of {len(value)}", ())
         for item in value:
             yield from _leaves(item)
     elif isinstance(value, float):
-        yield _told(np.float64(value))
+        yield _of_value(np.float64(value))
     elif isinstance(value, str) and Path(value).is_absolute():
-        yield Look(Path(value).name, ())  # each machine may have its own copy of the files
+        yield Summary(Path(value).name, ())  # each machine may have its own copy of the files
     elif value is None or isinstance(value, str | bytes | int):
-        yield Look(repr(value), ())
+        yield Summary(repr(value), ())
     else:
-        yield _told(value)
+        yield _of_value(value)
 
 
-def _told(value: Any) -> Look:
-    """An array, a picture, or an object of which nothing but its kind is known."""
+def _of_value(value: Any) -> Summary:
+    """The summary of an array or a picture; of any other object only its type."""
     if hasattr(value, "tobytes") and not isinstance(value, np.ndarray | np.generic):
         value = np.asarray(value)
     if not isinstance(value, np.ndarray | np.generic):
-        return Look(type(value).__name__, ())
+        return Summary(type(value).__name__, ())
     if value.dtype.kind not in "biuf":
-        return Look(repr(value.tolist()), ())
+        return Summary(repr(value.tolist()), ())
     wide = np.asarray(value, dtype=np.float64)
     fine = wide[np.isfinite(wide)]
     spread = float(fine.std()) if fine.size else 0.0
     parts = np.array_split(fine, min(_PARTS, fine.size)) if fine.size else []
     numbers = tuple(number for part in parts for number in (float(part.mean()), spread))
-    return Look(f"{value.dtype} {value.shape} {fine.size}", numbers)
+    return Summary(f"{value.dtype} {value.shape} {fine.size}", numbers)
 
 
-def _other_samples(looks: list[list[Look] | None], n: int) -> str:
-    """Which samples are others on another rank; nothing where that is not known.
+def _other_samples(samples: list[list[Summary] | None], n: int) -> str:
+    """Which samples differ between ranks; empty if that is not known.
 
-    Only where most of them are: what is drawn with a small probability may spoil a few.
+    Most of them must differ: a transform that acts with a small probability may change a few.
     """
-    first, ids = looks[0], _spaced(n)
-    if first is None or any(found is None for found in looks):
+    first, ids = samples[0], _spaced(n)
+    if first is None or any(found is None for found in samples):
         return ""
-    for rank, found in enumerate(looks):
+    for rank, found in enumerate(samples):
         other = [i for i, mine, ones in zip(ids, found or [], first, strict=True) if not _alike(mine, ones)]
         if 2 * len(other) > len(ids):
             return f"other data on rank {rank} than on rank 0 under ids {few(torch.tensor(other))}"
     return ""
 
 
-def _alike(mine: Look, ones: Look) -> bool:
-    """Whether two looks are at one sample; the numbers come in pairs of a mean and the spread around it."""
+def _alike(mine: Summary, ones: Summary) -> bool:
+    """Whether two summaries are of the same sample. Numbers come in pairs of a mean and its spread."""
     if mine.exact != ones.exact:
         return False
     numbers, others = np.reshape(mine.numbers, (-1, 2)), np.reshape(ones.numbers, (-1, 2))

@@ -2,7 +2,6 @@
 
 import contextlib
 import textwrap
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakSet
@@ -12,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
+from samplewise.checks import warn
 from samplewise.data.layout import Layout
 from samplewise.data.outputs import as_outputs, walk
 from samplewise.data.randomness import Lent, drawing_of
@@ -22,7 +22,7 @@ Forward = Callable[[Any], Any]
 Found = tuple[Tensor, Tensor]  # squared norms and losses
 
 _refused: "WeakSet[nn.Module]" = WeakSet()
-"""Models whose forward `vmap` refused: they are not tried, and not warned of, again."""
+"""Models whose forward `vmap` refused. They are not tried again, and there is no second warning."""
 
 
 class _Caller(nn.Module):
@@ -40,7 +40,7 @@ class _Caller(nn.Module):
 def norms(
     model: nn.Module, forward: Forward, data: Any, b: int, chunk: int = 16, layout: Layout | None = None
 ) -> Float[Tensor, " b"]:
-    """The norm of each sample's gradient: the first of what `norms_and_losses` gives."""
+    """The norm of each sample's gradient, as `norms_and_losses` gives it."""
     return norms_and_losses(model, forward, data, b, chunk, layout)[0]
 
 
@@ -49,19 +49,19 @@ def norms_and_losses(
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
     """The norm of the gradient of each sample's loss over all parameters that require grad, and the loss.
 
-    Every sample goes through `forward` as a batch of 1, `chunk` of them at once by `torch.func.vmap`,
-    which holds `chunk` gradients of the model's size. A forward that vmap refuses (it reads a value
-    into Python, say) is run sample by sample; a warning says so once for each model. The mode
-    (train or eval) is the caller's; gradients, flags, buffers and torch's random state stay as found.
-    Autocast around the call is off inside: norms are in the parameters' own precision.
+    Every sample goes through `forward` as a batch of 1. `torch.func.vmap` runs `chunk` samples at once and
+    holds `chunk` gradients of the model's size. If vmap refuses the forward (because it reads a value into
+    Python, for example), the samples run one by one, with one warning for each model. The caller sets the
+    mode (train or eval). Gradients, flags, buffers and torch's random state do not change. Autocast is off
+    inside: norms are in the precision of the parameters.
 
     Args:
         model: the module whose parameters `forward` uses.
         forward: from a batch to per-sample losses, or to `Outputs`.
         data: a batch of b samples, as `samplewise.data.layout` understands it.
-        b: how many samples.
-        chunk: how many at once.
-        layout: what is known of the batch's parts.
+        b: number of samples.
+        chunk: number of samples that run at once.
+        layout: which parts of the batch hold one item a row.
 
     Raises:
         ValueError: if no parameter requires a gradient.
@@ -84,10 +84,10 @@ def norms_and_losses(
 
 @contextlib.contextmanager
 def _undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Gradients on; the random state put back; no gradient exchange; no autocast around the forward.
+    """Turn gradients on, and autocast and the exchange of gradients off; restore the random state.
 
-    Unscaled half-precision gradients underflow, and vmap refuses some layers under autocast. Its cache
-    is off as well: a forward that casts for itself would keep a copy of every weight swapped in.
+    Unscaled gradients in half precision underflow, and vmap refuses some layers under autocast. The cache of
+    autocast is off too: a forward that casts by itself would keep a copy of every weight swapped in.
     """
     kind = device.type if device.type != "meta" else "cpu"
     quiet: Any = getattr(model, "no_sync", contextlib.nullcontext)
@@ -106,10 +106,9 @@ def _of_chunk(caller: _Caller, given: dict[str, Tensor], singles: list[Any]) -> 
         found = _one_by_one(caller, given, singles)  # raises what is wrong with the forward itself
         _refused.add(caller.model)
         reason = textwrap.shorten(str(error), 120, placeholder="...")
-        warnings.warn(
+        warn(
             f"torch.func.vmap refuses this forward ({reason}), so gradient norms are computed sample by "
-            "sample, which is slower.",
-            stacklevel=4,
+            "sample, which is slower."
         )
         return found
 

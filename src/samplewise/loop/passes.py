@@ -82,7 +82,7 @@ def run(
     with without_trace(step.model, scoring, lent=False):
         batches = iter(loader)
         while True:
-            # Only where the data set draws in this process are numpy and Python asked at all.
+            # The data set draws from numpy and Python in this process only if there are no workers.
             with lent.window(loading), nullcontext() if scoring.num_workers else host.window():
                 batch = next(batches, None)
             if batch is None:

@@ -1,4 +1,4 @@
-"""Scoring forwards: a look at the losses that leaves no trace in the model or the random state."""
+"""Scoring forwards: they give losses, and change neither the model nor the random states."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -21,10 +21,10 @@ class Scoring:
     """How scores are computed.
 
     Args:
-        mode: `eval` or `train` for the model while it scores; in `train` buffers are put back after.
-        dtype: autocast to it while scoring, as `torch.bfloat16`; None: as training does.
-        every: at batch level, the scoring forward runs in every k-th active epoch; between them
-            remembered scores choose and only the chosen rows are observed.
+        mode: `eval` or `train` for the model while it scores. In `train` its buffers are restored after.
+        dtype: autocast to this type while scoring, such as `torch.bfloat16`; None: as training does.
+        every: at batch level, the scoring forward runs in every k-th active epoch. In the epochs between,
+            remembered scores choose, and only the chosen rows are observed.
         dataset: the same samples in the same order without augmentation, for passes.
         batch_size: of passes; None: the training batch size.
         num_workers: of passes.
@@ -43,7 +43,7 @@ class Scoring:
 
 
 def device_of(model: nn.Module | None) -> torch.device:
-    """Where the model's first parameter or buffer is; the CPU if it has none."""
+    """The device of the model's first parameter or buffer; the CPU if it has none."""
     if model is None:
         return torch.device("cpu")
     first = next(chain(model.parameters(), model.buffers()), None)
@@ -52,11 +52,14 @@ def device_of(model: nn.Module | None) -> torch.device:
 
 @contextmanager
 def without_trace(model: nn.Module, scoring: Scoring, lent: bool = True) -> Iterator[None]:
-    """No gradient, the scoring mode and dtype; flags, buffers and torch's random state as found after.
+    """Run without gradients, in the mode and dtype of scoring; then restore flags, buffers and random states.
 
-    Without `lent` the random state is the caller's to lend.
+    It uses `no_grad` and not inference mode: sharded modules and reused weights refuse inference tensors.
 
-    `no_grad`, not inference mode: sharded modules and reused weights refuse inference tensors.
+    Args:
+        model: scores.
+        scoring: says how.
+        lent: whether to restore torch's random states. If False, the caller does.
     """
     device = device_of(model)
     flags = [(module, module.training) for module in model.modules()]
@@ -77,17 +80,17 @@ def without_trace(model: nn.Module, scoring: Scoring, lent: bool = True) -> Iter
         if model.training != flags[0][1]:
             model.train(flags[0][1])
         for module, flag in flags:
-            # Frozen batch norms and the like: put back what `train()` of the whole set otherwise.
+            # Frozen batch norms and the like have another flag than the whole model.
             if module.training != flag:
                 module.training = flag
         with torch.no_grad():
             for buffer, kept in buffers:
                 buffer.copy_(kept)
         if sharded and _whole(model) != whole:
-            for module in sharded:  # fully_shard leaves its root gathered where no backward follows
+            for module in sharded:  # fully_shard leaves its root gathered if no backward follows
                 module.reshard()
 
 
 def _whole(model: nn.Module) -> list[bool]:
-    """Which parameters are not split between processes now."""
+    """For each parameter whether it is whole, not split between processes."""
     return [not hasattr(parameter, "full_tensor") for parameter in model.parameters()]
