@@ -63,7 +63,7 @@ def measured(name: str, b: int, width: float, repeats: int) -> dict[str, Any]:
             spent.append(time.thread_time() - begun)
         if repeat:  # the first one warms up
             rows.append(spent)
-    dearer = sorted(both / alone - 1 for alone, both, _, _ in rows)
+    longer = sorted(both / alone - 1 for alone, both, _, _ in rows)
     cheaper = sorted(narrow / whole for _, _, whole, narrow in rows)
     forward = sorted(whole / alone for alone, _, whole, _ in rows)
     return {
@@ -72,7 +72,7 @@ def measured(name: str, b: int, width: float, repeats: int) -> dict[str, Any]:
         "width": width,
         "repeats": repeats,
         "flops_share": view.flops_share,
-        "step_share": [dearer[0], median(dearer), dearer[-1]],
+        "step_share": [longer[0], median(longer), longer[-1]],
         "pass_share": [cheaper[0], median(cheaper), cheaper[-1]],
         "pass_of_step": median(forward),
         "milliseconds": [1000 * median(column) for column in zip(*rows, strict=True)],

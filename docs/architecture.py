@@ -40,7 +40,9 @@ PAGE = """\
 
 {note}
 
-The code of samplewise lies in rooms. A room is a folder of `src/samplewise`, or a file at its top. The
+After reading this page you know the rooms of the code, what travels between them, and the calls of one step.
+
+The code of samplewise is in rooms. A room is a folder of `src/samplewise`, or a file at its top. The
 rooms stand on floors. **A room imports rooms of lower floors only.** This holds for every import: at the
 top of a file, inside a function, and for types only. A test reads all imports and compares them with the
 floors that [rooms.py](rooms.py) declares. To add a room, give it a floor there.

@@ -1,4 +1,4 @@
-"""The types that users see: type checkers flag mistakes in a script of theirs, and nothing else."""
+"""The types that users see: type checkers flag the mistakes in a user's script, and nothing else."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import pytest
 from mypy import api
 
 ROOT = Path(__file__).parents[2]
-LINES = (Path(__file__).parent / "user_script.txt").read_text().splitlines()  # pytest would run a .py
+LINES = (Path(__file__).parent / "user_script.txt").read_text().splitlines()  # pytest would run a .py file
 WRONG = {number for number, line in enumerate(LINES, 1) if "# WRONG" in line}
 
 
@@ -26,7 +26,7 @@ def test_the_script_has_mistakes():
 
 
 def test_mypy_flags_the_mistakes_of_a_user_and_nothing_else(script, monkeypatch):
-    monkeypatch.chdir(ROOT)  # whose settings and cache it then shares with the check of src
+    monkeypatch.chdir(ROOT)  # mypy then uses the settings and the cache of the check of src
     said, _, _ = api.run(["--strict", "--no-error-summary", str(script)])
     flagged = {int(line) for line in re.findall(r"user_script\.py:(\d+): error", said)}
     assert flagged == WRONG, said
