@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import samplewise as sw
+from samplewise.data.ids import first_of_each
 from samplewise.policy import Policy
 from samplewise.testing import Trace, build, recipes
 from tests.seams.toys import plainly
@@ -241,3 +242,13 @@ def test_averages_of_finite_losses_stay_finite(tracker):
     for loss in (1e-38, 3e38, 0.0, 1e20, 3e38, 1.0):
         tracker.observe(state, ids, {"loss": torch.full((2,), loss)})
         assert all(column.isfinite().all() for column in tracker.read(state).values())
+
+
+@pytest.mark.parametrize("ids", [[], [3], [5, 5, 2, 9, 2, 5, 0], [1, 2, 3]])
+def test_the_first_of_each_id_is_where_a_loop_finds_it_first(ids):
+    seen, rows = set(), []
+    for row, i in enumerate(ids):
+        if i not in seen:
+            rows.append(row)
+        seen.add(i)
+    assert first_of_each(torch.tensor(ids, dtype=torch.int64)).tolist() == rows

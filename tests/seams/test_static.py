@@ -288,6 +288,16 @@ def test_nothing_is_measured_before_a_chunk_is_full():
     assert sum(measured) == 3 * CHUNK
 
 
+def test_a_training_that_ends_early_gets_its_pass_all_the_same():
+    trace = Trace(12, 3)
+    selector = sw.Selector("entropy", 12, epochs=3)
+    selector.observe(selector.plan(0).ids, trace.outputs(torch.arange(12), 0))
+    selector.set_epoch(3)
+    assert selector.pass_due(3)
+    selector.observe(selector.pass_ids(3), trace.outputs(torch.arange(12), 3), source="pass")
+    assert len(selector.subset(keep=0.5)) == 6
+
+
 def test_a_pass_made_by_hand_after_the_last_epoch_is_charged():
     trace = Trace(12, 3)
     selector = sw.Selector("craig", 12, epochs=3)

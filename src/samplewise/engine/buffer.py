@@ -1,4 +1,4 @@
-"""The buffer that recording copies into: signals are computed later, some thousand rows at a time."""
+"""The buffer that recording copies into. Signals are computed later, in chunks of thousands of rows."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -14,13 +14,18 @@ from samplewise.data.outputs import Outputs
 __all__ = ["CHUNK", "Buffer"]
 
 CHUNK = 8192
-"""Rows that a chunk has at least, unless an epoch ends before."""
+"""Least number of rows of a chunk. Only the last one of an epoch may have fewer."""
 
 
 class Buffer:
-    """Preallocated rows of (id, what a forward showed), filled batch by batch.
+    """Rows of ids and outputs in memory that is allocated once, filled batch by batch.
 
-    A step costs a copy of each field; nothing is computed from them until `chunks`.
+    A step costs one copy of each field. Nothing is computed from them before `chunks`.
+
+    Args:
+        fields: names of the fields of `Outputs` that are kept.
+        ids: the ids of the first batch, for its size and device.
+        outputs: the outputs of the first batch, for types and shapes.
     """
 
     def __init__(self, fields: tuple[str, ...], ids: Int[Tensor, " b"], outputs: Outputs) -> None:
@@ -41,7 +46,7 @@ class Buffer:
         self._used, self._flagged = 0, False
 
     def _view(self) -> None:
-        """The tensors as arrays: on a CPU numpy copies a batch in half the time that torch takes."""
+        """Look at the tensors as arrays: on a CPU numpy copies a batch in half of torch's time."""
         on_cpu = self._ids.is_cpu and all(column.is_cpu for column in self._columns.values())
         views = (
             [(name, column.dtype, column.numpy()) for name, column in self._columns.items()] if on_cpu else []
@@ -91,9 +96,9 @@ class Buffer:
         self._used = end
 
     def chunks(self) -> Iterator[tuple[Int[Tensor, " m"], Outputs]]:
-        """Everything in it, in the order it came, cut so that no id is twice in one part; then it is empty.
+        """All rows in their order, cut so that no chunk has an id twice. The buffer is empty afterwards.
 
-        An id that was twice in one batch is the padding of a sampler and comes once.
+        Of an id that a batch has twice, as padding of a sampler, the first row counts.
         """
         used, starts, self._used = self._used, self._starts, 0
         self._starts = []
@@ -125,7 +130,7 @@ def _field(outputs: Outputs, name: str) -> Tensor:
 
 
 def _parts(ids: Tensor, bounds: list[int]) -> Iterator[Tensor | None]:
-    """Row numbers of consecutive parts in which every id is once; None: all rows at once."""
+    """Row numbers of consecutive parts that have each id once. None: all rows in one part."""
     if not len(ids):
         return
     if len(torch.unique(ids)) == len(ids):

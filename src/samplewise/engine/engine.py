@@ -30,7 +30,8 @@ class Engine(ABC):
     purpose), inside a batch also by step and rank. There are three kinds: `Dynamic`, for policies that
     choose again in every epoch or batch, `Static`, and `Adopted`, for an object of the user's own.
 
-    What a step needs to know of its epoch are attributes, decided when the epoch opens or a state is loaded.
+    The attributes below are what a step reads. They are decided when an epoch opens or ends, and when a state
+    is loaded.
 
     Args:
         memory: what the method remembers. It stays the same object for the life of the engine.
@@ -72,7 +73,6 @@ class Engine(ABC):
         self._ranked = self.policy.ranks
         """The column that `score` gives without a name."""
         self._enter(0, opened=False)
-        self._decide()
 
     # ------------------------------------------------ what a kind of method fills in: eleven members
 
@@ -124,17 +124,17 @@ class Engine(ABC):
 
     def subset(self, name: str | None, provenance: Mapping[str, Any] | None = None, **wanted: Any) -> Subset:
         """The coreset of one static method, once its score is final."""
-        policy = self.policy
-        raise ValueError(f"{policy.name} is of level {policy.level}: only static methods keep a coreset.")
+        raise self.not_static
 
     # ---------------------------------------------------------------------------------- epochs
 
     def _enter(self, epoch: int, *, opened: bool) -> None:
-        """Be in `epoch`, which is open or comes next."""
+        """Be in `epoch`, which is open or comes next, and decide what its steps read."""
         self.epoch, self.opened, self.step = epoch, opened, 0
         memory, tracker = self.memory, self.now(epoch).tracker
         memory.enter(epoch, opened, tracker, self.now(epoch + 1).tracker if opened else tracker)
         self.uses_training, self.together = memory.uses_training, memory.together
+        self._decide()
 
     def now(self, epoch: int) -> Policy:
         """The policy with its numbers of an epoch."""
@@ -181,12 +181,11 @@ class Engine(ABC):
             )
         self.close()
         self.meet()
-        self._enter(epoch, opened=False)
+        if epoch > self.epoch:
+            self.skip_to(epoch)
         self._set_plan(self.select(epoch))
-        self._planned_in = epoch
+        self._planned_in, self.memory.passed = epoch, None
         self._enter(epoch, opened=True)
-        self._decide()
-        self.memory.passed = None
         return self.last_plan
 
     def _set_plan(self, plan: Subset | None) -> None:
@@ -305,6 +304,12 @@ class Engine(ABC):
         self.memory.finish()
 
     @property
+    def not_static(self) -> ValueError:
+        """The error where a coreset is asked of a method that keeps none."""
+        name, level = self.policy.name, self.policy.level
+        return ValueError(f"{name} is of level {level}: only static methods keep a coreset.")
+
+    @property
     def final(self) -> dict[str, int]:
         """For each static method the epoch before which its score is final."""
         return {name: record.final for name, record in self.records.items()}
@@ -387,4 +392,3 @@ class Engine(ABC):
         self.memory.load_state_dict(state)
         self._enter(state["epoch"], opened=state["opened"])
         self.step = state["step"]
-        self._decide()

@@ -1,4 +1,4 @@
-"""What comes out of an engine: tables, coresets, where they come from, and what a score has cost."""
+"""What comes out of an engine: tables, coresets, their provenance, and the cost of each score."""
 
 import inspect
 from typing import Any, Literal
@@ -19,11 +19,11 @@ __all__ = ["Exports"]
 
 
 class Exports:
-    """Makes tables and subsets of what an engine remembers.
+    """Tables and subsets of an engine's scores.
 
     Args:
-        engine: what remembers.
-        ledger: the account, which says when a score became final.
+        engine: the method at work.
+        ledger: the account, for the seconds until a score was final.
         dataset: the samples that are trained on; None for an engine without a data set.
         clean: the same samples without augmentation, if scores are computed from those.
         labels: their class numbers, if known.
@@ -45,7 +45,7 @@ class Exports:
         """Cost and seconds of each score that is final."""
 
     def table(self) -> ScoreTable:
-        """One row a sample: every score, how often it was selected, its label, and where they come from."""
+        """One row a sample: its scores, how often it was selected, its label. And their provenance."""
         engine = self.engine
         columns = {name: column.to("cpu", copy=True) for name, column in engine.columns().items()}
         times = engine.times_selected.to("cpu", copy=True)
@@ -64,7 +64,7 @@ class Exports:
         engine = self.static()
         provenance = self.provenance()
         name = method or (engine.policy.name if len(engine.records) == 1 else None)
-        del provenance["columns"], provenance["unfinished"]  # which tell of scores
+        del provenance["columns"], provenance["unfinished"]  # these are about scores
         provenance["scoring"] = self.spent.get(name or "", {"cost": 0.0, "seconds": 0.0})
         return engine.subset(
             method, provenance, keep=keep, balance=balance, weights=weights, normalize=normalize
@@ -77,14 +77,13 @@ class Exports:
             ValueError: for any other.
         """
         if not self.engine.records:
-            policy = self.engine.policy
-            raise ValueError(f"{policy.name} is of level {policy.level}: only static methods keep a coreset.")
+            raise self.engine.not_static
         return self.engine
 
     def note_final(self) -> None:
-        """Note what each score that has become final cost, as if it had been recorded alone.
+        """Note the cost of each score that became final, as if its method had been recorded alone.
 
-        The seconds are those of the run so far, without what making the other scores final took.
+        Its seconds are those of the run so far, without the seconds to make the other scores final.
         """
         engine = self.engine
         engine.finish()
@@ -95,14 +94,14 @@ class Exports:
                 self.spent[name] = {"cost": record.cost(engine.n), "seconds": seconds}
 
     def fingerprint(self) -> str | None:
-        """What tells these samples and labels from others; reading them leaves random states as found."""
+        """A digest of these samples and labels. Random states are left as found."""
         if self.data is None:
             return None
         with kept():
             return fingerprint(self.data, self.labels)
 
     def provenance(self) -> dict[str, Any]:
-        """What produced a table or a subset."""
+        """The origin of a table or a subset."""
         engine = self.engine
         records = engine.records
         return {
@@ -132,7 +131,7 @@ class Exports:
 
 
 def _named(model: nn.Module) -> str:
-    """The class of a model, without what is wrapped around it to compile or distribute it."""
+    """The class of a model, without wrappers that compile or distribute it."""
     for inside in ("module", "_orig_mod"):
         if isinstance(wrapped := getattr(model, inside, None), nn.Module):
             return _named(wrapped)
@@ -140,6 +139,6 @@ def _named(model: nn.Module) -> str:
 
 
 def _meaning(policy: Policy) -> str:
-    """What a method's column holds, in the words of its recipe."""
+    """The meaning of a method's column, from the docstring of its recipe."""
     said = inspect.getdoc(REGISTRY[policy.name]) if policy.name in REGISTRY else None
     return "higher: rather keep" if said is None else f"Higher: rather keep. {said}"

@@ -1,4 +1,4 @@
-"""The escape hatch: any object that observes, plans, chooses and saves its state runs as a method."""
+"""A method of your own: any object that observes, plans, chooses and saves its state."""
 
 import copy
 from collections.abc import Mapping
@@ -25,15 +25,19 @@ _LEVELS = ("epoch", "batch", "epoch+batch")
 
 @runtime_checkable
 class Method(Protocol):
-    """What an own method must have. A Selector works on its own copy.
+    """What your own method must have. A Selector works on a copy of it.
 
-    At level "epoch" `selector.loss` asks for the plan only; at "batch" and "epoch+batch" it calls
-    `choose` for every batch, after a scoring forward was observed if `source` (by default
-    "training") contains "training" and `scores` is not False. It may also have `start(n, epochs, seed,
-    labels)`, `pass_ids(epoch)`, `columns()`, `narrows` = False while batches are to be left whole, `look(ids,
-    data)`, called with the data of a batch before `choose`, `flops`, a count of its own work that is charged
-    and set to 0, and `name` and `params`, by which states are told apart. With `per_process` = True each
-    process keeps its own state, and all of them are saved.
+    At level "epoch" `selector.loss` reads the plan only. At "batch" and "epoch+batch" it calls `choose` for
+    every batch. Before that it makes a scoring forward and calls `observe`, if `source` ("training" by
+    default) contains "training" and `scores` is not False when the epoch opens. These are optional:
+
+    - `start(n, epochs, seed, labels)` is called once, `pass_ids(epoch)` before each epoch.
+    - `columns()` gives the score columns.
+    - `narrows` is False while batches stay whole. It may change at any time.
+    - `look(ids, data)` is called with the data of a batch before `choose`.
+    - `flops` counts the method's own work. It is charged and set to 0.
+    - `name` and `params` tell states of different methods apart.
+    - `per_process` = True: each process keeps its own state, and all of them are saved.
     """
 
     level: str
@@ -46,7 +50,7 @@ class Method(Protocol):
 
 
 def adopt(policy: Any, n: int, epochs: int, seed: int, labels: Tensor | None) -> Engine:
-    """The engine for a policy, or around a method of one's own."""
+    """The engine for a policy or for your own method."""
     if isinstance(policy, Policy):
         kind = Static if policy.level == "static" else Dynamic
         return kind(policy, n, epochs, seed, labels)
@@ -59,7 +63,7 @@ def adopt(policy: Any, n: int, epochs: int, seed: int, labels: Tensor | None) ->
 
 
 class OwnMemory(Memory):
-    """The memory of a user's own method: the method remembers; checks, counts and merges stay here."""
+    """The memory of your own method. The method remembers; checks, counts and merges are done here."""
 
     def __init__(self, method: Method, n: int, epochs: int, seed: int, labels: Tensor | None) -> None:
         if method.level not in _LEVELS:
@@ -96,7 +100,7 @@ class OwnMemory(Memory):
 
 
 class Adopted(Engine):
-    """A user's own method, which chooses. Epochs, checks and counts stay the engine's."""
+    """Your own method at work. It plans and chooses; epochs, checks and counts are the engine's."""
 
     memory: OwnMemory
 
@@ -134,7 +138,7 @@ class Adopted(Engine):
 
     @property
     def narrows(self) -> bool:  # type: ignore[override]
-        """Asked in every step: a method may leave whole the batches of any part of an epoch."""
+        """Read in every step, because a method may change it at any time."""
         return self.memory.counts_rows and bool(getattr(self.method, "narrows", True))
 
     def picks_rows(self) -> bool:
@@ -166,7 +170,7 @@ class Adopted(Engine):
 
 
 def _on_cpu(state: Any) -> Any:
-    """A state whose tensors another process can take over."""
+    """A state with its tensors on the CPU, for another process to take over."""
 
     def move(leaf: Any, path: str) -> Any:
         return leaf.cpu() if isinstance(leaf, Tensor) else leaf

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from samplewise.checks import Range, checked
+from samplewise.data.ids import few
 from samplewise.trackers.base import Ids, State, Tracker, Values, refuse_longer, refuse_short, scaled, write
 from samplewise.trackers.columns import Column
 
@@ -94,7 +95,7 @@ class DualDepth(Tracker):
         again = state["seen"].index_select(0, ids)
         if bool(again.any()):
             raise ValueError(
-                f"every sample must be seen once in an epoch, but {_named(ids[again])} came again in epoch "
+                f"every sample must be seen once in an epoch, but ids {few(ids[again])} came again in epoch "
                 f"{int(state['epoch'])}."
             )
         (new,) = values.values()
@@ -109,8 +110,8 @@ class DualDepth(Tracker):
         epoch = int(state["epoch"])
         if not bool(state["seen"].all()):
             raise ValueError(
-                "every sample must be seen once in an epoch, but "
-                f"{_named((~state['seen']).nonzero().flatten())} were not in epoch {epoch}: a missing one "
+                "every sample must be seen once in an epoch, but ids "
+                f"{few((~state['seen']).nonzero().flatten())} were not in epoch {epoch}: a missing one "
                 "would look like a huge change."
             )
         changes = state["changes"]
@@ -156,9 +157,3 @@ class DualDepth(Tracker):
         if windows == 1:
             score.zero_()
         score.lerp_(new, rate)
-
-
-def _named(ids: Tensor, most: int = 8) -> str:
-    """The first few ids, and how many more there are."""
-    more = f" and {len(ids) - most} more" if len(ids) > most else ""
-    return f"ids {ids[:most].tolist()}{more}"

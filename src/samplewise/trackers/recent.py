@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from samplewise.checks import Range, checked
+from samplewise.data.ids import first_of_each
 from samplewise.trackers.base import Ids, State, Tracker, Values, at, write
 from samplewise.trackers.columns import Column
 
@@ -40,7 +41,7 @@ class Percentile(Tracker):
         write(state["last"], ids, new)
         if len(ids):
             # A sample that a sampler repeats to pad its batch is one sample.
-            latest = state["last"].index_select(0, _once(ids))[-self.history :]
+            latest = state["last"].index_select(0, ids[first_of_each(ids)])[-self.history :]
             kept = state["recent"][len(latest) :]
             state["recent"] = torch.cat([kept, latest])
         return ids, {"percentile": self._percentile(state, new)}
@@ -55,12 +56,3 @@ class Percentile(Tracker):
         below = torch.searchsorted(ascending, values.to(recent.dtype).contiguous())
         known = (~empty).sum().clamp(min=1)
         return torch.where(values.isnan(), values, below / known)
-
-
-def _once(ids: Ids) -> Int[Tensor, " u"]:
-    """The ids in their order, each where it comes first."""
-    order = ids.argsort(stable=True)
-    ascending = ids[order]
-    again = torch.zeros_like(order, dtype=torch.bool)
-    again[order[1:]] = ascending[1:] == ascending[:-1]
-    return ids[~again]

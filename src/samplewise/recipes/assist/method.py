@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch.nn import functional as F
 
 from samplewise.checks import Range
 from samplewise.data.declared import Column, Fields, Maybe, Number, refuse_misfit
-from samplewise.data.ids import few
+from samplewise.data.ids import few, first_of_each
 from samplewise.data.outputs import Outputs
 from samplewise.distributed import collectives
 from samplewise.pickers.accepting import accepted
@@ -151,7 +150,7 @@ class AutoAssist:
         if not self._looked:
             if outputs.features is None:
                 raise ValueError(_UNSEEN)
-            first = torch.from_numpy(np.unique(ids.cpu().numpy(), return_index=True)[1]).sort().values
+            first = first_of_each(ids.cpu())
             ids, outputs = ids[first], Outputs(outputs.loss[first], features=outputs.features[first])
             self._take(ids, outputs.features)
         z = self._inputs_of(ids)
