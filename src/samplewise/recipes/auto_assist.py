@@ -37,8 +37,8 @@ def auto_assist(
     rows with the highest p are added.
 
     In a mapping the first tensor may be the labels, for example with the default collate of Transformers.
-    Give `inputs` in that case. The paper does not fix the form of the assistant and of the average: both are
-    our choice. Every process trains its own assistant on its own rows. If your loop uses only the engine,
+    Give `inputs` in that case. The form of the assistant and of the average is our choice, not that of the
+    paper. Every process trains its own assistant on its own rows. If your loop uses only the engine,
     call `selector.look(ids, data)` before `selector.choose(ids)`.
 
     Signal: loss. Memory: 0 bytes a sample, and 12 for each number of the assistant's input. Choice: a draw

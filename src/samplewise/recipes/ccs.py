@@ -25,7 +25,7 @@ def ccs(
     becomes final, as in that method. The hardest samples are those with the highest scores as stored here
     (for `aum` the lowest margins). An infinite score counts as the largest finite score plus 1.
 
-    With `beta=None` the share is the one published for CIFAR-10 at the nearest share dropped: 0, 0, 0.1, 0.1,
+    `beta=None` takes the value published for CIFAR-10 at the nearest share dropped: 0, 0, 0.1, 0.1,
     0.3 for 30, 50, 70, 80, 90 %. If `beta` leaves fewer samples than `keep` needs, that is an error.
     The official code multiplies the maximum by 1.0001 to close the last stratum. That fails for a negative
     maximum, so here the last stratum includes its upper end.

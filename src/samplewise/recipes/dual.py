@@ -46,8 +46,8 @@ def dual(
 
     Checked against the official code: the score, J = 10, T = 30 and 60, C = 15, m from 10 samples, and the
     exponents 4 and 11. The code has a + b = 16 (`total=16`). It multiplies scores by 10, which changes no
-    choice. The lengths of 200 and 90 epochs agree with the time costs in the paper's abstract (15 % and 66
-    %). Not checked: the exponent 5.5 and `total=15`. The code does not contain them. Check them in the paper
+    choice. The time costs in the paper's abstract, 15 % and 66 %, agree with 30 of 200 and 60 of 90 epochs.
+    Not checked: the exponent 5.5 and `total=15`. The code does not contain them. Check them in the paper
     before you compare results with it.
 
     Refused: a training shorter than `T`, or of fewer than 2 epochs.

@@ -34,8 +34,8 @@ def importance_sampling(
     the highest score of the others trains too, with weight 1e-30, because batch norm needs two rows.
 
     With `adaptive`, the number added to the loss is `smoothing` times a running mean of the loss. Each new
-    meta-batch has weight 0.1 in this mean (the official code's 0.9). With several processes each process
-    averages its own batches.
+    meta-batch has weight 0.1 in this mean (the old mean has 0.9, as in the official code). With several
+    processes each process averages its own batches.
 
     Signal: loss. Memory: 4 bytes a sample. Choice: weighted draw with replacement.
     Cost: one scoring forward over every meta-batch.
