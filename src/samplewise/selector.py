@@ -362,7 +362,7 @@ class Selector(Generic[T]):
     @property
     def ledger(self) -> Ledger:
         """What was spent and saved so far."""
-        self.timeline.position.settle()
+        self.timeline.position.charge()
         return self._ledger
 
     def __repr__(self) -> str:

@@ -135,7 +135,7 @@ class Epochs:
         """Close the open epoch. After the last one the pass follows that is still due."""
         self.step.refuse_unweighed()
         self._warn_unheard()
-        self.position.settle(closing=True)
+        self.position.charge(closing=True)
         begun = time.perf_counter()
         self.engine.close()
         if self.policy.level == "static":  # it measures now what it only copied in the steps
@@ -201,7 +201,7 @@ class Epochs:
                     f"the loop over the loader ended early, so epoch {self.epoch} starts again. If the "
                     f"epoch was meant to end there, call selector.set_epoch({self.epoch + 1})."
                 )
-            position.settle()
+            position.charge()
             position.reset()
             self._skip = 0
             self.step.forget()

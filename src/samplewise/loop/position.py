@@ -82,7 +82,7 @@ class Position:
 
     # ------------------------------------------------------------------------------ account
 
-    def settle(self, closing: bool = False) -> None:
+    def charge(self, closing: bool = False) -> None:
         """Enter the open epoch's rows into the ledger, from the plan or from the counts."""
         ledger, engine = self.ledger, self.engine
         ledger.assistant_flops += engine.spent()

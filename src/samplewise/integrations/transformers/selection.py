@@ -129,7 +129,7 @@ class Selection:
         self.selector = Selector(
             settings.policy,
             stock.dataset,
-            lambda inputs: self.look(trainer, inputs),
+            lambda inputs: self.scoring_forward(trainer, inputs),
             model=trainer.model,
             epochs=self.calendar.selection_epochs,
             batch_size=batch_size,
@@ -226,7 +226,7 @@ class Selection:
             marks.append(Marked(b * world if share is None else share.total, real, counted))
             yield batch
 
-    def look(self, trainer: Any, inputs: Any) -> Outputs:
+    def scoring_forward(self, trainer: Any, inputs: Any) -> Outputs:
         """Run the forward of scoring. It uses the unwrapped model, because no gradients are averaged."""
         with trainer.compute_loss_context_manager():
             return self.head(trainer.model, dict(inputs)).outputs
