@@ -380,7 +380,7 @@ class Selector(Generic[T]):
         Raises:
             ValueError: with several processes, if this one holds what the others have not taken over.
         """
-        if not self.engine.merged:
+        if not self.engine.memory.merged:
             raise ValueError(
                 "the other processes have not taken over what this one observed: call selector.sync() on "
                 "every process before state_dict()."

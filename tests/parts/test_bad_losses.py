@@ -28,14 +28,14 @@ def test_losses_whose_sum_overflows_do_not_hide_a_bad_loss_that_comes_later():
     engine.memory.observe(torch.tensor([2, 3]), sw.Outputs(torch.tensor([1.0, float("nan")])), "training")
     engine.memory.observe(torch.tensor([4, 5]), sw.Outputs(torch.tensor([float("nan"), 1.0])), "training")
     with pytest.raises(ValueError, match=r"loss is not finite for ids \[3\] in epoch 0"):
-        engine.fail_together()
+        engine.memory.fail_together()
     assert engine.score().isnan().tolist() == [False, False, False, True, True, False, True, True]
 
 
 def test_good_losses_whose_sum_overflows_are_no_error():
     engine = opened(sw.recipes.infobatch())
     engine.memory.observe(torch.tensor([0, 1]), sw.Outputs(torch.tensor([3e38, 3e38])), "training")
-    engine.fail_together()
+    engine.memory.fail_together()
     assert not engine.memory.bad.waiting
     assert engine.score()[:2].tolist() == pytest.approx([3e38, 3e38])
 
@@ -45,5 +45,5 @@ def test_the_first_bad_batch_is_named_where_later_ones_may_be_its_result():
     for ids, losses in (([5], [-1.0]), ([6], [-2.0])):
         engine.memory.observe(torch.tensor(ids), sw.Outputs(torch.tensor(losses)), "training")
     with pytest.raises(ValueError, match=r"loss is not finite and >= 0 for ids \[5\] in epoch 0"):
-        engine.fail_together()
-    engine.fail_together()  # it is told once
+        engine.memory.fail_together()
+    engine.memory.fail_together()  # it is told once

@@ -319,43 +319,11 @@ class Engine(ABC):
         self.finish()
         return [name for name, record in self.records.items() if not record.done]
 
-    # ---------------------------------------------------------------- what the loop asks of the memory
-
-    def uses(self, source: str) -> bool:
-        """Whether an observation from `source` is remembered now."""
-        return self.memory.uses(source)
+    # ----------------------------------------------------------------------------------- memory
 
     def merge(self) -> None:
         """With several processes: take over what the others observed since the last merge."""
         self.memory.merge()
-
-    def fail_together(self) -> None:
-        """Raise in every process for the bad losses of any. Every process must call it."""
-        self.memory.bad.fail_together(self.epoch)
-
-    @property
-    def merged(self) -> bool:
-        """Whether the other processes know everything that this one observed."""
-        return self.memory.merged
-
-    @property
-    def rank(self) -> int:
-        """The number of this process."""
-        return self.memory.rank
-
-    @property
-    def on_cpu(self) -> bool:
-        """Whether the memory is where reading a number waits for nothing."""
-        return self.memory.on_cpu
-
-    @property
-    def inside(self) -> Ids | None:
-        """The ids that were checked last, or came from the plan. They are not checked again."""
-        return self.memory.inside
-
-    @inside.setter
-    def inside(self, ids: Ids | None) -> None:
-        self.memory.inside = ids
 
     @property
     def labels(self) -> Int[Tensor, " n"] | None:

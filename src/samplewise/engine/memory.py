@@ -247,11 +247,15 @@ class Memory:
 
     # ------------------------------------------------------------------------ several processes
 
+    def fail_together(self) -> None:
+        """Raise in every process for the bad losses of any. Every process must call it."""
+        self.bad.fail_together(self.epoch)
+
     def merge(self) -> None:
         """With several processes: take over what the others observed since the last merge."""
         if not self.together:
             return
-        self.bad.fail_together(self.epoch)
+        self.fail_together()
         none = torch.empty(0, dtype=torch.int64, device=self.device)
         unmerged = torch.unique(torch.cat([*self._unmerged, none]))
         self._unmerged = []

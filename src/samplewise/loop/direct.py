@@ -31,7 +31,7 @@ class Direct:
             raise ValueError(f"source must be one of 'training', 'pass', got {source!r}.")
         ids = whole(ids, "observe")
         seen = as_outputs(outputs, len(ids))
-        if policy.signals and type(outputs) is not Tensor and engine.uses(source):
+        if policy.signals and type(outputs) is not Tensor and engine.memory.uses(source):
             check_shapes(seen, policy.reads)
         self.position.heard = True
         used = engine.memory.observe(ids, seen, source)

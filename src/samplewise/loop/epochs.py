@@ -161,7 +161,7 @@ class Epochs:
         engine, position, lacks = self.engine, self.position, "saw no loss, so it selects nothing"
         if position.heard or self._said_unheard or not (position.metered or position.drawn):
             return
-        if not engine.uses("training"):
+        if not engine.uses_training:
             if engine.narrows:
                 lacks = "narrowed no batch, so it selects nothing"
             elif engine.weighted:
@@ -240,7 +240,7 @@ class Epochs:
 
     def came_from_plan(self, ids: Int[Tensor, " b"]) -> None:
         """Accept the ids of a loader's batch, which need no check."""
-        self.engine.inside = ids
+        self.engine.memory.inside = ids
 
     def draw(self, sharded: bool, resumes: bool = False) -> Int[Tensor, " k"]:
         """The open epoch's ids in training order: all of them, or this rank's equal share."""

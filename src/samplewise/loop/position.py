@@ -63,7 +63,7 @@ class Position:
             return None
         left = len(self.engine.last_plan) - self.done
         size = b if self.sharded or self.batch_size is None else self.batch_size
-        share = share_of(left, size, self.engine.rank, collectives.world(), self.sharded)
+        share = share_of(left, size, self.engine.memory.rank, collectives.world(), self.sharded)
         return None if share is None else Share(min(share.mine, b), share.total)
 
     def rows_of(self, size: int) -> int:

@@ -288,7 +288,7 @@ class Step:
         weighted = chosen.weights is not None or chosen.real is not None
         if chosen.whole:
             weighted = weighted or self.engine.weighted
-        return weighted or (chosen.unseen and self.engine.uses("training"))
+        return weighted or (chosen.unseen and self.engine.uses_training)
 
     @property
     def means_over_all(self) -> bool:
@@ -351,8 +351,8 @@ class Step:
         batches = self.position.batches
         if self.sync_every is not None and batches % self.sync_every == 0:
             self.engine.merge()
-        elif batches % _CHECK_EVERY == 0 and self.engine.on_cpu:
-            self.engine.fail_together()
+        elif batches % _CHECK_EVERY == 0 and self.engine.memory.on_cpu:
+            self.engine.memory.fail_together()
 
     # ------------------------------------------------------------------------------- layout
 
