@@ -27,7 +27,7 @@ Weighting = Literal["none", "per_sample", "batch_mean"]
 @checked
 @dataclass(frozen=True)
 class Policy:
-    """One method: what is measured, remembered and chosen, and when. Frozen; it remembers nothing.
+    """One method: what it measures, remembers and chooses, and when. It is frozen and holds no data.
 
     Args:
         signal: one function of `samplewise.signals`, or several.
@@ -70,24 +70,44 @@ class Policy:
         if not all(map(callable, self.signals)):
             raise ValueError(f"Policy.signal must be functions such as signals.loss, got {self.signal!r}.")
         if (self.source == "none") != (not self.signals):
-            raise ValueError("Policy.source must be 'none' exactly when there is no signal.")
+            raise ValueError(
+                "Policy.source must be 'none' exactly when there is no signal, got "
+                f"{self.source!r} with {len(self.signals)} signals."
+            )
         if self.signals and self.tracker is None:
-            raise ValueError("Policy.tracker must be given when there is a signal: trackers.Last().")
+            raise ValueError(
+                "Policy.tracker must be given when there is a signal, got None. Use trackers.Last()."
+            )
         if self.refresh is not None and self.source != "training+pass":
             raise ValueError(f"Policy.refresh needs source='training+pass', got {self.source!r}.")
         if self.final is not None and (self.picker is None or self.batch_picker is not None):
-            raise ValueError("a static Policy (final=...) has a picker and no batch_picker.")
+            raise ValueError(
+                "a static Policy (final=...) has a picker and no batch_picker. Give picker=... alone."
+            )
         if self.final == 0 and self.source == "training":
-            raise ValueError("Policy.final=0 is before training: nothing was observed from it then.")
+            raise ValueError(
+                "Policy.final=0 is before training, when nothing was observed. "
+                "Use source='pass' or a later epoch."
+            )
         if self.final is not None and (self.every != 1 or any(isinstance(p, Schedule) for p in _parts(self))):
-            raise ValueError("a static Policy (final=...) chooses once: it has no `every` and no schedules.")
+            raise ValueError(
+                "a static Policy (final=...) chooses once: it has no `every` and no schedules. "
+                "Give plain numbers."
+            )
         if self.proxy and (self.source != "pass" or self.batch_picker is not None):
             raise ValueError("Policy.proxy runs passes: it needs source='pass', and no batch_picker.")
         rows = self.batch_picker
         if self.assemble and (rows is None or not rows.one_by_one or self.picker is not None):
             raise ValueError("Policy.assemble needs batch_picker=pickers.Accepted(...), and no picker.")
         if self.final is None and self.weighting != "none":
-            raise ValueError("Policy.weighting is of a static coreset: give final=... as well.")
+            raise ValueError(
+                f"Policy.weighting={self.weighting!r} is for static coresets. Give final=... as well."
+            )
+
+    @property
+    def records(self) -> Mapping[str, "Policy"]:
+        """The methods that it records, by name: itself, or those of a `Recorder`."""
+        return {self.name: self}
 
     @property
     def signals(self) -> tuple[Signal, ...]:
@@ -131,7 +151,7 @@ class Policy:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What forward must return: all that is read but what a pass fills in itself."""
+        """What forward must return. A pass fills in the rest of what is read."""
         return tuple(name for name in self.reads if name != "gradient_norm")
 
     @property
@@ -141,7 +161,7 @@ class Policy:
 
     @property
     def scores(self) -> bool:
-        """Whether it runs forwards beyond training's."""
+        """Whether it runs forward passes besides those of training."""
         return "pass" in self.source or (self.batch_picker is not None and bool(self.signals))
 
     @property
@@ -164,20 +184,23 @@ class Policy:
         return replace(self, **changed) if changed else self
 
     def sized(self, n: int) -> "Policy":
-        """The policy whose schedules know the number of samples."""
+        """The policy with its schedules made for n samples."""
         picker = sized(self.picker, n)
         return self if picker is self.picker else replace(self, picker=picker)
 
     def check(self, epochs: int) -> None:
-        """Refuse at the start what could only fail later: every epoch's numbers, and room to select."""
+        """Raise at the start for what would fail later: a number of some epoch, or a training too short."""
         if isinstance(self.final, int) and self.final > epochs:
-            raise ValueError(f"{self.name} scores before epoch {self.final}, but training has {epochs}.")
+            raise ValueError(
+                f"{self.name} scores before epoch {self.final}, but training has {epochs}. "
+                "Train longer, or score earlier."
+            )
         if self.final is None or self.picker is None or not self.picker.everything:
             for part in _parts(self):
                 if isinstance(part, Tracker | Schedule):
                     part.within(epochs)
         if any(isinstance(part, Schedule) for part in _parts(self)):
-            # A range is one interval, so what holds at a number's extremes holds between them.
+            # A range is one interval, so the smallest and the largest number stand for all.
             for epoch in sorted({e for part in _scheduled(self) for e in _extremes(part, epochs)}):
                 self.at(epoch, epochs)
 
@@ -212,7 +235,7 @@ def _show(value: Any) -> str:
 
 
 def _parts(part: Any) -> Iterator[Any]:
-    """Everything inside a tree of frozen dataclasses."""
+    """All parts of a tree of frozen dataclasses, the tree itself first."""
     yield part
     if is_dataclass(part) and not isinstance(part, type):
         for f in fields(part):
@@ -235,7 +258,7 @@ def _scheduled(part: Any) -> Iterator[Schedule]:
 
 
 def _extremes(schedule: Schedule, epochs: int) -> set[int]:
-    """The epochs of its least and its greatest number, and the first one whose number is none."""
+    """The epochs of its smallest and largest number, and the first epoch without a finite number."""
     values = [schedule.at(epoch, epochs) for epoch in range(epochs)]
     odd = next((epoch for epoch, value in enumerate(values) if not math.isfinite(value)), 0)
     return {values.index(min(values)), values.index(max(values)), odd}
@@ -294,7 +317,7 @@ class Recipe:
         fixed = built.source if self.level == "static" else self.source
         level = built.level
         if self.level == "batch" and built.fixed_subset is not None:
-            level = "batch"  # some samples take no part at all
+            level = "batch"  # the picker only leaves samples out of the whole training
         if (level, built.source) != (self.level, fixed):
             raise ValueError(
                 f"{self.name} is registered as {self.level} from {self.source}, "
@@ -345,7 +368,9 @@ def recipe(
 
     def register(build: Callable[P, R]) -> TypedRecipe[P, R]:
         if build.__name__ in REGISTRY and REGISTRY[build.__name__].__module__ != build.__module__:
-            raise ValueError(f"a recipe named {build.__name__!r} is registered already")
+            raise ValueError(
+                f"a recipe named {build.__name__!r} is registered already. Give the function another name."
+            )
         made: TypedRecipe[P, R] = TypedRecipe(build, paper, level, source, exempt, toy)
         REGISTRY[made.name] = made
         return made

@@ -42,7 +42,7 @@ __all__ = [
 Signal = Callable[..., Tensor]
 
 MAY_BE_INFINITE = frozenset({"margins", "signed_margins", "nearness"})
-"""Signals of which infinity is a legal value: two classes with equal weights have no boundary."""
+"""Signals that may be infinite: two classes with equal weights have no boundary."""
 
 
 _POWER = 126
@@ -154,7 +154,7 @@ def residual(logits: Float[Tensor, "b c"], targets: Int[Tensor, " b"]) -> Float[
 
 
 def features(features: Float[Tensor, "b ..."]) -> Float[Tensor, "b d"]:
-    """The input of the last layer, one flat vector a sample."""
+    """The input of the last layer, as one flat vector a sample."""
     return _flat(features)
 
 
@@ -346,7 +346,7 @@ def measure(signals: tuple[Signal, ...], outputs: Outputs, owner: str) -> dict[s
                 f"signal {signal.__name__} must return a value for each of {len(outputs.loss)} samples, "
                 f"got shape {tuple(found.shape)}."
             )
-        # What is remembered is float32: what does not fit is to be found before it is.
+        # Columns are float32. Values that do not fit are found before they are written.
         values[signal.__name__] = found.float() if found.dtype is torch.float64 else found
     return values
 

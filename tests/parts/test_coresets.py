@@ -172,7 +172,7 @@ def test_features_that_are_not_finite_are_refused_with_their_ids():
 
 
 def test_class_distance_names_what_it_follows():
-    with pytest.raises(ValueError, match="follows features and target, but is fed"):
+    with pytest.raises(ValueError, match="must follow the signals features and target, got"):
         ClassDistance().start(4, {"loss": torch.ones(2)})
     with pytest.raises(ValueError, match="center must be one of 'median', 'mean'"):
         ClassDistance("middle")

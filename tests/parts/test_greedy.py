@@ -182,7 +182,7 @@ def test_without_the_vectors_rows_stay_and_weights_are_known_for_the_scored_shar
     whole = pool(values | columns)
     assert torch.equal(picker.pick(flat).rows, picker.pick(whole).rows)
     assert torch.equal(again(picker, 0.2).rows(flat), again(picker, 0.2).pick(whole).rows)
-    with pytest.raises(ValueError, match=r"scored with keep=0.50\d*, which made 31 picks, but 43 are wanted"):
+    with pytest.raises(ValueError, match=r"scored with keep=0.50\d*, which made 31 picks, but 43 are needed"):
         again(picker, 0.7).rows(flat)
     assert torch.equal(again(picker, 0.7).pick(whole).rows, again(picker, 0.7).pick(pool(values)).rows)
     if picker.own_weights:

@@ -118,7 +118,7 @@ def test_five_hundred_asked_are_five_hundred_given():
 def test_per_class_takes_the_best_of_each_class_and_skips_empty_ones():
     scores, labels = [9.0, 8.0, 7.0, 1.0, 2.0, 3.0], torch.tensor([0, 0, 0, 3, 3, 3])
     assert rows(pickers.PerClass(pickers.TopK(0.3)).pick(pool(scores, labels=labels)), 6) == [0, 5]
-    with pytest.raises(ValueError, match=r"PerClass needs labels: Selector\(\.\.\., labels="):
+    with pytest.raises(ValueError, match=r"PerClass needs labels, got none. Give Selector\(\.\.\., labels="):
         pickers.PerClass(pickers.TopK(0.3)).pick(pool(scores))
 
 

@@ -152,7 +152,7 @@ def test_a_repr_that_is_no_call_of_a_recipe_is_refused(spec, said):
 
 
 def test_what_only_a_static_policy_has_is_refused_elsewhere():
-    with pytest.raises(ValueError, match="weighting is of a static coreset"):
+    with pytest.raises(ValueError, match="is for static coresets"):
         Policy(picker=pickers.TopK(0.5), weighting="per_sample")
     with pytest.raises(ValueError, match="has a picker and no batch_picker"):
         Policy(batch_picker=pickers.Uniform(0.5), final="end")

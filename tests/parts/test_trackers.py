@@ -187,14 +187,14 @@ def test_a_pipe_refuses_one_column_twice():
 
 def test_the_upper_bound_must_follow_the_moments():
     with pytest.raises(
-        ValueError, match=r"UpperBound must follow EmaMoments: EmaMoments\(rate\) \| UpperBound"
+        ValueError, match=r"UpperBound must follow EmaMoments, got .* Use EmaMoments\(rate\) \| UpperBound"
     ):
         run(trackers.Ema(0.5) | trackers.UpperBound(1.0), [[(0, 1.0)]])
 
 
 def test_an_average_follows_one_signal():
     values = {"loss": torch.ones(2), "correct": torch.ones(2, dtype=torch.bool)}
-    with pytest.raises(ValueError, match=r"Ema follows one signal, but is fed \['correct', 'loss'\]"):
+    with pytest.raises(ValueError, match=r"Ema must follow one signal, got \['correct', 'loss'\]"):
         trackers.Ema(0.5).start(N, values)
 
 

@@ -253,7 +253,7 @@ def selector_for(values, provenance, n=4, ids=None):
         (lambda: selector_for([0.0, nan, 1.0, nan], {"n": 4}), r"NaN for 2 samples.* made with fit=None"),
         (lambda: selector_for([nan] * 4, {"n": 4, "fit": "holdout"}), "must be finite, or NaN for a"),
         (lambda: selector_for([math.inf, 0.0, 0.0, 0.0], {"n": 4}), "must be finite"),
-        (lambda: selector_for([0.0] * 4, {}, ids=[0, 1, 1, 2]), "must hold each id once, but 1"),
+        (lambda: selector_for([0.0] * 4, {}, ids=[0, 1, 1, 2]), "must hold each id once, but id 1"),
         (lambda: selector_for([0.0] * 4, {}, ids=[0, 1, -1, 2]), "must be >= 0, got -1"),
         (
             lambda: sw.recipes.rho_loss(replace(table([0.0] * 4), columns={"el2n": torch.zeros(4)})),

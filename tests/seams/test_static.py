@@ -130,7 +130,7 @@ def test_a_coreset_of_other_data_is_refused(tmp_path, several):
         make(policy, Tensors(39))
     with pytest.raises(ValueError, match=f"data with id {N}, but this data set has {N}"):
         make(sw.recipes.fixed(sw.Subset(torch.tensor([3, N]))))
-    with pytest.raises(ValueError, match="augmented at random"):
+    with pytest.raises(ValueError, match="has random augmentation"):
         make(policy, Random())
     make(policy, Random(), scoring=sw.Scoring(dataset=Tensors()))
 
@@ -173,7 +173,7 @@ def test_what_a_recorder_cannot_take_is_refused():
         sw.Recorder({"moderate": "moderate", "moderate_distance": "el2n"})
     with pytest.raises(ValueError, match="be one of id, label"):
         sw.Recorder({"label": "el2n"})
-    with pytest.raises(ValueError, match="a fixed subset is there already"):
+    with pytest.raises(ValueError, match="got a fixed subset: leave it out"):
         sw.Recorder([sw.recipes.fixed(sw.Subset(torch.arange(3)))])
     selector = sw.Selector(sw.Recorder(["el2n", "aum"]), 8, epochs=2)
     with pytest.raises(ValueError, match=r"'eln2' was not recorded\. Did you mean 'el2n'"):

@@ -1,4 +1,4 @@
-"""A coreset out of final scores: one pure function, for the engine and for tables of scores."""
+"""Choose a coreset by final scores: one function for the engine and for tables of scores."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -130,7 +130,7 @@ def _adjusted(policy: Policy, name: str, keep: float | None, balance: bool | Non
     """The policy's picker with another share, with or without classes; and whether every class counts."""
     picker = policy.picker
     if picker is None:
-        raise ValueError(f"{name} has no picker, so it makes no subset.")
+        raise ValueError(f"{name} has no picker, so it makes no subset. Use a method such as el2n.")
     if keep is not None:
         if picker.keeps is None:
             raise ValueError(f"{name} has no keep: its choice is not a share.")

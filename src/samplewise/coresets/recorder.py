@@ -22,10 +22,10 @@ _SOURCES: dict[tuple[bool, bool], Source] = {
 
 @dataclass(frozen=True, init=False, repr=False)
 class Recorder(Policy):
-    """A policy that trains on everything and records what several static methods need.
+    """A policy that trains on all samples and records what several static methods need.
 
-    One training, and at most one pass for each epoch before which a pass is wanted, gives all their
-    scores: `selector.table()` has a column for each, `selector.subset("tdds", keep=0.3)` its coreset.
+    One training gives all their scores, with at most one pass before each epoch in which a method needs one.
+    `selector.table()` has a column for each, and `selector.subset("tdds", keep=0.3)` gives its coreset.
 
     Args:
         methods: names or static policies; a mapping gives names of one's own, such as
@@ -37,20 +37,26 @@ class Recorder(Policy):
 
     def __init__(self, methods: Iterable[str | Policy] | Mapping[str, str | Policy]) -> None:
         if isinstance(methods, str | Policy) or not isinstance(methods, Iterable):
-            raise TypeError(f"Recorder takes a list of static methods, got {methods!r}.")
+            raise TypeError(
+                f"Recorder takes a list of static methods, got {methods!r}. Use Recorder(['el2n', 'aum'])."
+            )
         named = methods.items() if isinstance(methods, Mapping) else [(None, method) for method in methods]
         records: dict[str, Policy] = {}
         for name, method in named:
             policy = parse(method) if isinstance(method, str) else method
             if not isinstance(policy, Policy) or policy.level != "static" or policy.name == "recorder":
-                raise ValueError(f"Recorder takes static methods, got {method!r}.")
+                raise ValueError(
+                    f"Recorder takes static methods, got {method!r}. Others choose while they train."
+                )
             own = policy.name if name is None else name
             if own in records:
                 raise ValueError(
                     f"Recorder has two methods named {own!r}: give a mapping with names of your own."
                 )
             if policy.fixed_subset is not None:
-                raise ValueError("Recorder takes methods that score: a fixed subset is there already.")
+                raise ValueError(
+                    "Recorder takes methods that score, got a fixed subset: leave it out, it needs no record."
+                )
             if "/" in own or not own or own in _TAKEN:
                 raise ValueError(
                     f"a name in a Recorder must not be empty, hold a '/' or be one of {', '.join(_TAKEN)}, "
@@ -60,9 +66,9 @@ class Recorder(Policy):
         for own in records:
             head, _, tail = own.rpartition("_")
             if head in records and tail in records[head].column_names:
-                raise ValueError(f"{own!r} is the name of a column of {head!r}: choose another.")
+                raise ValueError(f"{own!r} is the name of a column of {head!r}: choose another name.")
         if not records:
-            raise ValueError("Recorder needs at least one static method.")
+            raise ValueError("Recorder needs at least one static method, got none. Use Recorder(['el2n']).")
         for field in fields(Policy):
             value = field.default_factory() if callable(field.default_factory) else field.default
             object.__setattr__(self, field.name, value)
@@ -107,7 +113,7 @@ class Recorder(Policy):
     def find(self, name: str | None) -> str:
         """The name of one of its methods; an unknown one is an error."""
         if name is None:
-            raise ValueError(f"say which method: {', '.join(self.records)}.")
+            raise ValueError(f"say which method: {', '.join(self.records)}. Use subset('NAME').")
         if name not in self.records:
             known = ", ".join(self.records)
             raise ValueError(f"{name!r} was not recorded.{nearest(name, self.records)} Recorded: {known}.")

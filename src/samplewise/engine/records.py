@@ -10,7 +10,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from samplewise.coresets.choose import ranked_column, refuse_early
-from samplewise.coresets.recorder import Recorder
 from samplewise.data.ids import first_of_each, refuse_targets
 from samplewise.data.outputs import Outputs
 from samplewise.engine.buffer import Buffer
@@ -38,7 +37,7 @@ class Records(Memory):
     ) -> None:
         super().__init__(policy, n, epochs, labels)
         self.seed = seed
-        named = policy.records if isinstance(policy, Recorder) else {policy.name: policy}
+        named = policy.records
         self.records = {name: Record.of(own, epochs) for name, own in named.items()}
         for name, own in named.items():
             refuse_early(own, name, n, labels)

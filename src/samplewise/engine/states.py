@@ -1,4 +1,4 @@
-"""Whether a saved state is whole and belongs here, asked before any of it is taken over.
+"""Checks that a saved state is whole and belongs here, before anything is loaded from it.
 
 Each part of a state has a declared `Form`. The form of a memory follows from the columns that the trackers
 declare.
@@ -12,7 +12,6 @@ from torch import Tensor
 
 from samplewise import trackers
 from samplewise.checks import Range
-from samplewise.coresets.recorder import Recorder
 from samplewise.data.declared import (
     Column,
     Fields,
@@ -36,7 +35,7 @@ _OWNER = ("policy", "n", "seed")
 _WHAT = "the state is damaged: state"
 _COUNT = Number(Range(0), whole=True)
 _ANY = 7
-"""Classes and features of the outputs that are made up; a column that wide may have any width."""
+"""The number of classes and features of the made-up outputs. A column of this width may have any width."""
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _WHOLES = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 
@@ -45,10 +44,13 @@ def refuse_damaged(state: Any, mine: Mapping[str, Any], policy: Policy, epochs: 
     """Raise unless `state` is one that a selector whose own state is `mine` can continue from."""
     for name in _OWNER:
         if not isinstance(state, Mapping) or name not in state:
-            raise ValueError(f"this is not a Selector's state: it has no {name!r}.")
+            raise ValueError(
+                f"this is not a Selector's state: it has no {name!r}. Give what state_dict() returned."
+            )
         if state[name] != mine[name]:
             raise ValueError(
-                f"the state is of {name}={state[name]}, but this Selector has {name}={mine[name]}."
+                f"the state is of {name}={state[name]}, but this Selector has {name}={mine[name]}. Build the "
+                "Selector as the one that was saved."
             )
     for name in _missing(state, mine):
         raise ValueError(f"the state is damaged: it has no {name!r}.")
@@ -74,7 +76,7 @@ def _missing(state: Any, mine: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _selector(mine: Mapping[str, Any], n: int, epochs: int) -> Form:
-    """All that a Selector saves but the tracker's memory."""
+    """The form of everything that a Selector saves, without the tracker's memory."""
     waits = Items(Number(Range(0, n - 1), whole=True))
     engine = {
         "epoch": Number(Range(0, epochs), whole=True),
@@ -107,7 +109,7 @@ def _selector(mine: Mapping[str, Any], n: int, epochs: int) -> Form:
 
 
 def _account(value: Any) -> Form:
-    """What an entry of the ledger may be, by what it is here."""
+    """The form of an entry of the ledger, by its value here."""
     if isinstance(value, Mapping):
         return Named(Number(Range()))
     if isinstance(value, bool):
@@ -125,8 +127,7 @@ def _refuse_memory(engine: Mapping[str, Any], policy: Policy, n: int, epochs: in
     what, memory = f"{_WHAT}['engine']['memory']", engine["memory"]
     refuse_misfit(what, memory, Named(_Entry(n, epochs)))
     static = policy.level == "static"
-    records = policy.records if isinstance(policy, Recorder) else {policy.name: policy}
-    for name, own in records.items():
+    for name, own in policy.records.items():
         prefix = f"{name}/" if static else ""
         columns = {key: column for key, column in memory.items() if key.startswith(prefix)}
         forms = _forms(own, n, epochs, prefix, static)
@@ -136,7 +137,7 @@ def _refuse_memory(engine: Mapping[str, Any], policy: Policy, n: int, epochs: in
         if strange and not static:
             raise ValueError(f"{what} holds {strange[0]!r}, which {name} does not keep.")
         nearest = min(forms, key=lambda form: (len(form.keys() - columns.keys()), -len(form)))
-        # What else a static method keeps its picker has made, one number a sample.
+        # Other columns of a static method come from its picker: one number a sample.
         made = dict.fromkeys(strange, Column((*_FLOATS, *_WHOLES, torch.bool), (n,)))
         refuse_misfit(what, columns, Fields(nearest | made))
     for number, kept in enumerate(engine.get("beside", ())):
@@ -148,7 +149,7 @@ def _refuse_memory(engine: Mapping[str, Any], policy: Policy, n: int, epochs: in
 
 
 class _Entry(Form):
-    """A column of n rows, or one number of them all, of some kind of numbers."""
+    """A column of n rows, or one number for all rows, of any type of number."""
 
     def __init__(self, n: int, epochs: int) -> None:
         self.n, self.epochs = n, epochs
@@ -191,13 +192,13 @@ def _forms(policy: Policy, n: int, epochs: int, prefix: str, static: bool) -> li
 
 
 def _made_up(b: int) -> Outputs:
-    """Outputs with every field, for the names and types of what signals make of them."""
+    """Outputs with every field, to learn the names and types of the signals."""
     table, one = torch.zeros(b, _ANY), torch.zeros(b)
     head = torch.zeros(_ANY, _ANY), torch.zeros(_ANY)
     return Outputs(one, table, torch.arange(b), table.clone(), head, one.clone())
 
 
 def _form(column: trackers.Column, n: int, like: Tensor) -> Form:
-    """The form of a declared column; where it is as wide as the made-up outputs, of any width."""
+    """The form of a declared column. If it is as wide as the made-up outputs, any width is allowed."""
     row = tuple(None if length == _ANY else length for length in column.row(like))
     return Column((column.kind(like),), (n, *row) if column.per_sample else row)

@@ -1,6 +1,6 @@
-"""Pickers: pure functions from scores to the samples that train, with their weights.
+"""Pickers: functions from scores to the samples that train, and their weights.
 
-A picker sees a `Pool` of m candidates and returns a `Picked`. `keep` is always the share kept.
+A picker gets a `Pool` of m candidates and returns a `Picked`. `keep` is always the share kept.
 """
 
 from samplewise.pickers.accepting import Accepted

@@ -1,4 +1,4 @@
-"""Rows that are accepted one by one, each by a draw of its own: their number is not fixed."""
+"""Rows that are accepted one by one, each by its own draw, so their number varies."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -17,10 +17,10 @@ __all__ = ["Accepted", "accepted"]
 @checked
 @dataclass(frozen=True)
 class Accepted(Picker):
-    """Each row with probability score ** power, for scores in [0, 1]; never observed ones always.
+    """Accepts each row with probability score ** power, for scores in [0, 1]; unseen rows always.
 
-    Where fewer than the least number of rows are accepted, those with the highest scores join them, equal
-    ones in the order of the samples. power = 0 accepts all.
+    If fewer rows are accepted than a batch needs, the rows with the highest scores are added, equal ones in
+    the order of the samples. power = 0 accepts all.
     """
 
     power: Annotated[float | Schedule, Range(0)] = 1.0
@@ -39,7 +39,7 @@ class Accepted(Picker):
 
 
 def accepted(chances: Tensor, least: int, rng: torch.Generator, ids: Tensor | None = None) -> Rows:
-    """Rows accepted with probability `chances` (m,), ascending; at least `least`, the highest filling up."""
+    """Rows accepted with probability `chances` (m,), ascending; the highest are added up to `least` rows."""
     drawn = torch.rand(len(chances), dtype=torch.float64, generator=rng).to(chances.device)
     rows = (drawn < chances).nonzero().squeeze(1)
     if len(rows) >= min(least, len(chances)):

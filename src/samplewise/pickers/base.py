@@ -15,7 +15,7 @@ from samplewise.pickers import ranking
 from samplewise.schedules import Schedule, number
 from samplewise.subset import Subset
 
-__all__ = ["Budgeted", "Counts", "PerClass", "Picked", "Picker", "Pool", "Rows", "inside"]
+__all__ = ["Around", "Budgeted", "Counts", "PerClass", "Picked", "Picker", "Pool", "Rows", "inside"]
 
 Keep = Annotated[float | Schedule, Range(0, 1, open_low=True)]
 """`checks.Share`, or a schedule of it."""
@@ -25,11 +25,11 @@ Own = TypeVar("Own", bound="Picker")
 
 
 class Pool(NamedTuple):
-    """The candidates: m of them, what is remembered of each, and a private generator.
+    """The candidates: m rows, their columns, and a private generator.
 
-    `ids` order equal scores inside a batch (without them the position does); `least` rows are kept
-    whatever the share; `labels` (m,) are there if the data set has them; `before` are the rows chosen
-    the last time, None if that was all.
+    Equal scores inside a batch are ordered by `ids`, or by position without them. At least `least` rows are
+    kept, whatever the share. `labels` (m,) are class numbers, if there are any. `before` are the rows of the
+    last choice; None: all.
     """
 
     m: int
@@ -42,17 +42,20 @@ class Pool(NamedTuple):
     before: Rows | None = None
 
     def scores(self, by: str | None) -> Tensor:
-        """The column `by`, or the one the tracker ranks by; NaN for all while nothing was observed."""
+        """The column `by`, or the one that the tracker ranks by. All NaN before the first observation."""
         name = by or self.ranks
         if not self.values:
             return torch.full((self.m,), float("nan"))
         if name is None or name not in self.values:
-            raise ValueError(f"a picker ranks by {name!r}, but the memory holds {sorted(self.values)}")
+            raise ValueError(
+                f"a picker ranks by {name!r}, but the memory holds {sorted(self.values)}. "
+                "Give by=... one of these."
+            )
         return self.values[name]
 
 
 class Picked(NamedTuple):
-    """Rows of the pool, ascending, and a weight for each; None stands for all, and for all 1."""
+    """Rows of the pool, ascending, and their weights. None: all rows, and all weights 1."""
 
     rows: Rows | None = None
     weights: Float[Tensor, " k"] | None = None
@@ -119,7 +122,8 @@ class Picker(ABC):
         """The same choice inside each class, or over all samples at once."""
         if by_class:
             raise ValueError(
-                f"{type(self).__name__} cannot choose inside each class: only a picker of an exact share can."
+                f"{type(self).__name__} cannot choose inside each class: it keeps no exact share. "
+                "Use a picker such as TopK, or balance=False."
             )
         return self
 
@@ -133,7 +137,7 @@ class Picker(ABC):
 
     @abstractmethod
     def size(self, m: int, least: int = 0) -> tuple[int, bool]:
-        """How many of m it keeps, and whether that is exact or an upper bound until the scores are known."""
+        """The number of rows it keeps of m, and whether that is exact. If not, it is an upper bound."""
 
     @abstractmethod
     def pick(self, pool: Pool) -> Picked:
@@ -148,10 +152,10 @@ class Picker(ABC):
         return self
 
     def refuse(self, m: int) -> None:  # noqa: B027 - most pickers can choose from any number
-        """Raise if it could not choose from m candidates, whatever their scores."""
+        """Raise if it cannot choose from m candidates, whatever their scores are."""
 
     def columns(self, pool: Pool) -> dict[str, Tensor]:
-        """Score columns that come out of choosing itself, for static methods: made once, when final."""
+        """Score columns that the choice itself makes; called once, when a static score is final."""
         return {}
 
     @property
@@ -195,66 +199,62 @@ class Budgeted(Picker):
         """Exactly k rows, ascending."""
 
 
-@dataclass(frozen=True)
-class PerClass(Picker):
-    """Another picker inside each class, the budget divided by largest remainder: exact in total."""
+class Around(Budgeted):
+    """A picker around another one of an exact share. It says of itself what the inner one says."""
 
     inner: Budgeted
-    by_class: ClassVar[bool] = True
-    counts: ClassVar[Counts] = "exact"
+
+    @property
+    def keep(self) -> float | Schedule:  # type: ignore[override]
+        """As the inner picker, like all below."""
+        return self.inner.keep
 
     @property
     def nonnegative(self) -> bool:  # type: ignore[override]
-        """As the inner picker."""
         return self.inner.nonnegative
 
     @property
     def random(self) -> bool:  # type: ignore[override]
-        """As the inner picker."""
         return self.inner.random
 
     @property
     def by(self) -> str | None:  # type: ignore[override]
-        """As the inner picker."""
         return self.inner.by
 
     @property
     def ranks(self) -> str | None:  # type: ignore[override]
-        """As the inner picker."""
         return self.inner.ranks
 
     @property
     def makes(self) -> tuple[str, ...]:  # type: ignore[override]
-        """As the inner picker."""
         return self.inner.makes
 
-    @property
-    def keeps(self) -> float | Schedule:
-        return self.inner.keep
-
-    def with_keep(self, keep: float) -> "PerClass":
-        return replace(self, inner=self.inner.with_keep(keep))
-
-    def balanced(self, by_class: bool) -> Picker:
-        return self if by_class else self.inner
+    def with_keep(self: Own, keep: float) -> Own:
+        changed: dict[str, Any] = {"inner": self.inner.with_keep(keep)}  # type: ignore[attr-defined]
+        return replace(self, **changed)  # type: ignore[type-var]  # every picker is a dataclass
 
     def refuse(self, m: int) -> None:
         self.inner.refuse(m)
 
-    def size(self, m: int, least: int = 0) -> tuple[int, bool]:
-        return self.inner.size(m, least)
 
-    def pick(self, pool: Pool) -> Picked:
-        k, _ = self.size(pool.m, pool.least)
+@dataclass(frozen=True)
+class PerClass(Around):
+    """Another picker inside each class. The budget is divided by largest remainder, so the total is exact."""
+
+    inner: Budgeted
+    by_class: ClassVar[bool] = True
+
+    def balanced(self, by_class: bool) -> Picker:
+        return self if by_class else self.inner
+
+    def take(self, pool: Pool, k: int) -> Rows:
         classes = self._classes(pool)
-        if k == pool.m:
-            return Picked()
         quotas = ranking.largest_remainder(k, torch.tensor([len(members) for members in classes]))
         rows = [
             members if quota == len(members) else members[self.inner.take(inside(pool, members), quota)]
             for members, quota in zip(classes, quotas.tolist(), strict=True)
         ]
-        return Picked(torch.cat(rows).sort().values)
+        return torch.cat(rows).sort().values
 
     def columns(self, pool: Pool) -> dict[str, Tensor]:
         made: dict[str, Tensor] = {}
@@ -266,12 +266,14 @@ class PerClass(Picker):
     def _classes(self, pool: Pool) -> tuple[Rows, ...]:
         """The rows of every class number."""
         if pool.labels is None:
-            raise ValueError("PerClass needs labels: Selector(..., labels=tensor of n class numbers).")
+            raise ValueError(
+                "PerClass needs labels, got none. Give Selector(..., labels=tensor of n class numbers)."
+            )
         return torch.split(pool.labels.argsort(stable=True), pool.labels.bincount().tolist())
 
 
 def inside(pool: Pool, members: Rows) -> Pool:
-    """The pool of some rows."""
+    """The pool of these rows alone."""
     return pool._replace(
         m=len(members),
         values={name: column[members] for name, column in pool.values.items()},

@@ -1,4 +1,4 @@
-"""DUAL's draw: by score times a Beta density, easier samples the fewer are kept (arXiv:2502.06905)."""
+"""DUAL's draw by score times a Beta density: the fewer are kept, the easier they are (arXiv:2502.06905)."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from samplewise.pickers.drawn import gumbel_top
 __all__ = ["BetaDrawn", "parameters"]
 
 _ANCHORS = 10  # the samples with the highest scores, whose mean probability the density starts from
-_LEAST, _MOST = math.ulp(0.0), 1 - 2**-25  # a density may have no value at 0 and at 1
+_LEAST, _MOST = math.ulp(0.0), 1 - 2**-25  # the density may be infinite at 0 and at 1
 
 
 def parameters(
@@ -36,7 +36,7 @@ def parameters(
 @checked
 @dataclass(frozen=True)
 class BetaDrawn(Budgeted):
-    """Drawn without replacement, one after the other, P ~ score x Beta density of `probability`.
+    """Draws without replacement, P ~ score x Beta density of `probability`.
 
     With r = 1 - keep, and m the mean probability of the 10 samples with the highest scores, the
     density has b = `scale` (1 - m) (1 - r ** `exponent`) and a = `total` - b. Samples of score 0 are

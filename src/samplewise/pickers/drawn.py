@@ -20,10 +20,10 @@ __all__ = ["Boltzmann", "RankDrawn", "by_rank", "gumbel_top"]
 @checked
 @dataclass(frozen=True)
 class RankDrawn(Budgeted):
-    """Drawn without replacement, P of the rank-th highest score ~ exp(-ln(pressure) rank / n).
+    """Draws without replacement, P of the rank-th highest score ~ exp(-ln(pressure) rank / n).
 
-    `pressure` is the odds of the first rank against the last: 1 draws uniformly. Scores never observed
-    rank first, equal ones in the order of the samples.
+    `pressure` is the odds of the first rank against the last: 1 draws uniformly. Unseen samples rank first,
+    equal scores in the order of the samples.
     """
 
     keep: Keep
@@ -43,7 +43,7 @@ class RankDrawn(Budgeted):
 @checked
 @dataclass(frozen=True)
 class Boltzmann(Budgeted):
-    """Drawn without replacement, one after the other, P ~ exp(score / temperature) among those left."""
+    """Draws without replacement, P ~ exp(score / temperature) among the rows that are left."""
 
     keep: Keep
     temperature: Annotated[float | Schedule, Range(0, open_low=True)] = 0.25
@@ -56,7 +56,7 @@ class Boltzmann(Budgeted):
 
 
 def gumbel_top(log_weights: Float[Tensor, " m"], k: int, rng: torch.Generator) -> Int[Tensor, " k"]:
-    """`ranking.race` for weights given by their logarithms, which no exponential could hold; ascending.
+    """`ranking.race` for the logarithms of weights, whose exponentials may overflow; rows ascending.
 
     The k largest of log-weight + Gumbel noise; NaN (never observed) first.
     """

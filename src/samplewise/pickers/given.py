@@ -19,7 +19,9 @@ class Given(Picker):
 
     def __post_init__(self) -> None:
         if not len(self.subset):
-            raise ValueError("a subset to train on needs at least one id, got none.")
+            raise ValueError(
+                "a subset to train on needs at least one id, got none. Choose one with a larger keep."
+            )
 
     @property
     def fixed_subset(self) -> Subset:

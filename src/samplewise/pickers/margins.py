@@ -24,10 +24,9 @@ _SAMPLE = 1 << 14
 @checked
 @dataclass(frozen=True)
 class ClassBalanced(Budgeted):
-    """For class after class the samples nearest to its boundary among those not yet taken.
+    """Takes, class by class, the samples nearest to the boundary of that class among those not yet taken.
 
-    Reads the column `margins` (m, c). Balanced are the columns, not the labels: a sample of another
-    class can be taken for a boundary it is near to.
+    Reads the column `margins` (m, c). Each boundary gets equally many samples, whatever their labels are.
     """
 
     keep: Keep
@@ -105,11 +104,11 @@ def _candidates(column: Any, free: Any, quota: int, probe: Any) -> Any:
 def nearest_held(
     chunks: Callable[[], Iterable[Chunk]], n: int, classes: int, k: int, held: int
 ) -> tuple[Rows, int]:
-    """What `nearest` takes, from a stream of margins of which only the `held` smallest a column stay.
+    """What `nearest` takes, from a stream of margins. It holds only the `held` smallest of each column.
 
-    12 bytes a number held in place of 4 n a column. A column that runs dry, since others took its
-    samples, is met by reading the stream again with twice as many; so the result is always that of
-    `nearest` on the whole matrix.
+    That is 12 bytes for each number held, in place of 4 n a column. If other columns took the samples of a
+    column, so that too few are left in it, the stream is read again and twice as many are held. So the result
+    is always that of `nearest` on the whole matrix.
 
     Args:
         chunks: gives, at each call, all samples once: ids and margins (b, c).
@@ -131,7 +130,7 @@ def nearest_held(
         if (taken := _take_held(columns, wanted, most, n)) is not None:
             return torch.from_numpy(taken), reads
         held *= 2
-    raise AssertionError("no column can run dry once all that it may need is held")
+    raise AssertionError("a column that holds all that it may need cannot hold too few")
 
 
 def _hold(chunks: Iterable[Chunk], classes: int, sizes: Any) -> list[tuple[Any, Any]]:
@@ -164,7 +163,7 @@ def _gathered(chunks: Iterable[Chunk], least: int) -> Iterator[tuple[Any, Any]]:
 
 
 def _take_held(columns: list[tuple[Any, Any]], wanted: list[int], most: Any, n: int) -> Any:
-    """The ids that are taken, or None if a column ran dry that was cut short."""
+    """The ids that are taken. None: a column held too few."""
     free = np.ones(n, dtype=bool)
     for (_, ids), quota, need in zip(columns, wanted, most, strict=True):
         left = ids[free[ids]][:quota]

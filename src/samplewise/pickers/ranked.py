@@ -19,7 +19,7 @@ __all__ = ["AdaptiveTopK", "BelowMean", "EpsilonGreedy", "HideEasy", "TopK", "Un
 @checked
 @dataclass(frozen=True)
 class Uniform(Budgeted):
-    """A fresh uniform draw without replacement."""
+    """Draws uniformly, without replacement."""
 
     keep: Keep
     random: ClassVar[bool] = True
@@ -45,7 +45,7 @@ class TopK(Budgeted):
 @checked
 @dataclass(frozen=True)
 class Weighted(Budgeted):
-    """Drawn without replacement, one after the other, P ~ score among those left."""
+    """Draws without replacement, P ~ score among the rows that are left."""
 
     keep: Keep
     by: str | None = None
@@ -79,12 +79,12 @@ class EpsilonGreedy(Budgeted):
 @checked
 @dataclass(frozen=True)
 class BelowMean(Picker):
-    """A random `keep` share of the samples below the mean, weighted up for those left out, and all others.
+    """A random `keep` share of the samples below the mean, with larger weights, and all other samples.
 
-    Unseen samples are outside the mean and are all kept. `exact=True` keeps int(keep * low) of the low
-    ones, at least one, with weight low / kept, so that the weights always add up to all samples;
-    otherwise each is kept with probability `keep` and weighs 1 / keep. The mean is taken in float64: in
-    float32 the mean of equal scores can round up and put everybody below it.
+    Unseen samples do not count in the mean and are all kept. `exact=True` keeps int(keep * low) of the `low`
+    samples below the mean, at least one, each with weight low / kept: the weights add up to all samples.
+    `exact=False` keeps each with probability `keep` and weight 1 / keep. The mean is computed in float64: in
+    float32 the mean of equal scores can round up, and all samples would be below it.
     """
 
     keep: Annotated[float | Schedule, Range(0.1, 1)] = 0.5
@@ -130,10 +130,10 @@ class BelowMean(Picker):
 @checked
 @dataclass(frozen=True)
 class HideEasy(Picker):
-    """Hides the smallest losses, but moves back whatever is not both correct and confident.
+    """Hides the samples with the smallest losses that were predicted right and with confidence.
 
-    At most 1 - keep of the samples are hidden, and only those whose last prediction was right with
-    a probability of at least `tau`. Reads the columns loss, correct, confidence.
+    It hides at most 1 - keep of the samples, and only those whose last prediction was right with a
+    probability of at least `tau`. Reads the columns loss, correct, confidence.
     """
 
     keep: Keep = 0.7
@@ -182,4 +182,6 @@ class AdaptiveTopK(Picker):
         return TopK(1 / divisor, by=self.by)
 
     def pick(self, pool: Pool) -> Picked:
-        raise TypeError("AdaptiveTopK must be settled for an epoch before it picks")
+        raise TypeError(
+            "AdaptiveTopK must be settled for an epoch before it picks. Call settle(state) first."
+        )

@@ -1,4 +1,4 @@
-"""Exact budgets, the top k with ties by index, and the exponential race: what every picker is made of."""
+"""What pickers are made of: exact budgets, the top k with ties by index, weighted draws."""
 
 import math
 from typing import Any
@@ -120,7 +120,7 @@ def race(weights: Float[Tensor, " m"], k: int, rng: torch.Generator) -> Int[Tens
 
 
 def largest_remainder(total: int, sizes: Int[Tensor, " c"]) -> Int[Tensor, " c"]:
-    """Divide `total` in proportion to `sizes`, exactly; the largest remainders get what is left over.
+    """Divide `total` in proportion to `sizes`. The largest remainders get the rest, so the sum is exact.
 
     >>> largest_remainder(5, torch.tensor([3, 3, 4]))
     tensor([2, 1, 2])

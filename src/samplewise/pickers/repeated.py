@@ -32,9 +32,9 @@ class WithReplacement(Picker):
     w * loss over the b draws. With k = 1 its expectation is the mean over all m, if every score is
     above 0; with k = 0 every w is 1.
 
-    Where all draws fall on one row, the row with the highest score of the others trains too, as a batch
-    norm needs two: with weight 1e-30, which no float32 sum notices, while the drawn row has twice its
-    weight because the mean is over two. Scores never observed count as the mean of the others.
+    If all draws fall on one row, the row with the highest score of the others trains too, because a batch
+    norm needs two rows. Its weight is 1e-30, too small to change a float32 sum. The drawn row has twice its
+    weight, because the mean is over two. Unseen scores count as the mean of the others.
 
     Args:
         draws: the number of draws as a share of the rows, by the rule of every budget.

@@ -28,11 +28,11 @@ class _Run(NamedTuple):
 
 
 class Greedy(Budgeted):
-    """Picks one after the other by the vectors of the samples, inside each class.
+    """Picks one sample after the other by their vectors, inside each class.
 
-    Classes are `pool.labels`, else the column `target`, else one class; their budgets are divided by
-    largest remainder. Every pick depends on those before alone, so a column `order` of an earlier
-    run serves each smaller share: 0 for the first pick, -1 for the second, -m for never.
+    Classes are `pool.labels`, else the column `target`, else all samples are one class. The budget is divided
+    by largest remainder. A pick depends only on the picks before it, so a column `order` of an earlier run
+    gives every smaller share: 0 for the first pick, -1 for the second, -m for never.
     """
 
     keep: Keep
@@ -96,7 +96,7 @@ class Greedy(Budgeted):
     def _groups(self, pool: Pool) -> Groups:
         classes = pool.values.get("target") if pool.labels is None else pool.labels
         labels = torch.zeros(pool.m, dtype=torch.int64) if classes is None else classes.long()
-        # Not the pool's own generator: the blocks must be the same at every call.
+        # A generator of its own: the blocks must be the same at every call.
         return greedy.groups(labels, self.largest, rng.generator(pool.rng.initial_seed(), "blocks"))
 
     def _run(self, pool: Pool, k: int) -> _Run:
@@ -127,7 +127,7 @@ class Greedy(Budgeted):
                 return None
             raise ValueError(
                 f"{type(self).__name__} was scored with keep={len(order) / pool.m:g}, which made "
-                f"{len(order)} picks, but {k} are wanted: score again with a larger keep."
+                f"{len(order)} picks, but {k} are needed: score again with a larger keep."
             )
         of = self._groups(pool).of
         made = of[order].bincount(minlength=int(of.max()) + 1)
@@ -187,9 +187,9 @@ class Herding(Greedy):
 @checked
 @dataclass(frozen=True)
 class FacilityLocation(Greedy):
-    """Represents every last-layer gradient of the class by a picked one near it.
+    """Represents every last-layer gradient of the class by the nearest picked one.
 
-    A pick weighs as much as the samples it represents. Reads `residual` and `features`; holds
+    The weight of a pick is the number of samples that it represents. Reads `residual` and `features`; holds
     4 block^2 bytes of distances at a time.
     """
 
@@ -220,10 +220,10 @@ class FacilityLocation(Greedy):
 class MatchingPursuit(Greedy):
     """Matches the sum of the last-layer gradients of the class by a weighted sum of picked ones.
 
-    Weights are fitted with a ridge `lam` and are never negative. If the sum is met before the budget
-    is used up (to `eps`, relative), or no gradient points towards what is left, the rest is filled with
-    a uniform draw of weight 1. Reads `residual` and `features`; holds 4 block^2 bytes of products
-    and 8 k^2 of the fit at a time.
+    Weights are fitted with a ridge `lam` and are never negative. The fit ends early if the sum is met to a
+    relative error of `eps`, or if no gradient points towards the rest. A uniform draw with weight 1 then
+    fills the budget. Reads `residual` and `features`; holds 4 block^2 bytes of products and 8 k^2 of the fit
+    at a time.
     """
 
     keep: Keep
@@ -246,7 +246,7 @@ class MatchingPursuit(Greedy):
         return torch.cat([order, fill]), torch.cat([weights, weights.new_ones(len(fill))])
 
     def weigh(self, vectors: tuple[Tensor, ...], order: Rows) -> Weights:
-        """Pursuit among these rows alone; those it leaves out were the fill, and weigh 1."""
+        """Pursuit among these rows alone. Rows that it leaves out are the uniform draw, with weight 1."""
         found, fitted = self._pursue(vectors, order, len(order))
         weights = torch.ones(len(order), dtype=torch.float64)
         weights[found] = fitted

@@ -34,14 +34,14 @@ class Schedule:
 
     def at(self, epoch: int, epochs: int) -> float:
         """The number in force in `epoch` (0-based) of a training of `epochs`."""
-        raise TypeError(f"{type(self).__name__} must define at(epoch, epochs)")
+        raise TypeError(f"{type(self).__name__} must define at(epoch, epochs), which gives a number.")
 
     def within(self, epochs: int) -> "Schedule":
-        """Itself; a schedule that needs a longer training refuses one of `epochs`."""
+        """The schedule itself. Raises if it needs a training longer than `epochs`."""
         return self
 
     def sized(self, n: int) -> "Schedule":
-        """Itself, told how many samples there are: for shares that must come out as whole numbers."""
+        """The schedule for n samples, for shares that must give whole numbers of them."""
         return self
 
 
@@ -50,9 +50,11 @@ def _at(number: "float | Schedule", epoch: int, epochs: int) -> float:
 
 
 def number(value: "float | Schedule") -> float:
-    """A part's number after `resolve`; a schedule that is still there is an error of the caller."""
+    """A part's number after `resolve`. A schedule that is still there is an error."""
     if isinstance(value, Schedule):
-        raise TypeError(f"{value!r} must be resolved for an epoch before a part that reads it runs")
+        raise TypeError(
+            f"{value!r} must be resolved for an epoch before a part reads it. Use Policy.at(epoch, epochs)."
+        )
     return value
 
 
@@ -131,7 +133,7 @@ class Between(Schedule):
 @checked
 @dataclass(frozen=True)
 class Annealed(Schedule):
-    """`inside`, with the `share` of the epochs at either end at `outside`: whole epochs, at least one.
+    """`outside` in the first and last `share` of the epochs, `inside` between. At least one epoch each.
 
     >>> [Annealed(0.25, share=0.05).at(e, 4) for e in range(4)]
     [1.0, 0.25, 0.25, 1.0]
@@ -142,7 +144,7 @@ class Annealed(Schedule):
     share: Annotated[float, Range(0, 0.5, open_high=True)] = 0.05
 
     def ends(self, epochs: int) -> int:
-        """How many epochs are annealed at each end."""
+        """The number of annealed epochs at each end."""
         return max(1, math.floor(self.share * epochs + 0.5 + 1e-9)) if self.share else 0
 
     def within(self, epochs: int) -> "Annealed":
@@ -221,7 +223,7 @@ def resolve(part: P, epoch: int, epochs: int) -> P:
 
 
 def sized(part: P, n: int) -> P:
-    """The same part with every schedule in it told the number of samples."""
+    """The same part with every schedule in it made for n samples."""
     return _replaced(part, lambda schedule: schedule.sized(n))
 
 

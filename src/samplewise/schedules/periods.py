@@ -95,10 +95,10 @@ def _total(shares: Sequence[float], lengths: Sequence[int]) -> float:
 
 
 def fit_budget(shares: Shares, lengths: tuple[int, ...], keep: float, least: float = LEAST) -> Shares:
-    """Shift all shares but the first by one number so that their average over the epochs is `keep`.
+    """Add one number to all shares but the first, so that the average over the epochs is `keep`.
 
-    They are made non-increasing first, and are held inside [least, 1]. The papers mention such a
-    post-processing without giving it.
+    The shares are made non-increasing first, and are kept inside [least, 1]. The papers mention such a
+    correction, but do not describe it.
 
     Args:
         shares: of each period, the first is the warm-up on all samples.
@@ -141,8 +141,8 @@ def fit_budget(shares: Shares, lengths: tuple[int, ...], keep: float, least: flo
 def period_sizes(shares: Shares, lengths: tuple[int, ...], n: int) -> tuple[int, ...]:
     """Whole numbers of samples: rounded down, then one more where the remainder is largest.
 
-    With periods of equal length their sum is that of shares times n, rounded; a shorter last period
-    counts by its length, and the rest of a period may then be left over.
+    With periods of equal length their sum is the sum of shares times n, rounded. A shorter last period counts
+    by its length, so the budget may not be used up by less than one period.
 
     >>> period_sizes((1.0, 0.45, 0.45), (1, 1, 1), 10)
     (10, 5, 4)
@@ -171,7 +171,7 @@ def period_sizes(shares: Shares, lengths: tuple[int, ...], n: int) -> tuple[int,
 @checked
 @dataclass(frozen=True)
 class Periods(Schedule):
-    """DynaMS's driver: all samples in the first period, then a share that falls from period to period.
+    """The shares of DynaMS: all samples in the first period, then a share that falls from period to period.
 
     Args:
         keep: the average share over all epochs, the warm-up included (see `fit`).

@@ -1,4 +1,4 @@
-"""Laws of the count: how many samples a recipe keeps, by the rule that it declares."""
+"""Laws of the budget: a recipe keeps as many samples as its picker declares."""
 
 import math
 from dataclasses import replace
@@ -35,7 +35,7 @@ def long_enough(policy: Any, epochs: int) -> int:
 
 @law
 def budget_is_met(recipe: Recipe) -> None:
-    """The share kept is the one asked for, exactly or by the rule its picker declares, at 0.2 and 0.9."""
+    """With keep=0.2 and 0.9 the share kept is that one, exactly or as its picker declares."""
     for n, batch, epochs, period in ((24, 11, 8, 3), (15, 6, 5, 2)):
         for keep in (0.2, 0.9):
             policy = build(recipe, n, keep, period=period)
@@ -51,7 +51,7 @@ def budget_is_met(recipe: Recipe) -> None:
 
 
 def _asked(recipe: Recipe, policy: Policy, keep: float, epochs: int) -> None:
-    """The share that was asked for must be in force in some epoch of the picker it is meant for."""
+    """The share that was asked for must be that of a picker in some epoch."""
     if recipe.toy is not None or not keeps(recipe):
         return
     if (schedule := averaged(policy)) is not None:
@@ -123,7 +123,7 @@ def _by_rule(picker: Picker, event: Event, m: int, least: int, low: "_LowSet") -
 
 
 class _LowSet:
-    """The last loss of every sample, followed in plain Python: who was below the mean, how many stayed."""
+    """The last loss of every sample in plain Python: which were below the mean, and how many stayed."""
 
     def __init__(self, policy: Policy, trace: Trace) -> None:
         self.trace, self.last = trace, [math.nan] * trace.n
@@ -150,7 +150,7 @@ def _exact(event: Event, k: int) -> None:
 
 @law
 def budget_is_met_by_class(recipe: Recipe) -> None:
-    """Balanced by class the total stays exact, and each class gets its share by largest remainder."""
+    """Balanced by class, the total stays exact and each class gets its share by largest remainder."""
     labels = torch.tensor([0] * 13 + [1] * 7 + [2] * 3)
     for keep in (0.2, 0.9):
         policy = build(recipe, 23, keep, period=3)

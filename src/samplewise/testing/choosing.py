@@ -1,4 +1,4 @@
-"""Laws of the choice itself: what is chosen, and what it may and may not depend on."""
+"""Laws of the choice: what it may depend on, and what not."""
 
 import torch
 
@@ -22,7 +22,7 @@ __all__ = [
 
 @law
 def ids_are_unique_and_weights_positive(recipe: Recipe) -> None:
-    """Planned ids and chosen rows rise without repetition inside their range; weights are finite and > 0."""
+    """Planned ids and chosen rows ascend, do not repeat and are in range; weights are finite and > 0."""
     for keep in (None, 0.2):
         policy = build(recipe, 24, keep, period=3)
         trace = Trace(24, long_enough(policy, 8))
@@ -42,7 +42,7 @@ def ids_are_unique_and_weights_positive(recipe: Recipe) -> None:
 
 @law
 def same_seed_same_choice(recipe: Recipe) -> None:
-    """The seed decides every choice: the same gives the same, another another order and another draw."""
+    """The same seed gives the same choices; another seed gives another order and another draw."""
     trace = Trace()
     policy = build(recipe, trace.n, period=3)
     first, again, other = (run(policy, trace, seed=seed).told() for seed in (1, 1, 2))

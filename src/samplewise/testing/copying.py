@@ -1,4 +1,4 @@
-"""The law of copies: a selector that was pickled or deep-copied goes on as the original does."""
+"""The law of copies: a pickled or deep-copied selector continues as the original does."""
 
 import copy
 import pickle
@@ -31,9 +31,9 @@ def _copied(how: str, thing: Any) -> Any:
 
 @law
 def a_copy_changes_nothing(recipe: Recipe) -> None:
-    """Pickled or deep-copied after any pass, plan or step, it chooses what the original would have chosen.
+    """A copy made after any pass, plan or step chooses what the original chooses.
 
-    The copies are trained to the end before the original goes on, so what they share with it would show.
+    Each copy is trained to the end before the original continues, so that anything they share would show.
     """
     _by_the_engine(recipe)
     _by_the_loader(recipe)

@@ -63,9 +63,9 @@ def _check(subset: Subset, n: int, k: int, where: str) -> None:
 
 @law
 def a_score_is_final_in_time(recipe: Recipe) -> None:
-    """Everything trains until the score is final; then a policy plans its coreset, never anything else.
+    """All samples train until the score is final. From then on the plan is the coreset.
 
-    Before that `subset()` is refused, naming what is missing; observations made later change nothing.
+    Before that `subset()` raises and says what is missing. Later observations change nothing.
     """
     if not _static(recipe):
         return

@@ -1,4 +1,4 @@
-"""Laws of the account: what is declared equals what is counted, and keeping all costs nothing."""
+"""Laws of the costs and the memory: what is declared equals what is counted."""
 
 import math
 import re
@@ -22,7 +22,7 @@ __all__ = ["declared_cost_is_counted_cost", "keep_one_is_full", "stated_memory_i
 
 @law
 def declared_cost_is_counted_cost(recipe: Recipe) -> None:
-    """The ledger equals what the model counted, and both equal the closed forms of the method."""
+    """The ledger equals the counts of the model, and both equal the formula of the method."""
     for n, every in ((24, 1), (16, 2)):
         policy = build(recipe, n, keep=0.4, period=3)
         trace = Trace(n, long_enough(policy, 8))
@@ -101,7 +101,7 @@ def _closed_form(
 
 @law
 def keep_one_is_full(recipe: Recipe) -> None:
-    """With every keep parameter at 1 it is ordinary training, bit for bit, without any scoring forward."""
+    """With every keep parameter at 1 the training is ordinary, bit for bit, without a scoring forward."""
     if not keeps(recipe) or recipe.toy is not None:
         return
     trace = Trace(n=15, epochs=5)

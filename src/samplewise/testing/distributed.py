@@ -1,12 +1,12 @@
-"""Laws of many processes: every rank of a running process group calls them, and all come to one verdict.
+"""Laws of several processes: every rank of a process group calls them, and all get the same result.
 
     from samplewise.testing.distributed import RANK_LAWS
 
     for law in RANK_LAWS:          # in every process of a group, as `torchrun` starts them
         law(my_recipe)
 
-Each rank gathers what every rank did, so that a broken law raises the same AssertionError everywhere
-and no rank is left waiting.
+Each rank gathers what all ranks did. So a broken law raises the same AssertionError on every rank, and no
+rank waits for another.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 N, EPOCHS, BATCH = 23, 5, 4
-"""No number of samples that 2 or 3 ranks could share evenly, nor batches that come out even."""
+"""Neither the samples nor the batches divide evenly among 2 or 3 ranks."""
 
 
 @dataclass
@@ -97,7 +97,7 @@ def _bits(selector: Selector) -> dict[str, Tensor]:
 
 @law
 def ranks_plan_what_one_plans(recipe: Recipe) -> None:
-    """Every rank plans what one process plans that sees all, and remembers the same bits after each epoch."""
+    """Each rank plans and remembers, bit for bit, what one process does that sees all samples."""
     trace = Trace(N, EPOCHS)
     policy = build(recipe, N, period=2)
     with alone():
@@ -108,7 +108,7 @@ def ranks_plan_what_one_plans(recipe: Recipe) -> None:
 
 
 def agree(recipe: Recipe, one: Told, ranks: list[Told], where: str = "") -> None:
-    """Raise unless all ranks planned and remember what one process did that saw all."""
+    """Raise unless all ranks planned and remember what one process did that saw all samples."""
     for rank, told in enumerate(ranks):
         same = not differs(told.of("plan"), one.of("plan"))
         ensure(same, f"rank {rank} planned otherwise than one process{where}")
@@ -204,7 +204,7 @@ def _compare(policy: Any, samples: Samples, ranks: list[Run], mode: Mode, wrappe
 def _rows_are_right(policy: Any, at_once: tuple[Step, ...], epoch: int, there: str) -> None:
     """Whole batches but where the method narrows; there by METHODS 0.1, of each rank's own rows."""
     if not isinstance(policy, Policy):
-        return  # how many rows a method of one's own chooses is its own affair
+        return  # a method without a Policy declares no number of rows
     finest = policy.at(epoch, EPOCHS).batch_picker
     if finest is not None and finest.keeps is None:
         return  # a share that follows the training has a law of its own

@@ -28,7 +28,7 @@ __all__ = [
 
 @law
 def bad_parameters_are_refused(recipe: Recipe) -> None:
-    """Every annotated parameter refuses what is outside its range, in the words of the house."""
+    """Every annotated parameter raises for values outside its range, with the usual error text."""
     hints = typing.get_type_hints(recipe._build, include_extras=True)
     for name in recipe.signature.parameters:
         ensure(name in hints, f"its parameter {name} has no annotation, so nothing can check it")
@@ -128,7 +128,7 @@ def losses_that_are_not_finite_are_refused(recipe: Recipe) -> None:
 
 @law
 def half_precision_losses_are_accepted(recipe: Recipe) -> None:
-    """Losses in bf16 and fp16 give the choices of the same numbers in float32, and a float32 loss."""
+    """Losses in bf16 and fp16 choose as the same numbers in float32 do, and give a float32 loss."""
     for dtype in (torch.bfloat16, torch.float16):
         half = Trace(n=15, epochs=5, dtype=dtype)
         single = Trace(n=15, epochs=5)

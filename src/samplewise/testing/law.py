@@ -1,4 +1,4 @@
-"""What a law is: a sentence about every recipe, which raises AssertionError where it is broken."""
+"""What a law is: a function of a recipe that raises an AssertionError if the recipe breaks it."""
 
 import functools
 from collections.abc import Callable
@@ -20,10 +20,10 @@ def ensure(holds: bool, sentence: str) -> None:
 
 
 def law(check: Law) -> Law:
-    """Make a function a law: an exemption must be needed, and a broken law names its recipe.
+    """Make a function a law: its error names the recipe, and an exemption must be needed.
 
-    A recipe says `exempt={law's name: reason}` where a law cannot hold for it. Where the law holds
-    all the same, the exemption is the error.
+    A recipe that cannot keep a law says `exempt={law's name: reason}`. If it keeps the law, the exemption is
+    an error.
     """
 
     @functools.wraps(check)

@@ -1,4 +1,4 @@
-"""Laws of what is left as found: global random states, the model, and processes that only get a copy."""
+"""Laws of side effects: global random states, the model, and what worker processes get."""
 
 import copy
 import pickle
@@ -65,7 +65,7 @@ def _changed(policy: Any, scoring: Scoring, trace: Trace) -> tuple[set[str], int
 
 @law
 def global_rng_is_as_found(recipe: Recipe) -> None:
-    """Choosing, scoring and passes leave the random states of torch, numpy and Python as found."""
+    """Choosing, scoring and passes do not change the random states of torch, numpy and Python."""
     trace = Trace(n=12, epochs=4)
     policy = build(recipe, trace.n, period=2)
     before = _random_states()
@@ -117,7 +117,7 @@ def pickles_and_spawns(recipe: Recipe) -> None:
 
 @law
 def repr_round_trips(recipe: Recipe) -> None:
-    """The repr of a policy is Python that builds it again: short by its recipe, long by its parts."""
+    """The repr of a policy is Python code that builds it again."""
     if recipe.toy is not None:
         return
     default, changed = build(recipe, 1), build(recipe, 1, keep=0.6, period=3)

@@ -1,4 +1,4 @@
-"""Several ranks as threads of one process: each has its own number, and what they send meets in memory."""
+"""Several ranks as threads of one process, which exchange through memory."""
 
 import copy
 import threading

@@ -1,4 +1,4 @@
-"""Laws of interruption: a state taken at any step continues as if nothing had happened."""
+"""Laws of resuming: a training continues from a saved state as without an interruption."""
 
 import io
 from typing import Any
@@ -26,7 +26,7 @@ def _through_a_file(state: dict[str, Any]) -> dict[str, Any]:
 
 @law
 def resume_changes_nothing(recipe: Recipe) -> None:
-    """Saved after any pass, plan or batch and loaded into a new Selector, every later choice is the same."""
+    """A state saved after any pass, plan or batch gives the same later choices in a new Selector."""
     trace, batch = Trace(n=12, epochs=5), 5
     policy = build(recipe, trace.n, period=2)
     selector = Selector(policy, trace.n, epochs=trace.epochs)
@@ -54,7 +54,7 @@ def resume_changes_nothing(recipe: Recipe) -> None:
 
 @law
 def resume_through_the_loader_changes_nothing(recipe: Recipe) -> None:
-    """Loaded at any step, the loader yields the batches that were left, with the same losses and counts."""
+    """After loading at any step the loader yields the remaining batches, with the same losses and counts."""
     trace = Trace(n=12, epochs=4)
     policy = build(recipe, trace.n, period=2)
     whole = Training(policy, trace, batch=5)

@@ -1,4 +1,4 @@
-"""Runs of the engine over a toy trace, and everything they chose, as events that compare."""
+"""Runs of the engine over a toy trace, with all that they chose as a list of events."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Toy traces: what every sample shows in every epoch, given once, so that runs can be compared."""
+"""Toy traces: fixed outputs of every sample in every epoch, so that runs can be compared."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""Trackers: what is remembered of each sample from visit to visit.
+"""Trackers: the memory of each sample from visit to visit.
 
-A tracker writes only into the state it is handed, a dict of columns of length n, and emits `(ids,
-values)` for the next one: `a | b` feeds what a emits to b. NaN in a column means never observed.
+A tracker writes only into the state that each call gives it, a dict of columns of length n. It returns
+`(ids, values)` for the next tracker: `a | b` feeds b what a returns. NaN in a column means never observed.
 """
 
 from samplewise.trackers.averages import (

@@ -120,7 +120,10 @@ class UpperBound(Tracker):
 
     def start(self, n: int, values: Values) -> State:
         if set(values) != {"mean", "variance"}:
-            raise ValueError("UpperBound must follow EmaMoments: EmaMoments(rate) | UpperBound(c)")
+            raise ValueError(
+                f"UpperBound must follow EmaMoments, got {sorted(values)}. "
+                "Use EmaMoments(rate) | UpperBound(c)."
+            )
         return {}
 
     def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
@@ -137,7 +140,7 @@ class UpperBound(Tracker):
 class DecoupledEma(Tracker):
     """A slow average `score` and a `weight` that mixes the old score with the newest value.
 
-    weight = (1 - weight_rate) * score + weight_rate * value with the score BEFORE this visit, then
+    weight = (1 - weight_rate) * score + weight_rate * value, with the score before this visit; then
     score <- (1 - rate) * score + rate * value. Scores start at 1/n. The weight is kept, so that a picker can
     choose again without a new value. Memory: 8 bytes a sample.
     """
@@ -200,7 +203,10 @@ class BestAccuracy(Tracker):
 
     def start(self, n: int, values: Values) -> State:
         if "correct" not in values:
-            raise ValueError("BestAccuracy must follow a tracker of the signal `correct`")
+            raise ValueError(
+                "BestAccuracy must follow a tracker of the signal `correct`, got "
+                f"{sorted(values)}. Add signals.correct, and use Last() | BestAccuracy()."
+            )
         return super().start(n, values)
 
     def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:

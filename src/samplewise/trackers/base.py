@@ -219,7 +219,10 @@ class Pipe(Tracker):
                 )
             columns = begin(stage, values)
             if twice := sorted(state.keys() & columns.keys()):
-                raise ValueError(f"two trackers of one pipe both keep a column {twice[0]!r}")
+                raise ValueError(
+                    f"two trackers of one pipe both keep a column {twice[0]!r}. "
+                    "Leave one of them out, or give its column another name."
+                )
             state |= columns
             # An empty observe gives the next stage its input names and dtypes.
             nobody = torch.empty(0, dtype=torch.int64, device=next(iter(values.values())).device)
@@ -265,7 +268,9 @@ class Pipe(Tracker):
 def only(values: Values, owner: str) -> Tensor:
     """The one signal that a tracker can follow."""
     if len(values) != 1:
-        raise ValueError(f"{owner} follows one signal, but is fed {sorted(values)}")
+        raise ValueError(
+            f"{owner} must follow one signal, got {sorted(values)}. Give the Policy one signal for it."
+        )
     (value,) = values.values()
     return value
 

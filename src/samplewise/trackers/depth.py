@@ -28,11 +28,11 @@ _AT_ONCE = 1 << 18  # numbers of a snapshot worked on at a time: they stay in th
 class DualDepth(Tracker):
     """Spread of the change from epoch to epoch inside windows, averaged over the windows, column `score`.
 
-    Depth 1 is the change between two epochs: of probabilities (`kl`; its terms' absolute value is
-    taken `inside` the sum over classes, `outside`, or not at all) or of the target's log-probability
-    (`ce`); `el2n` takes a signal's own values in place of changes. Depth 2 is the root of the summed
-    squared deviations from their mean (without `sqrt` the sum) over the K - 1 changes of `window` = K
-    epochs. Windows are averaged with the newest weighted `beta`, starting at 0, or plainly.
+    Depth 1 is the change between two epochs. `kl`: of the probabilities, with the absolute value taken
+    `inside` the sum over classes, `outside` of it, or not at all. `ce`: of the target's log-probability.
+    `el2n`: the values of a signal themselves. Depth 2 is computed from the K - 1 changes of `window` = K
+    epochs: the root of their summed squared deviations from their mean, or the sum without `sqrt`. The
+    average over windows starts at 0 and weighs the newest by `beta`, or is a plain mean.
 
     The state holds the last two snapshots and K - 1 changes. `half` stores snapshots in float16 (4 C in place
     of 8 C). Memory: 8 C + 4 K + 1 bytes a sample while recording C numbers, 4 when final.
@@ -96,7 +96,7 @@ class DualDepth(Tracker):
         if bool(again.any()):
             raise ValueError(
                 f"every sample must be seen once in an epoch, but ids {few(ids[again])} came again in epoch "
-                f"{int(state['epoch'])}."
+                f"{int(state['epoch'])}. Use a sampler without replacement."
             )
         (new,) = values.values()
         write(state["now"], ids, new)
@@ -112,7 +112,7 @@ class DualDepth(Tracker):
             raise ValueError(
                 "every sample must be seen once in an epoch, but ids "
                 f"{few((~state['seen']).nonzero().flatten())} were not in epoch {epoch}: a missing one "
-                "would look like a huge change."
+                "would look like a huge change. Use drop_last=False and all samples."
             )
         changes = state["changes"]
         if epoch >= self._lag:

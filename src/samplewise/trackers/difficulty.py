@@ -32,16 +32,16 @@ __all__ = ["DifficultySpread"]
 class DifficultySpread(Windowed):
     """Mean over windows of (1 - mean) x standard deviation, column `score`; the signal's mean, `probability`.
 
-    It follows a probability for T epochs. Each `window` = J of consecutive epochs gives one product of
-    1 - mean and the unbiased standard deviation of that window. A window in which a sample was missing
-    does not count for it. `probability` is the mean over all recorded epochs in which the sample was seen.
+    It follows a probability for T epochs. Each run of `window` epochs gives one product of 1 - mean and the
+    unbiased standard deviation of that window. A window in which a sample was missing does not count for
+    that sample. `probability` is the mean over all recorded epochs in which the sample was seen.
 
     Memory: 4 K + 16 bytes a sample while recording (K = `window`), 8 when final.
 
     Args:
-        T: the epochs recorded. None scales `published[0]` from `length` epochs to the training's, and
-            records a whole window at least.
-        window: None is `published[1]`, or T if that is shorter.
+        T: the number of epochs recorded. None: `published[0]`, scaled from `length` epochs to the training,
+            and at least one window.
+        window: None: `published[1]`, or T if that is shorter.
         published: (T, window) for a training of `length` epochs.
     """
 

@@ -1,7 +1,7 @@
-"""Trackers of whole epochs: what each of many epochs showed of a sample, boiled down to one score.
+"""Trackers that make one score of many epochs.
 
-An epoch counts when it closes. Until then its values lie in a column of their own, so that an epoch
-which begins again from its start is not counted twice. Once a score is final only its column is left.
+An epoch counts when it closes. Until then its values are in a column of their own, so that an epoch that
+begins again does not count twice. When a score is final only its column is left.
 """
 
 from abc import abstractmethod

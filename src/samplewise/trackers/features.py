@@ -1,4 +1,4 @@
-"""Trackers of whole feature vectors, kept only until a number a sample is made of them."""
+"""Trackers of feature vectors, which they keep until they have made one number a sample of them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -38,7 +38,10 @@ class ClassDistance(Tracker):
 
     def start(self, n: int, values: Values) -> State:
         if set(values) != {"features", "target"}:
-            raise ValueError(f"ClassDistance follows features and target, but is fed {sorted(values)}")
+            raise ValueError(
+                f"ClassDistance must follow the signals features and target, got {sorted(values)}. Use "
+                "Policy(signal=(signals.features, signals.target), ...)."
+            )
         return super().start(n, values)
 
     def columns(self, values: Values) -> dict[str, Column]:
@@ -56,7 +59,7 @@ class ClassDistance(Tracker):
         features, target = state.pop("features"), state.pop("target")
         found = distances(features.cpu(), target.cpu(), self.center)
         if bool((~found.isfinite() & (target.cpu() >= 0)).any()):
-            # One sample that is not finite spoils the centre of its class: it is the one to name.
+            # One sample that is not finite makes the centre of its class infinite: name that sample.
             wrong = (~features.isfinite().all(1) & (target >= 0)).nonzero().flatten()
             wrong = wrong if len(wrong) else (~found.isfinite() & (target.cpu() >= 0)).nonzero().flatten()
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The memory of DynaMS: the margins of one pass, until they have been chosen from."""
+"""The memory of DynaMS: the margins of one pass, which are dropped after the choice."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ __all__ = ["Margins"]
 
 @dataclass(frozen=True)
 class Margins(Tracker):
-    """Every class margin (n, c), column after column in memory, and `nearest`: minus the least of each.
+    """All class margins (n, C), stored class by class, and `nearest`: minus the smallest one of each sample.
 
     Memory: 4 C + 4 bytes a sample while recording, 4 after a picker has chosen.
     """

@@ -1,4 +1,4 @@
-"""The memory of Selective Backprop: each sample's last loss, and the last losses of all of them."""
+"""The memory of Selective Backprop: the last loss of each sample, and the last losses of all samples."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -20,9 +20,9 @@ __all__ = ["Percentile"]
 class Percentile(Tracker):
     """The share of the last `history` values, of all samples, that lie strictly below a sample's last one.
 
-    Column `percentile`, in [0, 1), computed when it is read from the column of last values. The values of a
-    call count among the last ones before the percentiles of its samples are read. Each process keeps the last
-    values of its own batches. Memory: 4 bytes a sample, and 4 for each of `history` values.
+    Column `percentile`, in [0, 1), computed from the column of last values when it is read. The values of a
+    call are added to the last ones before the percentiles of its samples are computed. Each process keeps the
+    last values of its own batches. Memory: 4 bytes a sample, and 4 for each of `history` values.
     """
 
     history: Annotated[int, Range(1, 65_536)] = 1024
@@ -40,7 +40,7 @@ class Percentile(Tracker):
         (new,) = values.values()
         write(state["last"], ids, new)
         if len(ids):
-            # A sample that a sampler repeats to pad its batch is one sample.
+            # A sampler may repeat a sample to pad its batch: it counts once.
             latest = state["last"].index_select(0, ids[first_of_each(ids)])[-self.history :]
             kept = state["recent"][len(latest) :]
             state["recent"] = torch.cat([kept, latest])

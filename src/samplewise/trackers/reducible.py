@@ -20,10 +20,10 @@ __all__ = ["IrreducibleLosses", "Reducible"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class IrreducibleLosses:
-    """What a model that never saw a sample still loses on it: one number a sample, and their origin.
+    """The loss on each sample of a model that was not trained on it, and where these losses come from.
 
-    `samplewise score --method irreducible` computes them. NaN stands for a sample that such a model was
-    trained on, the hold-out half, which then takes no part in the training.
+    `samplewise score --method irreducible` computes them. NaN marks a sample of the hold-out half: the model
+    was trained on it, so it takes no part in the training.
 
     Args:
         ids: positions in the full data set.
@@ -49,7 +49,11 @@ class IrreducibleLosses:
         ids, rows = by_id("IrreducibleLosses", self.ids, {"values": self.values})
         missing = self.values.isnan()
         if bool(self.values.isinf().any()) or bool(missing.all()):
-            raise ValueError("irreducible losses must be finite, or NaN for a sample held out.")
+            raise ValueError(
+                "irreducible losses must be finite, or NaN for a sample held out, got "
+                f"{int(self.values.isinf().sum())} infinite and {int(missing.sum())} NaN of {len(ids)}. "
+                "Compute them again."
+            )
         if (fit := self.provenance.get("fit")) != "holdout" and bool(missing.any()):
             raise ValueError(
                 f"irreducible losses are NaN for {int(missing.sum())} samples, first id "
@@ -61,7 +65,7 @@ class IrreducibleLosses:
 
     @property
     def held_out(self) -> Int[Tensor, " h"]:
-        """The ids that a model was trained on for the others' sake, ascending."""
+        """The ids of the hold-out half, ascending."""
         return self.ids[self.values.isnan()]
 
     def check_fits(self, n: int, fingerprint: Callable[[], str | None]) -> None:

@@ -1,4 +1,4 @@
-"""Additive smoothing: a constant, or a share of the running mean, is added to every value."""
+"""Additive smoothing: adds a constant, or a share of a running mean, to every value."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -21,10 +21,10 @@ class Smoothed(Tracker):
     Must follow `Last` of one signal, whose column `of` it reads.
 
     Args:
-        amount: what is added.
-        rate: None, or the weight of the newest batch in a running mean of the batches' mean values, of
-            which `amount` is then the share that is added. The first batch begins it; every process
-            follows its own batches.
+        amount: the number that is added.
+        rate: the weight of the newest batch in a running mean of the batches' mean values. `amount` is then
+            the share of that mean that is added. The mean starts at the first batch; each process follows its
+            own batches. None: no running mean.
         of: the column.
     """
 
@@ -42,13 +42,16 @@ class Smoothed(Tracker):
 
     def start(self, n: int, values: Values) -> State:
         if self.of not in values:
-            raise ValueError(f"Smoothed must follow a tracker of {self.of}: Last() | Smoothed(amount)")
+            raise ValueError(
+                f"Smoothed must follow a tracker of {self.of}, got {sorted(values)}. "
+                "Use Last() | Smoothed(amount)."
+            )
         return super().start(n, values)
 
     def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
         (value,) = values.values()
         if self.rate is not None and len(ids):
-            # From the column, where an id that pads the batch is once.
+            # By id, so that an id that pads the batch counts once.
             new = state[self.of].index_select(0, torch.unique(ids)).double().mean()
             mean = state["running_mean"]
             state["running_mean"] = torch.where(mean.isnan(), new, mean + number(self.rate) * (new - mean))
