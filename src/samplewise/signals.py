@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from samplewise.data.ids import in_classes
 from samplewise.data.outputs import Outputs
 
 __all__ = [
@@ -228,7 +229,7 @@ def class_margins(
         )
     if logits is not None and logits.shape[1] != classes:
         raise ValueError(f"logits are of {logits.shape[1]} classes, but the head has {classes}.")
-    if targets.is_cpu and len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < classes:
+    if targets.is_cpu and not in_classes(targets, classes):
         raise ValueError(
             f"targets must be class numbers of the head's {classes} classes, got {int(targets.min())} to "
             f"{int(targets.max())}."

@@ -19,10 +19,9 @@ class Ledger:
 
     - `ordinary_samples`: samples that ordinary training would have back-propagated up to the same point.
     - `ordinary_again`: forward units of its repeated evaluations of the same batch, as SAM and LBFGS make
-    them.
+      them.
     - `proxy_share`: FLOPs of a forward of the proxy, divided by those of the model. The proxy is a narrow
-    view
-      of the model that trains with it and scores.
+      view of the model that trains with it and scores.
     - `seconds`: wall-clock time of this process. On an accelerator, work is queued: the time appears in the
       stage that waits for the queue.
     - `baseline_seconds`: set it to the time of an ordinary run to compare against it.
@@ -57,7 +56,7 @@ class Ledger:
         self.ordinary_again += (FORWARD + BACKWARD * backward) * ordinary
 
     def passed(self, forwards: int) -> None:
-        """Count the forwards of a pass: those of the proxy, if there is one."""
+        """Count the forwards of a scoring pass. If there is a proxy, the pass runs the proxy."""
         if self.proxy:
             self.proxy_scoring_forwards += forwards
         else:

@@ -7,9 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from samplewise.data.outputs import Outputs
-
-__all__ = ["few", "first_of_each", "refuse_outside", "refuse_targets", "whole"]
+__all__ = ["few", "first_of_each", "in_classes", "refuse_outside", "whole"]
 
 
 def few(ids: Tensor, most: int = 5) -> str:
@@ -19,7 +17,7 @@ def few(ids: Tensor, most: int = 5) -> str:
 
 
 def first_of_each(ids: Int[Tensor, " b"]) -> Int[Tensor, " k"]:
-    """The first row of every id, in order."""
+    """The position of the first row of every id, in ascending order."""
     order = ids.argsort(stable=True)
     ranked = ids[order]
     first = torch.ones_like(ranked, dtype=torch.bool)
@@ -63,19 +61,10 @@ def refuse_outside(ids: Int[Tensor, " b"], n: int) -> None:
     )
 
 
-def refuse_targets(ids: Int[Tensor, " b"], outputs: Outputs, epoch: int) -> None:
-    """Raise if a target is not in [0, classes). Unchecked, indexing fails later or reads wrong memory."""
-    if outputs.targets is None or not len(ids):
-        return
-    targets = outputs.targets.long()
-    classes = outputs.logits.shape[1] if outputs.logits is not None and outputs.logits.ndim > 1 else None
-    if classes is None and outputs.head is not None:
-        classes = len(outputs.head[0])
-    low, high = (int(bound) for bound in targets.aminmax())
-    if low < 0 or (classes is not None and high >= classes):
-        outside = targets < 0 if classes is None else (targets < 0) | (targets >= classes)
-        wanted = ">= 0" if classes is None else f"in [0, {classes}), because there are {classes} logits,"
-        raise ValueError(
-            f"targets must be {wanted} but are {few(targets[outside])} for ids {few(ids[outside])} in epoch "
-            f"{epoch}. Remove samples without a class from the data set."
-        )
+def in_classes(targets: Tensor, classes: int | None) -> bool:
+    """Return whether all targets are in [0, classes), or >= 0 if `classes` is None."""
+    if not targets.numel():
+        return True
+    # torch has no `aminmax` of uint16 to uint64.
+    low, high = (int(bound) for bound in targets.long().aminmax())
+    return low >= 0 and (classes is None or high < classes)

@@ -148,7 +148,7 @@ class Layout:
         {'x': tensor([1, 3]), 'names': ['b', 'd'], 'scale': 2.0}
         """
         if self.default and type(data) is list and all(_begins_with(leaf, b) for leaf in data):
-            return [leaf.index_select(0, rows.to(leaf.device)) for leaf in data]  # by far the most common
+            return [leaf.index_select(0, rows.to(leaf.device)) for leaf in data]  # fast path
         if not self._read:
             self._catch_up()
         kept: list[int] = []
@@ -248,7 +248,7 @@ def _unpickable(path: str, kind: str) -> str:
 
 
 def _begins_with(leaf: Any, b: int) -> bool:
-    """Whether a plain tensor holds one row a sample along its first axis."""
+    """Return whether `leaf` is a plain tensor with b rows along its first axis."""
     return type(leaf) is Tensor and leaf.layout is torch.strided and leaf.ndim > 0 and len(leaf) == b
 
 

@@ -12,13 +12,23 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from samplewise.data.html import html_table
+from samplewise.data.ids import few, in_classes
 from samplewise.data.shown import shown
 
 T = TypeVar("T", bound=Any, default=Any)
 """What the collate function returns. The default makes `Batch` alone a batch of anything. The bound lets
 pyright accept a lambda as forward."""
 
-__all__ = ["Batch", "Outputs", "as_batch", "as_outputs", "check_fields", "check_shapes", "walk"]
+__all__ = [
+    "Batch",
+    "Outputs",
+    "as_batch",
+    "as_outputs",
+    "check_fields",
+    "check_shapes",
+    "refuse_targets",
+    "walk",
+]
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,7 @@ class Batch(NamedTuple, Generic[T]):
         return ", ".join([*(str(int(id)) for id in self.ids[:5]), *more])
 
 
-# beartype, also where a user runs it, knows named tuples and generics but not what is both.
+# beartype, also if a user runs it, does not support a class that is a named tuple and generic.
 Batch.__orig_bases__ = (tuple, Generic[T])  # type: ignore[attr-defined, index]
 
 
@@ -173,7 +183,6 @@ def _check_head(outputs: Outputs, weight: Tensor) -> None:
     """Raise if features, logits or targets do not fit a head with this weight (classes, width)."""
     classes, width = weight.shape
     features, logits, targets = outputs.features, outputs.logits, outputs.targets
-    targets = None if targets is None else targets.long()  # torch has no `min` of uint16 to uint64
     if features is not None and features[0].numel() != width:
         raise ValueError(
             f"Outputs.features must have {width} numbers per sample, as Outputs.head, got "
@@ -184,11 +193,30 @@ def _check_head(outputs: Outputs, weight: Tensor) -> None:
             f"Outputs.logits must have {classes} classes, as Outputs.head, got {logits.shape[-1]}. Pass the "
             "output of the head."
         )
-    if targets is not None and targets.is_cpu and not 0 <= int(targets.min()) <= int(targets.max()) < classes:
+    if targets is not None and targets.is_cpu and not in_classes(targets, classes):
+        low, high = targets.long().aminmax()
         raise ValueError(
             f"Outputs.targets must be in [0, {classes}), because Outputs.head has {classes} classes, got "
-            f"{int(targets.min())} to {int(targets.max())}."
+            f"{int(low)} to {int(high)}."
         )
+
+
+def refuse_targets(ids: Int[Tensor, " b"], outputs: Outputs, epoch: int) -> None:
+    """Raise if a target is not in [0, classes). Unchecked, indexing fails later or reads wrong memory."""
+    if outputs.targets is None or not len(ids):
+        return
+    classes = outputs.logits.shape[1] if outputs.logits is not None and outputs.logits.ndim > 1 else None
+    if classes is None and outputs.head is not None:
+        classes = len(outputs.head[0])
+    if in_classes(outputs.targets, classes):
+        return
+    targets = outputs.targets.long()
+    outside = targets < 0 if classes is None else (targets < 0) | (targets >= classes)
+    wanted = ">= 0" if classes is None else f"in [0, {classes}), because there are {classes} classes,"
+    raise ValueError(
+        f"targets must be {wanted} but are {few(targets[outside])} for ids {few(ids[outside])} in epoch "
+        f"{epoch}. Remove samples without a class from the data set."
+    )
 
 
 def as_batch(given: Any) -> Batch:

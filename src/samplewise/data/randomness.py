@@ -111,12 +111,12 @@ class Lent:
 
 @contextmanager
 def lent_to(model: nn.Module, what: str, device: torch.device) -> Iterator[None]:
-    """The random states of torch are as found after one forward of a model.
+    """Run one forward of a model in the block, then restore the random states that it drew from.
 
     Args:
-        model: runs on `device`.
-        what: what the forward is for, as in `drawing_of`.
-        device: whose random state may move.
+        model: a model on `device`.
+        what: the purpose of the forward, as in `drawing_of`.
+        device: the device of the model.
     """
     with Lent(device).window(drawing_of(model, what)):
         yield
@@ -169,7 +169,7 @@ def kept() -> Iterator[None]:
 
 
 def quietly(read: Callable[..., T], *arguments: Any) -> T:
-    """The result of a call that loads samples. Every global random state is put back after it."""
+    """Call a function that reads samples, then restore every global random state. Return its result."""
     with kept():
         return read(*arguments)
 

@@ -1,4 +1,4 @@
-"""What a nested batch holds, in a few words: types and shapes in place of numbers."""
+"""`shown`: a short text for a nested batch, with dtypes and shapes instead of values."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -8,11 +8,11 @@ from typing import Any
 __all__ = ["shown"]
 
 _MOST = 6
-"""Parts of a container that are shown."""
+"""The largest number of parts of a container in the text."""
 
 
 def shown(data: Any) -> str:
-    """Describe a value: arrays by type and shape, containers by their parts, and anything else by its type.
+    """Describe a value: arrays by dtype and shape, containers by their parts, other values by their type.
 
     >>> import torch
     >>> shown({"image": torch.zeros(2, 3), "names": ["a", "b"]})

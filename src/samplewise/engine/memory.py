@@ -9,8 +9,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from samplewise import signals
-from samplewise.data.ids import refuse_outside, refuse_targets, whole
-from samplewise.data.outputs import Outputs
+from samplewise.data.ids import refuse_outside, whole
+from samplewise.data.outputs import Outputs, refuse_targets
 from samplewise.distributed import collectives
 from samplewise.engine.bad_losses import BadLosses, in_float32
 from samplewise.policy import Policy

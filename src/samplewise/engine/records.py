@@ -10,8 +10,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from samplewise.coresets.choose import ranked_column, refuse_early
-from samplewise.data.ids import first_of_each, refuse_targets
-from samplewise.data.outputs import Outputs
+from samplewise.data.ids import first_of_each
+from samplewise.data.outputs import Outputs, refuse_targets
 from samplewise.engine.buffer import Buffer
 from samplewise.engine.memory import Memory
 from samplewise.engine.record import Record

@@ -40,8 +40,7 @@ def prepare(
 
     Raises:
         ValueError: if the accelerator is configured to shard batches in a way that does not match the counts
-        of
-            the selector, or to give processes different numbers of batches.
+            of the selector, or to give processes different numbers of batches.
     """
     if not isinstance(selector, Selector):
         raise TypeError(f"prepare's selector must be a sw.Selector, got {type(selector).__name__}.")

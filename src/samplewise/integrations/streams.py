@@ -89,8 +89,7 @@ class Stream:
 
     Args:
         selector: built with the exact number of samples (or None, if the method stores nothing per sample)
-        and
-            with the batch size. Lengths and progress are counted in batches.
+            and with the batch size. Lengths and progress are counted in batches.
         loader: a DataLoader or a `WebLoader` over the stream. It yields mappings with the ids or keys in
             `field`, or tuples with them in front. They are removed from the data.
         keys: the `KeyIds` of the stream. None means that the stream has ids.

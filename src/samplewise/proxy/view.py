@@ -115,8 +115,7 @@ def slim(
 
     Raises:
         ValueError: if a module has no narrow form, if code between layers mixes used and unused channels, or
-        if
-            the narrow pass fails. The error names the module, and the model is not changed.
+            if the narrow pass fails. The error names the module, and the model is not changed.
     """
     check_arguments("slim", slim, {"width": width, "multiple": multiple})
     _check(model, head)

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from samplewise.checks import checked
+from samplewise.data.ids import few
 from samplewise.trackers.base import Ids, State, Tracker, Values, put
 from samplewise.trackers.columns import Column
 
@@ -63,7 +64,7 @@ class ClassDistance(Tracker):
             wrong = (~features.isfinite().all(1) & (target >= 0)).nonzero().flatten()
             wrong = wrong if len(wrong) else (~found.isfinite() & (target.cpu() >= 0)).nonzero().flatten()
             raise ValueError(
-                f"features are not finite or too large for float32, for ids {wrong[:8].tolist()}. "
+                f"features are not finite or too large for float32, for ids {few(wrong)}. "
                 "Did training diverge?"
             )
         state["distance"].copy_(found)

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from samplewise.data.ids import in_classes
+
 
 class NoisyLabels(NamedTuple):
     """Labels with noise, and a mask of the wrong ones."""
@@ -60,7 +62,7 @@ def _victims(labels: Tensor, rate: float, classes: int, rng: torch.Generator) ->
         raise ValueError(f"the rate of label noise must be in [0, 1], got {rate}")
     if classes < 2:
         raise ValueError(f"label noise needs at least 2 classes, got {classes}")
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+    if not in_classes(labels, classes):
         raise ValueError(
             f"label noise with {classes} classes needs labels in [0, {classes}), "
             f"got {int(labels.min())} to {int(labels.max())}"

@@ -8,6 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from samplewise.checks import Range, check_arguments
+from samplewise.data.ids import in_classes
 from samplewise.pickers.ranking import budget, uniform
 
 _SHARE = Range(0, 1, open_low=True)
@@ -31,7 +32,7 @@ def imbalanced(
     outside = [share for share in shares if share not in _SHARE]
     if outside:
         raise ValueError(f"imbalanced.shares must be {_SHARE}, got {outside[0]!r}.")
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(shares):
+    if not in_classes(labels, len(shares)):
         raise ValueError(
             f"imbalanced.labels must be in [0, {len(shares)}), because shares has {len(shares)} entries, "
             f"got {int(labels.min())} to {int(labels.max())}."

@@ -27,8 +27,7 @@ class Calendar:
         epochs: the number of ordinary epochs; may be a fraction. Not used with `max_steps`.
         max_steps: the limit that the user set, or None.
         planned_epochs: with `max_steps`, the number of epochs to plan. None means as many as ordinary
-        training
-            needs.
+            training needs.
     """
 
     n: int

@@ -49,11 +49,9 @@ class SelectiveTrainer(_Trainer):
         selection: the name of a recipe, a `Policy`, or your own method.
         selection_seed: the seed of every draw. None means `args.data_seed`, or else `args.seed`.
         selection_epochs: with `max_steps`, the number of epochs to plan. None means as many as ordinary
-        training
-            needs for that many steps.
+            training needs for that many steps.
         per_sample_loss: `f(outputs, inputs)` that returns losses (b,) or `sw.Outputs`, for models whose loss
-        is
-            not known.
+            is not known.
         scoring: settings of the scoring forward.
         kwargs: arguments of the Trainer.
     """
@@ -266,8 +264,7 @@ def make_selective(
         seed: the seed of every draw. None means `args.data_seed`, or else `args.seed`.
         epochs: with `max_steps`, the number of epochs to plan. None means as many as ordinary training needs.
         per_sample_loss: `f(outputs, inputs)` that returns losses (b,) or `sw.Outputs`, for models whose loss
-        is
-            not known.
+            is not known.
         scoring: settings of the scoring forward.
 
     Raises:

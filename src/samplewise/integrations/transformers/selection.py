@@ -183,8 +183,7 @@ class Selection:
             get: the Trainer's function that takes micro-batches from an iterator and counts their tokens.
             batches: the iterator of the epoch.
             size: the number of micro-batches that the Trainer expects. A short epoch may have fewer. The
-            Trainer
-                does the optimizer step only after this many, so empty micro-batches are put in front.
+                Trainer does the optimizer step only after this many, so empty micro-batches are put in front.
         """
         begun = time.perf_counter()
         marks: list[Marked] = []
