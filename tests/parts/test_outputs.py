@@ -226,7 +226,10 @@ def test_what_a_forward_may_not_return(returned, error, said):
 ODD = {
     "soft targets": ({"targets": torch.tensor([0.2, 0.8, 0.1])}, "targets must be 3 integer class numbers"),
     "one-hot targets": ({"targets": torch.eye(3)}, "targets must be 3 integer class numbers"),
-    "targets in a column": ({"targets": torch.tensor([[0], [1], [2]])}, "targets must be 3 integer class numbers"),
+    "targets in a column": (
+        {"targets": torch.tensor([[0], [1], [2]])},
+        "targets must be 3 integer class numbers",
+    ),
     "too few targets": ({"targets": torch.tensor([0, 1])}, "targets must have 3 rows"),
     "flat logits": ({"logits": torch.zeros(3)}, "logits must have shape"),
     "deep logits": ({"logits": torch.zeros(3, 3, 2)}, "logits must have shape"),

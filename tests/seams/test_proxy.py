@@ -137,7 +137,7 @@ def test_keep_1_trains_no_narrow_view():
 def test_a_recipe_with_a_proxy_is_refused_without_one():
     net, data = Net(), Data()
     for forward in (sw.classifier(net), lambda batch: None):
-        with pytest.raises(ValueError, match=r"forward needs a `proxy`, as sw.classifier\(model, head="):
+        with pytest.raises(ValueError, match=r"forward needs a `proxy`: sw.classifier\(model, head="):
             sw.Selector("dynams_proxy", data, forward, model=net, epochs=20, batch_size=8)
 
 
