@@ -164,9 +164,10 @@ def _number(value: Any) -> int | None:
 
 
 def fingerprint(dataset: Any, labels: Tensor | None, samples: int = 256) -> str:
-    """SHA-256 over n, the labels and the content of `samples` evenly spaced samples. Equal in every process.
+    """SHA-256 of n, the labels and the content of evenly spaced samples. Equal in every process.
 
-    Pass a data set without random augmentation: each read of a sample must return the same bytes.
+    `samples` is the largest number of samples that are read. Pass a data set without random augmentation:
+    each read of a sample must return the same bytes.
     """
     n = len(dataset)
     digest = hashlib.sha256(str(n).encode())

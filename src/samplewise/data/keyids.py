@@ -33,9 +33,9 @@ class KeyIds:
     forked or spawned, look up keys with `find`; they also find keys that were numbered after they started.
 
     n must be the exact number of samples. A method selects from all n ids, so an id without a sample would
-    take the place of a real sample. Memory: 16 to 24 bytes a key (its 64-bit BLAKE2b digest and a hash table
-    that is at most half full). The probability that two keys share a digest, and so an id, is 3e-6 for 10^7
-    keys and 3 % for 10^9.
+    take the place of a real sample. Memory: 16 to 24 bytes per key (its 64-bit BLAKE2b digest and a hash
+    table that is at most half full). The probability that two keys share a digest, and so an id, is 3e-6 for
+    10^7 keys and 3 % for 10^9.
 
     With several processes use `KeyIds.of`: processes see keys in different orders, so their ids would differ.
 
@@ -188,7 +188,7 @@ class KeyIds:
         self._view()
 
     def state_dict(self) -> dict[str, Any]:
-        """The keys numbered so far: 8 bytes a key. `torch.load(weights_only=True)` can read it."""
+        """The keys numbered so far: 8 bytes per key. `torch.load(weights_only=True)` can read it."""
         return {"n": self.n, "frozen": self.frozen, "digests": self._digests[: len(self)].clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
