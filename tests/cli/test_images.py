@@ -88,7 +88,7 @@ def test_vectors_train_the_mlp_and_no_other_network(tmp_path, capsys):
         (("--model", "cnn"), "--model cnn takes images"),
         (("--score-model", "resnet18"), "--score-model resnet18 takes images"),
         (("--augment",), "--augment needs images"),
-        (("--size", "4"), "--size is for images"),
+        (("--size", "4"), "--size needs images"),
     ):
         refused(train(data, out, *options), out, capsys, said)
     assert train(data, out) == 0
