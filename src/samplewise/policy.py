@@ -109,6 +109,12 @@ class Policy:
         """The methods that it records, by name: itself, or those of a `Recorder`."""
         return {self.name: self}
 
+    def find(self, name: str | None) -> str:
+        """The name of one of its `records`. Raises for an unknown name."""
+        if name not in (None, self.name):
+            raise ValueError(f"this selector runs {self.name}, not {name!r}. Leave the name out.")
+        return self.name
+
     @property
     def signals(self) -> tuple[Signal, ...]:
         """The signals as a tuple."""

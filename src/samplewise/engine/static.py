@@ -8,7 +8,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from samplewise.coresets.choose import choose, unchanged
-from samplewise.coresets.recorder import Recorder
 from samplewise.data.ids import few
 from samplewise.engine.engine import Engine
 from samplewise.engine.records import Records
@@ -35,7 +34,7 @@ class Static(Engine):
         memory = Records(policy, n, epochs, seed, labels)
         super().__init__(memory, seed)
         self.records = memory.records
-        self._alone = None if isinstance(policy, Recorder) else memory.records[policy.name]
+        self._alone = next((record for record in self.records.values() if record.policy is policy), None)
         if len(self.records) == 1 and policy.signals:
             (self._ranked,) = self.records
 
@@ -71,7 +70,7 @@ class Static(Engine):
         return Subset(torch.arange(self.n)) if self._plan is None else self._plan
 
     def subset(self, name: str | None, provenance: Mapping[str, Any] | None = None, **wanted: Any) -> Subset:
-        name = self.policy.find(name) if isinstance(self.policy, Recorder) else self._own(name)
+        name = self.policy.find(name)
         self._refuse_unfinished(name)
         record = self.records[name]
         if record.policy.fixed_subset is not None:
@@ -85,13 +84,6 @@ class Static(Engine):
             raise ValueError(f"{name} has no scores: {why}.")
         given = (columns, self.n, self.memory.labels, self.seed)
         return choose(record.policy, name, *given, provenance=provenance, **wanted)
-
-    def _own(self, name: str | None) -> str:
-        """The name of the only method."""
-        (own,) = self.records
-        if name not in (None, own):
-            raise ValueError(f"this selector runs {own}, not {name!r}.")
-        return own
 
     def _refuse_unfinished(self, name: str) -> None:
         """Raise unless the score of a method is final."""
