@@ -19,7 +19,6 @@ from tests.integrations.trainer_runs import (
     Rows,
     bert,
     built,
-    chosen_by,
     classes,
     collate,
     llama,
@@ -129,18 +128,21 @@ def test_the_choices_and_the_weights_are_the_plain_loops(recipe, tmp_path):
     model, data = bert(), classes().remove_columns("text")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
 
+    plain = []
+
     def forward(inputs):
         labels = inputs["labels"]
+        if torch.is_grad_enabled():  # the training forward, on the rows that are chosen
+            plain.append(inputs["ids"].tolist())
         logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
         return sw.Outputs(loss=F.cross_entropy(logits, labels, reduction="none"))
 
     selector = sw.Selector(recipe, data, forward, model=model, epochs=4, batch_size=BATCH, seed=42)
-    plain = chosen_by(selector)
     model.train()
     for _ in range(4):
         for batch in (loader := selector.loader(collate_fn=collate)):
             optimizer.zero_grad()
-            selector.loss(batch).backward()
+            selector.loss(sw.Batch(batch.ids, {**batch.data, "ids": batch.ids})).backward()
             optimizer.step()
         del loader
     assert noted == plain
