@@ -282,9 +282,9 @@ def test_the_order_of_calls():
     with refused(ValueError, r"chooses by scores: call observe\(ids, \.\.\.\) before choose\(ids\)"):
         engine.choose(torch.arange(8))
     engine.plan(1)
-    with refused(ValueError, r"epoch 0 is over: the selector is in epoch 1"):
+    with refused(ValueError, r"epoch must be at least 1, got 0: earlier epochs are over"):
         engine.plan(0)
-    with refused(ValueError, r"epoch 2 is beyond the 2 epochs this selector was built for"):
+    with refused(ValueError, r"epoch must be in \[0, 2\), got 2: this Selector has epochs=2"):
         engine.plan(2)
 
 

@@ -199,9 +199,9 @@ def test_beyond_the_last_epoch_is_an_error():
     with pytest.raises(ValueError, match=r"training is over: this Selector was built for epochs=2"):
         iter(loader)
     selector.set_epoch(2)
-    with pytest.raises(ValueError, match=r"epoch 3 is beyond the 2 epochs"):
+    with pytest.raises(ValueError, match=r"epoch must be in \[0, 2\), got 3"):
         selector.set_epoch(3)
-    with pytest.raises(ValueError, match=r"epoch 0 is over: the selector is in epoch 2"):
+    with pytest.raises(ValueError, match=r"epoch must be at least 2, got 0: earlier epochs are over"):
         selector.set_epoch(0)
 
 

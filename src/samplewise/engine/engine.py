@@ -86,7 +86,7 @@ class Engine(ABC):
 
     @abstractmethod
     def select(self, epoch: int) -> Subset:
-        """Make the plan of `epoch` and count it, or give the last plan again where it stays."""
+        """Make the plan of `epoch` and count its samples, or return the last plan if it still holds."""
 
     def choose(self, ids: Ids) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
         """The rows of a batch to train on, ascending, and their weights (None: all 1)."""
@@ -129,7 +129,7 @@ class Engine(ABC):
     # ---------------------------------------------------------------------------------- epochs
 
     def _enter(self, epoch: int, *, opened: bool) -> None:
-        """Be in `epoch`, which is open or comes next, and decide what its steps read."""
+        """Set the epoch, which is open or comes next, and decide what its steps read."""
         self.epoch, self.opened, self.step = epoch, opened, 0
         memory, tracker = self.memory, self.now(epoch).tracker
         memory.enter(epoch, opened, tracker, self.now(epoch + 1).tracker if opened else tracker)
@@ -167,11 +167,13 @@ class Engine(ABC):
         return self._plan
 
     def plan(self, epoch: int) -> Subset:
-        """Open `epoch` and give its samples. While it is open it gives the same again."""
+        """Open `epoch` and return its samples. While it is open, return the same again."""
         if epoch >= self.epochs:
-            raise ValueError(f"epoch {epoch} is beyond the {self.epochs} epochs this selector was built for.")
+            raise ValueError(
+                f"epoch must be in [0, {self.epochs}), got {epoch}: this Selector has epochs={self.epochs}."
+            )
         if epoch < self.epoch:
-            raise ValueError(f"epoch {epoch} is over: the selector is in epoch {self.epoch}.")
+            raise ValueError(f"epoch must be at least {self.epoch}, got {epoch}: earlier epochs are over.")
         if self.opened and epoch == self.epoch:
             return self.last_plan
         if len(missing := self._missing(epoch)):
@@ -214,7 +216,7 @@ class Engine(ABC):
             self.skip_to(self.epoch + 1)
 
     def skip_to(self, epoch: int) -> None:
-        """Be before `epoch`, whatever epochs of the training were left out."""
+        """Go on to `epoch` and leave out the epochs before it. It is not opened."""
         self._enter(epoch, opened=False)
         self.finish()
 
@@ -222,7 +224,9 @@ class Engine(ABC):
         """Raise if a loader that drops the last batch would leave out samples that must be seen."""
         for name, record in self.records.items():
             if drop_last and record.tracker is not None and record.tracker.complete:
-                raise ValueError(f"{name} must see every sample in every epoch: drop_last=True is refused.")
+                raise ValueError(
+                    f"{name} must see every sample in every epoch: drop_last=True is refused. Leave it out."
+                )
 
     def lr_factor(self, epoch: int) -> float:
         """1 / share that trains, for policies that ask for it."""
@@ -257,7 +261,7 @@ class Engine(ABC):
         return ids
 
     def mean_over(self, b: int, k: int) -> int:
-        """The number that the mean of a batch of b rows is over: the k chosen rows, or the draws of them."""
+        """The number that a mean over the k rows chosen from a batch of b is divided by."""
         return k if self._batch is None else self._batch.mean_over(b, k)
 
     def weights(self, ids: Ids, over: int = 1) -> Float[Tensor, " b"] | None:
@@ -305,7 +309,7 @@ class Engine(ABC):
 
     @property
     def not_static(self) -> ValueError:
-        """The error where a coreset is asked of a method that keeps none."""
+        """The error for a method that keeps no coreset."""
         name, level = self.policy.name, self.policy.level
         return ValueError(f"{name} is of level {level}: only static methods keep a coreset.")
 

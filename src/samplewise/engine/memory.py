@@ -70,7 +70,7 @@ class Memory:
     # ------------------------------------------------------------------------------- the epoch
 
     def enter(self, epoch: int, opened: bool, tracker: Tracker | None, for_pass: Tracker | None) -> None:
-        """Be in `epoch`, which is open or comes next.
+        """Set the epoch, which is open or comes next.
 
         Args:
             epoch: its number.
