@@ -42,7 +42,9 @@ def leaders(policies: Mapping[str, Policy]) -> dict[str, str]:
     found: dict[str, str] = {}
     chosen = [name for name in policies if keep_of(policies[name]) < 1]
     for name in sorted(chosen, key=lambda name: -keep_of(policies[name])):
-        alike = (lead for lead in found.values() if _keepless(policies[lead]) == _keepless(policies[name]))
+        alike = (
+            lead for lead in found.values() if _without_keep(policies[lead]) == _without_keep(policies[name])
+        )
         found[name] = next(alike, name)
     return {name: found[name] for name in chosen}
 
@@ -193,7 +195,7 @@ def given(settings: Settings) -> Subset:
     return replace(subset, weights=subset.weights / subset.weights.mean())
 
 
-def _keepless(policy: Policy) -> Policy:
+def _without_keep(policy: Policy) -> Policy:
     """The policy with `keep` replaced by a constant, to compare policies without it."""
     if policy.picker is None or policy.picker.keeps is None:
         return policy

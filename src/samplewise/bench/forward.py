@@ -35,7 +35,7 @@ class Forward:
             self._slim = slim(model, settings.proxy_width, head=self._named_head(), example=example)
         self.proxy: Callable[[tuple[Tensor, Tensor]], sw.Outputs] | None = self._narrow if proxy else None
         if self.head is not None:
-            self.head.register_forward_pre_hook(self._look)
+            self.head.register_forward_pre_hook(self._store_features)
 
     def _named_head(self) -> str:
         names: dict[nn.Module, str] = {layer: name for name, layer in self.model.named_modules()}
@@ -46,7 +46,7 @@ class Forward:
             )
         return names[self.head]
 
-    def _look(self, head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def _store_features(self, head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._features = inputs[0].detach() if inputs else None
 
     def logits(self, images: Images, narrow: bool = False) -> Float[Tensor, "b c"]:

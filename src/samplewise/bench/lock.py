@@ -28,7 +28,7 @@ def folder_alone(folder: Path) -> Iterator[Path]:
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out must be a folder, but {folder} is a file. Choose another --out.")
-    with _alone(folder / LOCK, folder):
+    with _locked(folder / LOCK, folder):
         yield folder
 
 
@@ -47,7 +47,7 @@ def free_folder_alone(propose: Callable[[], Path]) -> Iterator[Path]:
 def file_alone(path: Path) -> Iterator[Path]:
     """Lock a file that will be written, and remove its partial files. Raises as `folder_alone`."""
     real = Path(os.path.realpath(path))
-    with _alone(real.with_name(f".{real.name}{LOCK}"), path):
+    with _locked(real.with_name(f".{real.name}{LOCK}"), path):
         for entry in real.parent.iterdir():
             if re.fullmatch(rf"\.{re.escape(real.name)}\.\d+\.partial", entry.name):
                 entry.unlink(missing_ok=True)
@@ -55,7 +55,7 @@ def file_alone(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _alone(file: Path, out: Path) -> Iterator[None]:
+def _locked(file: Path, out: Path) -> Iterator[None]:
     made = [folder for folder in (file.parent, *file.parent.parents) if not folder.exists()]
     lock = FileLock(file, timeout=0)
     try:

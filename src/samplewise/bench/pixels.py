@@ -112,7 +112,7 @@ def of_pictures(pictures: Iterable[Any], open_: Callable[[Any], Any], where: str
         if size is not None:
             array = fit(array, size)
         first = first or (array, own_unit)
-        _one_form(first, (array, own_unit), row, where)
+        _refuse_other_form(first, (array, own_unit), row, where)
         some.append(array)
         if len(some) == _AT_ONCE:
             blocks.append(_joined(some))
@@ -198,7 +198,9 @@ def _decoded(picture: Any, open_: Callable[[Any], Any], where: str) -> tuple[np.
     return (array[None, None] if array.ndim == 2 else array.transpose(2, 0, 1)[None]), own_unit
 
 
-def _one_form(first: tuple[np.ndarray, bool], now: tuple[np.ndarray, bool], row: int, where: str) -> None:
+def _refuse_other_form(
+    first: tuple[np.ndarray, bool], now: tuple[np.ndarray, bool], row: int, where: str
+) -> None:
     """Raise if an image differs from the first one in size or unit, or is not square."""
     h, w = now[0].shape[2:]
     if now[0].shape[2:] != first[0].shape[2:] or h != w:

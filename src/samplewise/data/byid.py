@@ -129,7 +129,7 @@ def by_id(
                 f"{tuple(column.shape)}."
             )
     columns = dict(rows)
-    if not _rises(whole):
+    if not _ascends(whole):
         order = whole.argsort()
         whole = whole[order]
         columns = {name: column[order.to(column.device)] for name, column in rows.items()}
@@ -140,7 +140,7 @@ def by_id(
     return whole, columns
 
 
-def _rises(ids: Int[Tensor, " k"]) -> bool:
+def _ascends(ids: Int[Tensor, " k"]) -> bool:
     """Return whether ids are strictly ascending. Read in pieces, because a plan may have 10^9 ids."""
     array = ids.numpy()
     pieces = (array[start : start + _AT_ONCE + 1] for start in range(0, len(array), _AT_ONCE))

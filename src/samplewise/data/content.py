@@ -56,14 +56,14 @@ def add(digest: Any, value: Any, seen: Seen | None = None) -> None:
         else:
             digest.update(np.ascontiguousarray(value).tobytes())
     elif isinstance(value, Mapping):
-        for key in sorted(value, key=lambda key: _rank(key, seen)):
-            digest.update(str(key).encode() if isinstance(key, _PLAIN) else _alone(key, seen))
+        for key in sorted(value, key=lambda key: _sort_key(key, seen)):
+            digest.update(str(key).encode() if isinstance(key, _PLAIN) else _separate_digest(key, seen))
             add(digest, value[key], seen)
     elif isinstance(value, list | tuple):
         for item in value:
             add(digest, item, seen)
     elif isinstance(value, Set):
-        for content in sorted(_alone(item, seen) for item in value):
+        for content in sorted(_separate_digest(item, seen) for item in value):
             digest.update(content)
     elif isinstance(value, _NAMED):
         digest.update(_name(value).encode())
@@ -120,12 +120,12 @@ def _add_object(digest: Any, value: Any, seen: Seen) -> None:
         add(digest, list(part) if isinstance(part, Iterator) else part, seen)
 
 
-def _alone(value: Any, seen: Seen) -> bytes:
+def _separate_digest(value: Any, seen: Seen) -> bytes:
     """Separate digest of one item of a set or one key. These digests are sorted before they are added."""
     digest = hashlib.sha256()
     add(digest, value, dict(seen))
     return digest.digest()
 
 
-def _rank(key: Any, seen: Seen) -> str:
-    return str(key) if isinstance(key, _PLAIN) else _alone(key, seen).hex()
+def _sort_key(key: Any, seen: Seen) -> str:
+    return str(key) if isinstance(key, _PLAIN) else _separate_digest(key, seen).hex()

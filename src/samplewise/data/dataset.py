@@ -17,7 +17,7 @@ from samplewise.data.content import add
 
 __all__ = ["find_labels", "fingerprint", "labels_of", "length_of"]
 
-_LOOKS = 8
+_COMPARED = 8
 """Samples read to compare labels: this many evenly spaced ones, and one of each of this many classes."""
 _ROUNDING = 1e-3
 """Allowed error of the sum of a one-hot vector in half precision, which should be 1."""
@@ -66,7 +66,7 @@ def labels_of(labels: Any, dataset: Any, n: int) -> Int[Tensor, " n"] | None:
         return class_numbers("labels", labels, n)
     found = None if dataset is None else find_labels(dataset)
     if found is not None:
-        _refuse_others(found, dataset)
+        _refuse_other_labels(found, dataset)
     return found
 
 
@@ -100,12 +100,12 @@ def _label_columns(dataset: Any) -> list[str]:
     return [name for name, kind in features.items() if type(kind).__name__ == "ClassLabel"]
 
 
-def _refuse_others(labels: Int[Tensor, " n"], dataset: Any) -> None:
+def _refuse_other_labels(labels: Int[Tensor, " n"], dataset: Any) -> None:
     """Raise if samples contain class numbers that differ from `labels`, as after a `target_transform`."""
     n = len(labels)
-    spread = np.linspace(0, n - 1, min(n, _LOOKS)).astype(int)
+    spread = np.linspace(0, n - 1, min(n, _COMPARED)).astype(int)
     classes = np.unique(labels.numpy(), return_index=True)[1]
-    first = classes[np.linspace(0, len(classes) - 1, min(len(classes), _LOOKS)).astype(int)]
+    first = classes[np.linspace(0, len(classes) - 1, min(len(classes), _COMPARED)).astype(int)]
     ids = np.unique(np.concatenate([spread, first])).tolist()
     many = getattr(dataset, "__getitems__", None)
     samples = many(ids) if callable(many) else [dataset[i] for i in ids]

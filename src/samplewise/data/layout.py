@@ -22,7 +22,7 @@ __all__ = ["Layout", "Rows", "Shared", "rows", "shared"]
 
 _FEW = 2
 """Number of samples in a trial batch; a second one has twice as many. Even, for collates that make pairs."""
-_ROOM = 1 << 16
+_BOARD_BYTES = 1 << 16
 _SCALARS = (int, float, complex, str, bytes, np.generic)
 _ARRAYS = (Tensor, np.ndarray)
 
@@ -354,7 +354,7 @@ def _undisturbed(collate: Any) -> Iterator[None]:
 
 def _shared_board() -> Tensor:
     """Shared memory for one text. The first 8 bytes hold its length."""
-    board = torch.zeros(_ROOM, dtype=torch.uint8, device="cpu")
+    board = torch.zeros(_BOARD_BYTES, dtype=torch.uint8, device="cpu")
     return board.share_memory_()  # type: ignore[no-any-return,no-untyped-call]  # torch does not annotate it
 
 
@@ -365,7 +365,7 @@ def _written(board: Tensor) -> int:
 def _write(board: Tensor, found: dict[str, Any]) -> None:
     """Write the result. The length comes last, because other processes read once it is set."""
     text = json.dumps(found).encode()
-    if len(text) > _ROOM - 8:
+    if len(text) > _BOARD_BYTES - 8:
         text = json.dumps({"kinds": {}, "failed": "it has too many parts"}).encode()
     board[8 : 8 + len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
     board[:8].view(torch.int64)[0] = len(text)

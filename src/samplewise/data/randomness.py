@@ -79,12 +79,12 @@ class Lent:
         finally:
             ended = self._states()
             moved = {place for place, state in ended.items() if not torch.equal(state, begun[place])}
-            self._judge(drawing, watch, alone, moved)
+            self._update(drawing, watch, alone, moved)
             self._own |= {place: ended[place] for place in moved & (drawing.places or set())}
             if self._own:
                 self._set({place: found[place] for place in self._own})
 
-    def _judge(self, drawing: Drawing, watch: "_Watch | None", alone: bool, moved: set[str]) -> None:
+    def _update(self, drawing: Drawing, watch: "_Watch | None", alone: bool, moved: set[str]) -> None:
         """Update `drawing` with what this window showed."""
         if watch is not None:
             if drawing.places is not None:

@@ -95,7 +95,7 @@ def largest(number: int) -> int:
     if world() == 1:
         return number
     found = torch.tensor(number, device=_place(torch.device("cpu")))
-    with _together():
+    with _explaining_errors():
         c10d.all_reduce(found, op=c10d.ReduceOp.MAX)
         return int(found)
 
@@ -110,7 +110,7 @@ def add_up(counts: Tensor) -> Tensor:
     if world() == 1:
         return counts
     added = counts.to(_place(counts.device), copy=True)
-    with _together():
+    with _explaining_errors():
         c10d.all_reduce(added)
         return added.to(counts.device)
 
@@ -120,7 +120,7 @@ def everyone(thing: T) -> list[T]:
     if world() == 1:
         return [thing]
     found: list[T | None] = [None] * world()
-    with _together():
+    with _explaining_errors():
         c10d.all_gather_object(found, thing)
     return found  # type: ignore[return-value]  # no entry is None now
 
@@ -128,7 +128,7 @@ def everyone(thing: T) -> list[T]:
 def _all_gather(mine: Tensor) -> list[Tensor]:
     """Gather a tensor, of the same shape on every rank, in the order of ranks."""
     found = [torch.empty_like(mine) for _ in range(world())]
-    with _together():
+    with _explaining_errors():
         c10d.all_gather(found, mine)
     return found
 
@@ -142,7 +142,7 @@ def _place(device: torch.device) -> torch.device:
 
 
 @contextmanager
-def _together() -> Iterator[None]:
+def _explaining_errors() -> Iterator[None]:
     """Turn the error of a failed collective into one that says what to do."""
     try:
         yield

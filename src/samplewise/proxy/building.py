@@ -55,7 +55,7 @@ def plan(model: nn.Module, head: str, width: float, multiple: int, example: Any)
         # The check compares values, so the rounding of half precision would disturb it.
         model, example = model.float(), walk(example, _as_float)
     args, keywords = _arguments(model, example)
-    with _plainly(next(model.parameters()).device):
+    with _plain_numerics(next(model.parameters()).device):
         if not any(role.kind is SlimHeads for role in attention_roles(model, width, padded=False).values()):
             return _Trial(model, head, args, keywords).plan(width, multiple)
         # Some models need all heads and fail with fewer. For these, the missing heads are filled with zeros.
@@ -95,7 +95,7 @@ class _Trial:
         dress(self.model, roles, self.switch)
         with self.switch.narrow():
             self.sizing = True
-            self._still(lambda: self.run("the narrow pass", train=True))
+            self._refuse_changes(lambda: self.run("the narrow pass", train=True))
             found = _shape(self.run("the narrow pass", train=False)), self.logits
             self.sizing = False
         if found != wanted:
@@ -162,7 +162,7 @@ class _Trial:
 
         return leave
 
-    def _still(self, run: Callable[[], Any]) -> None:
+    def _refuse_changes(self, run: Callable[[], Any]) -> None:
         """Run, and raise if the buffers of a module changed."""
         before = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         run()
@@ -200,7 +200,7 @@ class _Trial:
 
 
 @contextlib.contextmanager
-def _plainly(device: torch.device) -> Iterator[None]:
+def _plain_numerics(device: torch.device) -> Iterator[None]:
     """Run without gradients, autocast and fused attention (its FLOPs are not counted). Keep random states."""
     kind = device.type if device.type != "meta" else "cpu"
     random = Lent(device).window(Drawing())

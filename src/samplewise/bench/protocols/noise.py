@@ -25,7 +25,7 @@ def uniform_label_noise(
     >>> int(noisy.wrong.sum()), int((noisy.labels != 0).sum())
     (4, 4)
     """
-    ids = _victims(labels, rate, classes, rng)
+    ids = _drawn_ids(labels, rate, classes, rng)
     # A step of 1..C-1, modulo C, reaches every other class with equal probability.
     step = torch.randint(1, classes, (len(ids),), generator=rng)
     return _replaced(labels, ids, (labels[ids] + step) % classes)
@@ -46,7 +46,7 @@ def flip_label_noise(
     >>> flip_label_noise(torch.tensor([0, 1, 2]), 1.0, 3, torch.Generator(), next_class=True).labels
     tensor([1, 2, 0])
     """
-    ids = _victims(labels, rate, classes, rng)
+    ids = _drawn_ids(labels, rate, classes, rng)
     step = torch.ones(classes, dtype=torch.long)
     if not next_class:
         step = torch.randint(1, classes, (classes,), generator=rng)
@@ -57,7 +57,7 @@ def flip_label_noise(
 NOISES = {"uniform": uniform_label_noise, "flip": flip_label_noise}
 
 
-def _victims(labels: Tensor, rate: float, classes: int, rng: torch.Generator) -> Tensor:
+def _drawn_ids(labels: Tensor, rate: float, classes: int, rng: torch.Generator) -> Tensor:
     if not 0 <= rate <= 1:
         raise ValueError(f"the rate of label noise must be in [0, 1], got {rate}")
     if classes < 2:

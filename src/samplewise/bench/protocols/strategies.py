@@ -9,7 +9,7 @@ from samplewise.pickers.ranking import budget
 
 STRATEGIES = ("E", "P")
 # Tolerance for rounding errors: a share such as 0.3 - 0.1 may be slightly above its exact value.
-_HAIR = 1e-9
+_TOLERANCE = 1e-9
 
 Positive = Annotated[int, Range(1)]
 
@@ -47,9 +47,9 @@ def strategy(
         raise ValueError(f"strategy must be {words}, got {name!r}.{nearest(name, STRATEGIES)}")
     if name == "P":
         return Training(equalised_epochs(epochs, keep), batch_size)
-    if fixed_batch or keep > 0.2 + _HAIR:
+    if fixed_batch or keep > 0.2 + _TOLERANCE:
         return Training(epochs, batch_size)
-    part = batch_size // (4 if keep <= 0.1 + _HAIR else 2)
+    part = batch_size // (4 if keep <= 0.1 + _TOLERANCE else 2)
     return Training(epochs, min(batch_size, max(2, part)))
 
 
@@ -89,4 +89,4 @@ def samples_seen(n: Positive, keep: Share, epochs: Annotated[int, Range(0)]) -> 
 
 
 def _half_up(x: float) -> int:
-    return math.floor(x + 0.5 + _HAIR)
+    return math.floor(x + 0.5 + _TOLERANCE)

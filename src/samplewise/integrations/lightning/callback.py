@@ -77,12 +77,12 @@ class SelectionCallback:
         refuse_passes_without_hooks(selector, owners)
         for owner in owners:
             self._undo += unwrap_batches(owner, lambda: bool(trainer.training), self._narrow)
-        self._lend_precision(trainer)
+        self._score_in_precision(trainer)
         # This is a share of the batches of the first epoch. Later epochs may have more batches, up to all.
         trainer.limit_train_batches = float(max(1, selector.n or 1))
         self._undo.append(lambda: setattr(trainer, "limit_train_batches", 1.0))
 
-    def _lend_precision(self, trainer: Any) -> None:
+    def _score_in_precision(self, trainer: Any) -> None:
         """Run every scoring forward under Lightning's autocast and default dtype, as in training."""
         selector, forward = self.selector, self.selector.forward
         if forward is None:
@@ -134,7 +134,7 @@ class SelectionCallback:
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Set the number of batches of this epoch in the Trainer."""
-        self._tell_length(trainer)
+        self._update_length(trainer)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """End the epoch: Lightning does not request a batch after the last one."""
@@ -155,7 +155,7 @@ class SelectionCallback:
         selector = self.selector
         return selector.progress >= (selector.epoch + 1) / selector.epochs
 
-    def _tell_length(self, trainer: Any) -> None:
+    def _update_length(self, trainer: Any) -> None:
         """Update values that the Trainer fixes in its first epoch: epoch length and validation step."""
         steps = self.selector.epoch_steps(self.selector.epoch)
         if trainer.fit_loop.max_batches == steps:
@@ -171,11 +171,11 @@ class SelectionCallback:
         selector = self.selector
         ids, data = selector.narrow(batch)
         if selector.awaits_losses and not self._helped and "batch" in selector.policy.level:
-            self._seen = self._look(data, len(ids))
+            self._seen = self._training_outputs(data, len(ids))
         self._arrived = True
         return data
 
-    def _look(self, data: Any, k: int) -> Outputs:
+    def _training_outputs(self, data: Any, k: int) -> Outputs:
         """Compute the losses of training_step for a batch without scores (as in annealing).
 
         This is a forward in train mode. The random states are restored, so training_step draws the same
@@ -203,20 +203,20 @@ class SelectionCallback:
                 "device, but it got a batch without ids. Do not use training_step(dataloader_iter)."
             )
         self._arrived = False
-        self._tell_length(trainer)
+        self._update_length(trainer)
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Raise if training_step did not pass on the losses that the method needs."""
-        self._hear()
+        self._observe_pending()
         if self.selector.awaits_losses:
             raise RuntimeError(self._helper_missing())
         # Before validation, and what else follows, can be taken for training.
         self.selector.timeline.end_step()
 
-    def _hear(self) -> None:
-        """Observe the losses of `_look` if training_step did not pass on its own."""
+    def _observe_pending(self) -> None:
+        """Observe the losses of `_training_outputs` if training_step did not pass on its own."""
         seen, self._seen = self._seen, None
         if seen is not None and self.selector.awaits_losses:
             factors = self.selector.weigh(seen)
@@ -235,7 +235,7 @@ class SelectionCallback:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the selector's state: tensors and plain values. Lightning calls this on every process."""
-        self._hear()
+        self._observe_pending()
         self.selector.sync()
         return {"selector": self.selector.state_dict()}
 

@@ -52,7 +52,7 @@ def read(folder: str | Path) -> tuple[dict[str, Any], int]:
         raise ValueError(f"{folder} cannot be resumed: {why}. {instead}")
     with safe_open(Path(folder) / FILE, framework="pt") as file:
         content = _content(file)
-        state = _back(content["state"], file)
+        state = _from_plain(content["state"], file)
     return state, content["step"]
 
 
@@ -145,15 +145,15 @@ def _plain(value: Any, tensors: dict[str, Tensor], path: str) -> Any:
     )
 
 
-def _back(value: Any, file: Any) -> Any:
+def _from_plain(value: Any, file: Any) -> Any:
     """Convert JSON values back to the state."""
     if isinstance(value, list):
-        return [_back(item, file) for item in value]
+        return [_from_plain(item, file) for item in value]
     if not isinstance(value, dict):
         return value
     ((kind, inside),) = value.items()
     if kind == "tensor":
         return file.get_tensor(inside)
     if kind == "tuple":
-        return tuple(_back(item, file) for item in inside)
-    return {key: _back(item, file) for key, item in inside.items()}
+        return tuple(_from_plain(item, file) for item in inside)
+    return {key: _from_plain(item, file) for key, item in inside.items()}
