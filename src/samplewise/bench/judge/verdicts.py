@@ -1,0 +1,200 @@
+"""Verdicts: is a method better than ordinary training of the same cost, worse, as good, or not shown?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from samplewise.checks import require
+
+stats = require("scipy.stats", "bench")
+multitest = require("statsmodels.stats.multitest", "bench")
+power = require("statsmodels.stats.power", "bench")
+
+__all__ = ["ALPHA", "FEWEST", "Differences", "Verdict", "Word", "detectable", "judge"]
+
+ALPHA = 0.05
+"""Level of the tests of a whole study."""
+POWER = 0.8
+"""Power that the detectable difference refers to."""
+FEWEST = 5
+"""Seeds that a verdict needs at least."""
+_BOOTSTRAP_FROM = 10
+"""Seeds from which on a bootstrap interval is given; with fewer it is too narrow."""
+
+Word = Literal["better", "worse", "as good", "not shown", "too few seeds"]
+
+
+@dataclass(frozen=True)
+class Differences:
+    """The results of one method minus those of its two controls, one number a seed; higher is better.
+
+    Args:
+        ladder: (seeds,) against the ladder of the same seed, at the method's own cost.
+        exact: (seeds,) against `full` with the whole number of epochs nearest below the median cost.
+    """
+
+    ladder: ndarray
+    exact: ndarray
+
+    def __post_init__(self) -> None:
+        if self.ladder.shape != self.exact.shape or self.ladder.ndim != 1 or not len(self.ladder):
+            raise ValueError(
+                "differences need one number a seed for both controls, got shapes "
+                f"{self.ladder.shape} and {self.exact.shape}."
+            )
+        if not (np.isfinite(self.ladder).all() and np.isfinite(self.exact).all()):
+            raise ValueError("differences must be finite. A run may have diverged: leave out the method.")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a study shows of one method. Differences are those to the ladder, unless it says otherwise."""
+
+    word: Word
+    seeds: int
+    mean: float
+    """Mean difference to the ladder."""
+    exact_mean: float
+    """Mean difference to the exact control."""
+    interval: tuple[float, float]
+    """95 % t interval of the mean difference, not adjusted for the number of methods."""
+    bootstrap: tuple[float, float] | None
+    """95 % bootstrap interval of the mean, from 10 seeds on."""
+    above: float
+    """P(method > ladder): the share of seeds above, with ties half."""
+    detectable: float
+    """The mean difference that this study finds with power .8, at its level divided by its methods."""
+    p: float
+    """The larger of the adjusted p-values against ladder and exact control, two-sided."""
+    inside: bool
+    """Whether the mean difference is smaller than delta, so that better or worse matters little."""
+
+
+def judge(found: Mapping[str, Differences], delta: float, alpha: float = ALPHA) -> dict[str, Verdict]:
+    """The verdicts of a study, whose methods and grid points are one family of tests.
+
+    *better*: two-sided paired t tests against both controls reject after Holm's correction, and both means
+    are above 0. *worse*: one of them rejects with a mean below 0. *as good*: neither, and two one-sided tests
+    against both controls reject a difference of `delta` or more, after Holm's correction. Else *not shown*.
+    A standard deviation of 0 shows nothing. With fewer than 5 seeds there is no verdict.
+
+    Args:
+        found: the differences of every method.
+        delta: the smallest difference that matters, in the units of the result.
+        alpha: level of the whole family.
+
+    Raises:
+        ValueError: if delta or alpha is out of range.
+    """
+    if not delta > 0:
+        raise ValueError(f"delta must be > 0, got {delta:g}. The default is 0.3 points of accuracy.")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must be in (0, 1), got {alpha:g}.")
+    if not found:
+        return {}
+    controls = [(part.ladder, part.exact) for part in found.values()]
+    differ = _holm([[_two_sided(values) for values in pair] for pair in controls])
+    equal = _holm([[_equivalent(values, delta) for values in pair] for pair in controls])
+    return {
+        name: _verdict(part, differ[i], equal[i], delta, alpha, len(found))
+        for i, (name, part) in enumerate(found.items())
+    }
+
+
+def detectable(values: Float[ndarray, " seeds"], methods: int, alpha: float = ALPHA) -> float:
+    """The mean difference that a paired t test finds with power .8 at alpha / methods.
+
+    About 3.3 standard deviations with 5 seeds and 12 methods, and 1.5 with 10 seeds.
+    """
+    n = len(values)
+    if n < 2:
+        return float("inf")
+    return _size(n, alpha / methods) * float(np.std(values, ddof=1))
+
+
+@lru_cache
+def _size(n: int, alpha: float) -> float:
+    """The same in standard deviations."""
+    return float(np.squeeze(power.TTestPower().solve_power(nobs=n, alpha=alpha, power=POWER)))
+
+
+def _verdict(
+    part: Differences,
+    differ: list[float],
+    equal: list[float],
+    delta: float,
+    alpha: float,
+    methods: int,
+) -> Verdict:
+    """The verdict of one method, given its adjusted p-values against both controls."""
+    means = float(part.ladder.mean()), float(part.exact.mean())
+    word: Word = "not shown"
+    if len(part.ladder) < FEWEST:
+        word = "too few seeds"
+    elif max(differ) < alpha and min(means) > 0:
+        word = "better"
+    elif any(p < alpha and mean < 0 for p, mean in zip(differ, means, strict=True)):
+        word = "worse"
+    elif max(equal) < alpha:
+        word = "as good"
+    ties = float((part.ladder == 0).mean())
+    return Verdict(
+        word=word,
+        seeds=len(part.ladder),
+        mean=means[0],
+        exact_mean=means[1],
+        interval=_t_interval(part.ladder),
+        bootstrap=_bootstrap(part.ladder),
+        above=float((part.ladder > 0).mean()) + ties / 2,
+        detectable=detectable(part.ladder, methods, alpha),
+        p=max(differ),
+        inside=abs(means[0]) < delta,
+    )
+
+
+def _holm(p: list[list[float]]) -> list[list[float]]:
+    """p-values adjusted by Holm's step-down method over the whole family."""
+    pairs = np.asarray(p, dtype=np.float64)
+    adjusted: list[list[float]] = (
+        multitest.multipletests(pairs.ravel(), method="holm")[1].reshape(pairs.shape).tolist()
+    )
+    return adjusted
+
+
+def _two_sided(values: Float[ndarray, " seeds"]) -> float:
+    """P of a two-sided one-sample t test of mean 0; 1 if the values do not vary."""
+    if len(values) < 2 or np.std(values) == 0:
+        return 1.0
+    return float(stats.ttest_1samp(values, 0.0).pvalue)
+
+
+def _equivalent(values: Float[ndarray, " seeds"], delta: float) -> float:
+    """P of two one-sided t tests of a mean at least `delta` away from 0; 1 if the values do not vary."""
+    if len(values) < 2 or np.std(values) == 0:
+        return 1.0
+    low = stats.ttest_1samp(values, -delta, alternative="greater").pvalue
+    high = stats.ttest_1samp(values, delta, alternative="less").pvalue
+    return float(max(low, high))
+
+
+def _t_interval(values: Float[ndarray, " seeds"]) -> tuple[float, float]:
+    """The 95 % interval of the mean by Student's t; infinite with one seed."""
+    if len(values) < 2:
+        return -float("inf"), float("inf")
+    half = float(stats.t.ppf(1 - ALPHA / 2, len(values) - 1) * stats.sem(values))
+    mean = float(values.mean())
+    return mean - half, mean + half
+
+
+def _bootstrap(values: Float[ndarray, " seeds"]) -> tuple[float, float] | None:
+    """The 95 % percentile interval of the mean of resampled seeds; None with few seeds."""
+    if len(values) < _BOOTSTRAP_FROM:
+        return None
+    rng = np.random.default_rng(0)
+    found = stats.bootstrap((values,), np.mean, method="percentile", random_state=rng).confidence_interval
+    return float(found.low), float(found.high)
