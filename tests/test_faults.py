@@ -457,12 +457,12 @@ class Misdeclared(trackers.Last):
         return {"loss": trackers.Column(join=self.join)}
 
 
-@fault(laws.one_rank_equals_two, "planned otherwise than one|remembers? other")
+@fault(laws.one_rank_equals_two, "plan of rank|columns .* differ between")
 def does_not_exchange_what_it_observes(monkeypatch):
     return epoch_recipe(pickers.TopK, Misdeclared("same"))
 
 
-@fault(laws.one_rank_equals_two, "planned otherwise than one|remembers? other")
+@fault(laws.one_rank_equals_two, "plan of rank|columns .* differ between")
 def keeps_to_itself_what_it_observes(monkeypatch):
     return epoch_recipe(pickers.TopK, Misdeclared("local"))
 
@@ -477,7 +477,7 @@ class CountsBatches(trackers.Last):
         return ids, values
 
 
-@fault(laws.one_rank_equals_two, "planned otherwise than one|remembers? other")
+@fault(laws.one_rank_equals_two, "plan of rank|columns .* differ between")
 def calls_a_count_the_newest_value(monkeypatch):
     return epoch_recipe(pickers.TopK, CountsBatches())
 
@@ -490,12 +490,12 @@ class CountsVisits(trackers.Count):
         return {"count": replace(super().columns(values)["count"], join="same")}
 
 
-@fault(laws.one_rank_equals_two, "planned otherwise than one|remembers? other")
+@fault(laws.one_rank_equals_two, "plan of rank|columns .* differ between")
 def counts_on_each_process(monkeypatch):
     return epoch_recipe(pickers.TopK, CountsVisits())
 
 
-@fault(laws.one_rank_equals_two, "remembers? other|planned otherwise")
+@fault(laws.one_rank_equals_two, "columns .* differ between|plan of rank")
 def merges_nothing(monkeypatch):
     monkeypatch.setattr(Memory, "exchanged", lambda self: [])
     return epoch_recipe(pickers.TopK)

@@ -252,7 +252,7 @@ def _parts(part: Any) -> Iterator[Any]:
 
 
 def _scheduled(part: Any) -> Iterator[Schedule]:
-    """The schedules that stand for numbers in a tree of parts; not those inside a schedule."""
+    """The schedules that are used as numbers in a tree of parts, without schedules inside schedules."""
     if isinstance(part, Schedule):
         yield part
     elif is_dataclass(part) and not isinstance(part, type):

@@ -109,7 +109,7 @@ def el2n(logits: Float[Tensor, "b c"], targets: Int[Tensor, " b"]) -> Float[Tens
 
 
 def negative_margin(logits: Float[Tensor, "b c"], targets: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
-    """Probability of the likeliest other class minus the target's, in [-1, 1]: high where the model errs.
+    """Probability of the likeliest other class minus the target's, in [-1, 1]: high if the model is wrong.
 
     >>> negative_margin(torch.tensor([[0.0, 0.0, 9.0]]), torch.tensor([2]))
     tensor([-0.9996])
@@ -118,7 +118,7 @@ def negative_margin(logits: Float[Tensor, "b c"], targets: Int[Tensor, " b"]) ->
 
 
 def negative_logit_margin(logits: Float[Tensor, "b c"], targets: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
-    """Largest logit of another class minus the target's: high where the model errs.
+    """Largest logit of another class minus the target's: high if the model is wrong.
 
     >>> negative_logit_margin(torch.tensor([[0.0, 0.0, 9.0]]), torch.tensor([2]))
     tensor([-9.])

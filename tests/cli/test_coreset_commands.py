@@ -143,7 +143,7 @@ def test_files_are_overwritten_with_force_only(tmp_path, scores, capsys):
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ([], "--method must name at least one method"),
+        ([], "--method must name at least one method, got none"),
         (["--method", "ucb"], "--method must be a static method, but ucb is of level epoch"),
         (["--method", "el2n:keep=1"], "--method el2n:keep=1 keeps every sample"),
         (["--method", "el2m"], "Did you mean 'el2n'?"),

@@ -70,7 +70,7 @@ class Settings:
             ValueError: if a method, model, device or subset cannot be used.
         """
         if not self.names:
-            raise ValueError("--method must name at least one method")
+            raise ValueError("--method must name at least one method, got none")
         twice = [name for name in self.names if self.names.count(name) > 1]
         if twice:
             raise ValueError(f"--method must name each method once, got {twice[0]} twice")

@@ -97,7 +97,7 @@ class Picker(ABC):
 
     @property
     def keeps(self) -> float | Schedule | None:
-        """The share that it keeps: its field `keep`. None without one: its choice is not a share."""
+        """The share that it keeps, from its field `keep`. None if it has no such field."""
         found: float | Schedule | None = getattr(self, "keep", None)
         return found
 

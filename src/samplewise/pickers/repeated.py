@@ -103,7 +103,7 @@ def _known(scores: Float[Tensor, " m"]) -> _Scores:
 
 
 def _drawn(scores: _Scores, b: int, rng: torch.Generator) -> npt.NDArray[np.int64]:
-    """B rows drawn independently, P ~ score; uniformly where every score is 0."""
+    """B rows drawn independently with P ~ score, or uniformly if every score is 0."""
     ends = scores.cumsum()
     if not ends[-1]:
         ends = np.arange(1.0, len(scores) + 1)

@@ -97,7 +97,7 @@ def _bits(selector: Selector) -> dict[str, Tensor]:
 
 @law
 def ranks_plan_what_one_plans(recipe: Recipe) -> None:
-    """Each rank plans and remembers, bit for bit, what one process does that sees all samples."""
+    """Each rank plans and remembers the same, bit for bit, as one process that sees all samples."""
     trace = Trace(N, EPOCHS)
     policy = build(recipe, N, period=2)
     with alone():
@@ -108,19 +108,27 @@ def ranks_plan_what_one_plans(recipe: Recipe) -> None:
 
 
 def agree(recipe: Recipe, one: Told, ranks: list[Told], where: str = "") -> None:
-    """Raise unless all ranks planned and remember what one process did that saw all samples."""
+    """Raise unless the plans and memories of all ranks equal those of one process that saw all samples."""
     for rank, told in enumerate(ranks):
         same = not differs(told.of("plan"), one.of("plan"))
-        ensure(same, f"rank {rank} planned otherwise than one process{where}")
-        ensure(not differs(told.coreset, one.coreset), f"rank {rank} keeps another coreset{where}")
+        ensure(same, f"the plan of rank {rank} differs from that of one process{where}")
+        ensure(
+            not differs(told.coreset, one.coreset),
+            f"the coreset of rank {rank} differs from that of one process{where}",
+        )
         for after, (theirs, first) in enumerate(zip(told.memories, ranks[0].memories, strict=True)):
             unlike = [name for name in first if differs(theirs.get(name), first[name])]
-            ensure(not unlike, f"ranks 0 and {rank} remember other {unlike} after epoch {after}{where}")
+            ensure(
+                not unlike, f"columns {unlike} differ between ranks 0 and {rank} after epoch {after}{where}"
+            )
     for after, (ours, ones) in enumerate(zip(ranks[0].memories, one.memories, strict=True)):
         # A method that chooses inside batches counts the rows of each rank's own batches.
         names = [name for name in ones if name != "times selected" or "batch" not in recipe.level]
         unlike = [name for name in names if differs(ours.get(name), ones[name])]
-        ensure(not unlike, f"after epoch {after} one process remembers other {unlike}{where}")
+        ensure(
+            not unlike,
+            f"columns {unlike} differ between one process and the ranks after epoch {after}{where}",
+        )
 
 
 @law
@@ -163,7 +171,10 @@ def gradients_add_up(recipe: Recipe) -> None:
         unlike = [name for name in runs[0].columns if differs(runs[0].columns[name], runs[1].columns[name])]
         ensure(not unlike, f"synchronising each step changed {unlike} in {mode} mode")
         if mode == "global":  # where no sample is left out, so one process sees the same
-            ensure(runs[0].orders == one.orders, "ranks planned otherwise than one process in global mode")
+            ensure(
+                runs[0].orders == one.orders,
+                "the plans of the ranks differ from those of one process in global mode",
+            )
             _near(runs[0].columns, one.columns)
 
 
@@ -171,9 +182,9 @@ def _compare(policy: Any, samples: Samples, ranks: list[Run], mode: Mode, wrappe
     first, world = ranks[0], len(ranks)
     for rank, run in enumerate(ranks):
         same = run.orders == first.orders and run.weights == first.weights
-        ensure(same, f"rank {rank} planned otherwise than rank 0 in {where}")
+        ensure(same, f"the plan of rank {rank} differs from that of rank 0 in {where}")
         unlike = [name for name in first.columns if differs(run.columns.get(name), first.columns[name])]
-        ensure(not unlike, f"ranks 0 and {rank} remember other {unlike} in {where}")
+        ensure(not unlike, f"columns {unlike} differ between ranks 0 and {rank} in {where}")
         ensure(len(run.steps) == len(first.steps), f"rank {rank} took other steps than rank 0 in {where}")
     seen: dict[int, list[int]] = {}
     for at_once in zip(*(run.steps for run in ranks), strict=True):
@@ -219,7 +230,7 @@ def _near(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
     """A forward of another number of rows may round otherwise, so this is no comparison of bits."""
     for name, column in theirs.items():
         close = torch.allclose(ours[name].double(), column.double(), rtol=1e-5, atol=1e-6, equal_nan=True)
-        ensure(close, f"one process remembers another {name} than ranks to which a framework deals")
+        ensure(close, f"column {name} differs between one process and ranks in global mode")
 
 
 RANK_LAWS: tuple[Law, ...] = (

@@ -45,7 +45,7 @@ def law(check: Law) -> Law:
 
 
 def differs(a: Any, b: Any) -> bool:
-    """Whether two nested values differ in a single bit: tensors with dtype, NaN equal to NaN."""
+    """Whether two nested values differ in any bit. Dtypes count too; NaN equals NaN."""
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
         if a.dtype != b.dtype or a.shape != b.shape:
             return True

@@ -56,7 +56,7 @@ class Tracker(ABC):
         """The column that a picker ranks by unless it names another. None: that of the first signal."""
 
     def columns(self, values: Values) -> dict[str, Column]:
-        """The state, by name. `values` have no rows; they are empty where no signal is known yet."""
+        """The columns of the state by name. `values` have no rows; without a known signal they are empty."""
         return {}
 
     def start(self, n: int, values: Values) -> State:
@@ -74,7 +74,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
-        """Write what was seen of `ids`. Return what the next tracker is to see; fewer rows are fine."""
+        """Write the values of `ids` to the state. Return what the next tracker gets; fewer rows are fine."""
 
     def derive(self, state: State, ids: Ids | None = None) -> Values:
         """Columns that follow from others, at `ids` or whole. They take no memory until a score is final."""
@@ -157,13 +157,13 @@ class Tracker(ABC):
 
 @dataclass(frozen=True)
 class Pipe(Tracker):
-    """Trackers in a row, each fed what the one before emits."""
+    """Trackers in sequence: the output of each one is the input of the next."""
 
     stages: tuple[Tracker, ...]
 
     @property
     def ranks(self) -> str | None:
-        """The last stage's."""
+        """The ranking column of the last stage that has one."""
         named = [stage.ranks for stage in self.stages if stage.ranks is not None]
         return named[-1] if named else None
 

@@ -43,7 +43,7 @@ class IrreducibleLosses:
     def __post_init__(self) -> None:
         if self.ids.shape != self.values.shape or not len(self.ids):
             raise ValueError(
-                f"irreducible losses need one value for each id, got {len(self.ids)} ids and "
+                f"IrreducibleLosses.values must have one value for each id, got {len(self.ids)} ids and "
                 f"{len(self.values)} values."
             )
         ids, rows = by_id("IrreducibleLosses", self.ids, {"values": self.values})

@@ -59,13 +59,13 @@ NOISES = {"uniform": uniform_label_noise, "flip": flip_label_noise}
 
 def _drawn_ids(labels: Tensor, rate: float, classes: int, rng: torch.Generator) -> Tensor:
     if not 0 <= rate <= 1:
-        raise ValueError(f"the rate of label noise must be in [0, 1], got {rate}")
+        raise ValueError(f"rate must be in [0, 1], got {rate}: it is the share of labels to change.")
     if classes < 2:
-        raise ValueError(f"label noise needs at least 2 classes, got {classes}")
+        raise ValueError(f"classes must be at least 2 for label noise, got {classes}.")
     if not in_classes(labels, classes):
         raise ValueError(
-            f"label noise with {classes} classes needs labels in [0, {classes}), "
-            f"got {int(labels.min())} to {int(labels.max())}"
+            f"labels must be in [0, {classes}) for label noise with {classes} classes, "
+            f"got {int(labels.min())} to {int(labels.max())}."
         )
     return torch.randperm(len(labels), generator=rng)[: round(rate * len(labels))]
 
