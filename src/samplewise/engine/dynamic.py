@@ -95,7 +95,15 @@ class Dynamic(Engine):
             values = {name: c.cpu() for name, c in memory.tracker.read(memory.columns).items()}
         rng = generator(self.seed, self._begin(epoch), "plan")
         before = None if self._plan is None else self._plan.ids
-        return Pool(self.n, rng, values, self._tracked, labels=memory.labels, before=before)
+        return Pool(
+            self.n,
+            rng,
+            values,
+            self._tracked,
+            labels=memory.labels,
+            before=before,
+            times=memory.times_selected.cpu(),
+        )
 
     # --------------------------------------------------------------------------------- batches
 

@@ -10,6 +10,7 @@ from samplewise.pickers.beta import BetaDrawn
 from samplewise.pickers.coresets import MedianBlock, Strata
 from samplewise.pickers.drawn import Boltzmann, RankDrawn
 from samplewise.pickers.given import Given
+from samplewise.pickers.least_used import LeastUsed
 from samplewise.pickers.margins import ClassBalanced
 from samplewise.pickers.nested import Nested
 from samplewise.pickers.ranked import (
@@ -37,6 +38,7 @@ __all__ = [
     "Given",
     "Herding",
     "HideEasy",
+    "LeastUsed",
     "MatchingPursuit",
     "MedianBlock",
     "Nested",

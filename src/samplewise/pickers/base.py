@@ -29,7 +29,7 @@ class Pool(NamedTuple):
 
     Equal scores inside a batch are ordered by `ids`, or by position without them. At least `least` rows are
     kept, whatever the share. `labels` (m,) are class numbers, if there are any. `before` are the rows of the
-    last choice; None: all.
+    last choice; None: all. `times` (m,) says how often each was selected in the training so far.
     """
 
     m: int
@@ -40,6 +40,7 @@ class Pool(NamedTuple):
     labels: Tensor | None = None
     least: int = 0
     before: Rows | None = None
+    times: Int[Tensor, " m"] | None = None
 
     def scores(self, by: str | None) -> Tensor:
         """The column `by`, or the one that the tracker ranks by. All NaN before the first observation."""
@@ -280,4 +281,5 @@ def inside(pool: Pool, members: Rows) -> Pool:
         ids=None if pool.ids is None else pool.ids[members],
         labels=None,
         before=None,
+        times=None if pool.times is None else pool.times[members],
     )

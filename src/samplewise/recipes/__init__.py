@@ -30,6 +30,7 @@ from samplewise.recipes.random import random
 from samplewise.recipes.random_batch import random_batch
 from samplewise.recipes.random_dynamic import random_dynamic
 from samplewise.recipes.rho_loss import rho_loss
+from samplewise.recipes.rs2 import rs2
 from samplewise.recipes.selective_backprop import selective_backprop
 from samplewise.recipes.svp import svp
 from samplewise.recipes.tdds import tdds
@@ -75,6 +76,7 @@ __all__ = [
     "random_batch",
     "random_dynamic",
     "rho_loss",
+    "rs2",
     "selective_backprop",
     "svp",
     "tdds",
