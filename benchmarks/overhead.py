@@ -25,7 +25,6 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 import samplewise as sw
-from samplewise.engine.engine import Engine
 from samplewise.pickers import ranking
 from samplewise.rng import generator
 
@@ -152,12 +151,12 @@ def planning(n: int, target: float, repeats: int) -> list[Row]:
 
     rows = [row(f"plan, reference: kthvalue + randperm, n = {n:,}", timed(reference, repeats), "ms")]
     for name in [*EPOCH_LEVEL, "eswp"]:
-        engine = fed(name, n).engine
-        state = engine.state_dict()
+        selector = fed(name, n)
+        engine, state = selector.engine, selector.engine.state_dict()
 
-        def plan(engine: Engine = engine, state: Any = state) -> None:
-            engine.plan(1)
-            engine.order()
+        def plan(selector: sw.Selector = selector) -> None:
+            selector.engine.plan(1)
+            selector.timeline.order()
 
         seconds = []
         for _ in range(repeats + 1):

@@ -19,7 +19,7 @@ from samplewise.engine.engine import Engine
 from samplewise.engine.memory import Memory
 from samplewise.engine.records import Records
 from samplewise.engine.static import Static
-from samplewise.loop.epochs import Epochs
+from samplewise.loop.epochs import Timeline
 from samplewise.loop.scoring import without_trace
 from samplewise.pickers import Budgeted, Keep, Picked, Picker
 from samplewise.policy import REGISTRY, Policy, recipe
@@ -335,9 +335,9 @@ def copies_keep_writing_to_arrays_of_their_own(monkeypatch):
 def copies_begin_the_epoch_again(monkeypatch):
     def loses_the_place(self, state):
         vars(self).update(state, _resumed=False)
-        self.position.metered = False
+        self.position.from_loader = False
 
-    monkeypatch.setattr(Epochs, "__setstate__", loses_the_place)
+    monkeypatch.setattr(Timeline, "__setstate__", loses_the_place)
     return REGISTRY["full"]
 
 
@@ -392,14 +392,14 @@ def scores_relative_to_the_batch(monkeypatch):
 
 @fault(laws.the_way_of_training_does_not_change_the_plan, "two workers")
 def workers_see_another_order(monkeypatch):
-    draw = Epochs.draw
+    draw = Timeline.draw
 
     def hasty(self, sharded, resumes=False):
         order = draw(self, sharded, resumes)
         return order.flip(0) if torch.utils.data.get_worker_info() is None and self._two else order
 
-    monkeypatch.setattr(Epochs, "_two", False, raising=False)
-    monkeypatch.setattr(Epochs, "draw", hasty)
+    monkeypatch.setattr(Timeline, "_two", False, raising=False)
+    monkeypatch.setattr(Timeline, "draw", hasty)
     loader = Selector.loader
 
     def looks_at_workers(self, **arguments):

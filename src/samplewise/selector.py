@@ -21,8 +21,8 @@ from samplewise.engine.exports import Exports
 from samplewise.engine.own_method import adopt
 from samplewise.loop import forwards, requirements
 from samplewise.loop.direct import Direct
-from samplewise.loop.epochs import Epochs
-from samplewise.loop.loader import AssemblingLoader, Loader, PlanSampler
+from samplewise.loop.epochs import Timeline
+from samplewise.loop.loader import AssemblingLoader, Loader, PlanSampler, refuse_foreign
 from samplewise.loop.position import Position
 from samplewise.loop.saving import continue_from, state_of
 from samplewise.loop.scoring import Scoring
@@ -81,7 +81,7 @@ class Selector(Generic[T]):
     ) -> None:
         given = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "sync_every": sync_every}
         check_arguments("Selector", Selector.__init__, given)
-        epochs, seed = int(epochs), int(seed)  # numpy's numbers are no plain values for a state or a note
+        epochs, seed = int(epochs), int(seed)  # a state cannot hold numbers of numpy
         batch_size, sync_every = batch_size and int(batch_size), sync_every and int(sync_every)
         policy = recipes.get(policy)() if isinstance(policy, str) else policy
         own = policy if isinstance(policy, Policy) else None
@@ -108,7 +108,7 @@ class Selector(Generic[T]):
         self._step = Step(engine, ledger, position, forward, model, scoring, sync_every, waiting)
         self._direct = Direct(engine, ledger, position)
         forwards.install(self._step, engine, ledger)
-        self.timeline = Epochs(engine, ledger, self._exports, position, self._step, self.dataset)
+        self.timeline = Timeline(engine, ledger, self._exports, position, self._step, self.dataset)
 
     # --------------------------------------------------------------------- loaders and epochs
 
@@ -117,7 +117,7 @@ class Selector(Generic[T]):
 
         Takes DataLoader's own arguments (`num_workers`, `collate_fn`, ...). Each rank gets an equal share.
         """
-        requirements.refuse_foreign(arguments)
+        refuse_foreign(arguments)
         if self.dataset is None:
             raise ValueError("this Selector was built with n, not with a data set: there is nothing to load.")
         if self.batch_size is None:
@@ -218,8 +218,8 @@ class Selector(Generic[T]):
         requirements.refuse_assembled(self.policy, "selector.narrow")
         requirements.refuse_proxy(self.policy, "selector.narrow")
         narrowed = self._step.narrow(batch)
-        if self._step.special is not None and self.engine.narrows:
-            self._step.special.expect(self.model, len(narrowed.ids))
+        if self._step.runner is not None and self.engine.narrows:
+            self._step.runner.expect(self.model, len(narrowed.ids))
         return narrowed
 
     def reduce(self, outputs: Outputs | Tensor) -> Float[Tensor, ""]:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samplewise.distributed.shares import deal, share_of
+from samplewise.distributed.shares import deal, real_rows
 
 ORDER = torch.randperm(100, generator=torch.Generator().manual_seed(3))
 
@@ -51,7 +51,7 @@ def test_the_rows_that_are_no_padding_are_counted_as_by_hand(world, sharded):
                     rows = [held[rank * b : (rank + 1) * b] for rank in range(world)]
                 real = [sum(row >= 0 for row in mine) for mine in rows]
                 for rank in range(world):
-                    share = share_of(k - step * world * b, b, rank, world, sharded)
+                    share = real_rows(k - step * world * b, b, rank, world, sharded)
                     if sum(real) == world * b:
                         assert share is None
                     else:

@@ -106,7 +106,7 @@ def test_it_is_the_published_loop(beta):
     orders, log = [], []
     for epoch in range(EPOCHS):
         batches = iter(loader)
-        orders.append(selector.engine.order().tolist())
+        orders.append(selector.timeline.order().tolist())
         log += [(epoch, batch.ids.tolist(), step(selector, optimizer, batch)) for batch in batches]
     plain = ByHand(beta).run(orders)
     assert [entry[:2] for entry in log] == [entry[:2] for entry in plain.log]

@@ -6,7 +6,7 @@ from torch import nn
 
 import samplewise as sw
 from samplewise.distributed import collectives
-from samplewise.engine import memory
+from samplewise.engine import merging
 from tests.ranks import on_ranks
 from tests.seams.toys import Net, Tensors, forward_of, make, step
 
@@ -140,7 +140,7 @@ def worker(rank, world):
     told = {name: trained(name, rank) for name in RECIPES}
     told["recorded"] = recorded(rank)
     # Exchanged in many small pieces the memory is the same.
-    memory._AT_ONCE = 64
+    merging._AT_ONCE = 64
     told["in pieces"] = recorded(rank)
     return told | {"gather": gathered(rank), "refusals": refusals(rank)}
 

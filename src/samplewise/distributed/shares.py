@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-__all__ = ["Share", "deal", "rows_of", "share_of"]
+__all__ = ["RealRows", "deal", "real_rows", "rows_of"]
 
 
 def deal(order: Int[Tensor, " k"], done: int, rank: int, world: int, covers: bool) -> Int[Tensor, " m"]:
@@ -32,7 +32,7 @@ def deal(order: Int[Tensor, " k"], done: int, rank: int, world: int, covers: boo
     return rest[: len(rest) // world * world][rank::world]
 
 
-class Share(NamedTuple):
+class RealRows(NamedTuple):
     """The numbers of real rows in one step."""
 
     mine: int
@@ -41,7 +41,7 @@ class Share(NamedTuple):
     """Number of real rows of all processes."""
 
 
-def share_of(left: int, b: int, rank: int, world: int, sharded: bool) -> Share | None:
+def real_rows(left: int, b: int, rank: int, world: int, sharded: bool) -> RealRows | None:
     """Return the real rows of a step before which `left` ids are not yet trained. None if all rows are real.
 
     Otherwise the last rows of the batch are padding. `deal` pads shards if every id must be trained.
@@ -55,15 +55,15 @@ def share_of(left: int, b: int, rank: int, world: int, sharded: bool) -> Share |
         world: the number of processes.
         sharded: True if ids go to the ranks in turn, as `deal` does; False if whole batches do.
 
-    >>> [share_of(10, 8, rank, 2, sharded=False) for rank in range(2)]
-    [Share(mine=8, total=10), Share(mine=2, total=10)]
-    >>> [share_of(5, 3, rank, 2, sharded=True) for rank in range(2)]
-    [Share(mine=3, total=5), Share(mine=2, total=5)]
+    >>> [real_rows(10, 8, rank, 2, sharded=False) for rank in range(2)]
+    [RealRows(mine=8, total=10), RealRows(mine=2, total=10)]
+    >>> [real_rows(5, 3, rank, 2, sharded=True) for rank in range(2)]
+    [RealRows(mine=3, total=5), RealRows(mine=2, total=5)]
     """
     if left >= world * b:
         return None
     mine = -(-(left - rank) // world) if sharded else left - rank * b
-    return Share(min(b, max(0, mine)), max(0, left))
+    return RealRows(min(b, max(0, mine)), max(0, left))
 
 
 def rows_of(size: int, b: int, rank: int, world: int, sharded: bool, covers: bool, drop_last: bool) -> int:

@@ -107,7 +107,7 @@ class BadLosses:
 
     def _fail(self, bad: Ids, batch: int, epoch: int) -> NoReturn:
         ids, (batches,) = collectives.gather(bad, [torch.full_like(bad, batch)])
-        if len(ids):  # later ones may be the result of a step with these
+        if len(ids):  # name the first bad batch only: later ones may follow from it
             ids = ids[batches == batches.min()]
         self.clear()
         who = f"ids {few(ids)}" if len(ids) else "some samples"

@@ -52,7 +52,7 @@ class Dynamic(Engine):
         return torch.empty(0, dtype=torch.int64)
 
     def _selects_in(self, epoch: int) -> bool:
-        return self.policy.picker is not None and self._selected_in != self._begin(epoch)
+        return self.policy.picker is not None and self._selected_in != self._period_start(epoch)
 
     def _keeps_all(self, epoch: int) -> bool:
         picker = self._picker_of(epoch)
@@ -81,7 +81,7 @@ class Dynamic(Engine):
             rows = torch.arange(self.n) if picked.rows is None else picked.rows
             plan = Subset(rows, picked.weights)
             self.memory.chosen()
-            self._selected_in = self._begin(epoch)
+            self._selected_in = self._period_start(epoch)
         else:
             return self.last_plan
         if self.policy.batch_picker is None:
@@ -93,7 +93,7 @@ class Dynamic(Engine):
         memory, values = self.memory, {}
         if memory.columns and memory.tracker is not None:
             values = {name: c.cpu() for name, c in memory.tracker.read(memory.columns).items()}
-        rng = generator(self.seed, self._begin(epoch), "plan")
+        rng = generator(self.seed, self._period_start(epoch), "plan")
         before = None if self._plan is None else self._plan.ids
         return Pool(
             self.n,
@@ -125,12 +125,12 @@ class Dynamic(Engine):
         memory, picker = self.memory, self._batch
         if picker is None or not self.narrows or not self.opened:
             return super().choose(ids)
-        if ids is not memory.inside:
+        if ids is not memory.checked_ids:
             ids = self.known(ids, "choose")
         if not len(ids):
             return ids, None
         if not memory.columns and ids.device != memory.device:
-            # Without observations the ids say where counting need not wait for an accelerator.
+            # Nothing was observed yet. On the device of the ids, counting waits for nothing.
             memory.move(ids.device)
         there = ids.to(memory.device, non_blocking=True)
         values = {} if memory.tracker is None else self._values(there)

@@ -15,7 +15,6 @@ from samplewise.engine.memory import Memory
 from samplewise.engine.record import Record
 from samplewise.pickers import Picker
 from samplewise.policy import Policy
-from samplewise.rng import generator
 from samplewise.subset import Subset
 
 __all__ = ["Engine"]
@@ -45,7 +44,7 @@ class Engine(ABC):
     observes_chosen: bool
     """Whether rows that were chosen by remembered scores are observed when they train."""
     uneven: bool
-    """Whether processes may take means over different numbers of rows, from batches of one size."""
+    """Whether processes may keep different numbers of rows of equal batches, so means need one divisor."""
     computes: bool
     """Whether the choice itself takes FLOPs that are charged: see `spent`."""
     looks: bool
@@ -195,12 +194,6 @@ class Engine(ABC):
         self._weight_of: Tensor | None = None
         self.weighted = plan is not None and plan.weights is not None
 
-    def order(self) -> Int[Tensor, " k"]:
-        """The open epoch's samples in the order of training: shuffled by (seed, epoch) alone."""
-        ids = self.last_plan.ids
-        rng = generator(self.seed, self.epoch, "order")
-        return ids[torch.randperm(len(ids), generator=rng)]
-
     def restart(self) -> None:
         """Begin the open epoch again: its draws repeat, what was observed stays."""
         self.step = 0
@@ -239,9 +232,9 @@ class Engine(ABC):
 
     def _picker_of(self, epoch: int) -> Picker | None:
         """The picker with its numbers of the epoch in which the period of `epoch` began."""
-        return self.now(self._begin(epoch)).picker
+        return self.now(self._period_start(epoch)).picker
 
-    def _begin(self, epoch: int) -> int:
+    def _period_start(self, epoch: int) -> int:
         return epoch - epoch % self.policy.every
 
     # --------------------------------------------------------------------------------- batches
@@ -253,7 +246,7 @@ class Engine(ABC):
 
     def known(self, ids: Ids, call: str) -> Ids:
         """The ids as int64, inside the data set. Those that were observed just before are checked already."""
-        if ids is self.memory.inside:
+        if ids is self.memory.checked_ids:
             return ids
         ids = whole(ids, call)
         if ids.is_cpu:

@@ -13,6 +13,7 @@ from samplewise.data.ids import refuse_outside, whole
 from samplewise.data.outputs import Outputs, refuse_targets
 from samplewise.distributed import collectives
 from samplewise.engine.bad_losses import BadLosses, in_float32
+from samplewise.engine.merging import merge_rows
 from samplewise.policy import Policy
 from samplewise.signals import measure
 from samplewise.trackers import Tracker
@@ -20,9 +21,6 @@ from samplewise.trackers import Tracker
 __all__ = ["Memory"]
 
 Ids = Int[Tensor, " b"]
-
-_AT_ONCE = 1 << 21
-"""Numbers that a process sends at once: 16 MB."""
 
 
 class Memory:
@@ -47,7 +45,7 @@ class Memory:
         """Which samples a pass showed since the last plan; None: no pass."""
         self.last_ids: Ids | None = None
         """Of a stream without end: the ids of the batch that `columns` holds."""
-        self.inside: Ids | None = None
+        self.checked_ids: Ids | None = None
         """The ids that were checked last, or came from the plan. They are not checked again."""
         self.device, self.on_cpu = torch.device("cpu"), True
         self.sources = policy.source.split("+")
@@ -124,9 +122,9 @@ class Memory:
                 good = None if fine else self.bad.set_aside(ids, loss)
             elif not fine:
                 self.bad.refuse(ids, loss, self.epoch)
-        if ids is not self.inside and (on_cpu or ids.is_cpu):  # ids on an accelerator are not waited for
+        if ids is not self.checked_ids and (on_cpu or ids.is_cpu):  # ids on an accelerator are not waited for
             refuse_outside(ids, self.n)
-            self.inside = ids
+            self.checked_ids = ids
         if training and not self.opened:
             raise ValueError(f"no epoch is open: call plan({self.epoch}) before observing training.")
         if not on_cpu:
@@ -259,15 +257,7 @@ class Memory:
         none = torch.empty(0, dtype=torch.int64, device=self.device)
         unmerged = torch.unique(torch.cat([*self._unmerged, none]))
         self._unmerged = []
-        exchanged = [self.columns[name] for name in self.exchanged()]
-        width = 1 + sum(math.prod(column.shape[1:]) for column in exchanged)
-        rows = max(1, _AT_ONCE // width)
-        for piece in range(collectives.largest(-(-len(unmerged) // rows))):
-            # An id that two ranks hold in different pieces is sent again as it was first received.
-            ids = unmerged[piece * rows : (piece + 1) * rows]
-            ids, received = collectives.gather(ids, [column[ids] for column in exchanged])
-            for mine, column in zip(exchanged, received, strict=True):
-                mine.index_copy_(0, ids, column)
+        for ids in merge_rows(unmerged, [self.columns[name] for name in self.exchanged()]):
             if self.passed is not None:
                 self.passed[ids] = True
         if (own := self.local_state()) is not None:

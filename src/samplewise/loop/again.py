@@ -78,7 +78,7 @@ class Steps:
         last = self._last
         return last if last is not None and last.chosen is not None and last.chosen.evaluated else None
 
-    def of(self, ids: Int[Tensor, " b"], data: Any, by_ids: bool, metered: bool) -> Made:
+    def find_or_add(self, ids: Int[Tensor, " b"], data: Any, by_ids: bool, metered: bool) -> Made:
         """The step of this batch: an earlier one, or a new one that has chosen nothing yet.
 
         Args:

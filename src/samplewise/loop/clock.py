@@ -24,7 +24,7 @@ class Clock:
         """A batch came that the loop asked for at the time `asked`, by `time.perf_counter`."""
         got = time.perf_counter()
         self.ledger.seconds["data"] += got - asked
-        self._running = got, got - asked, self.aside(), self.position.came, self.engine.narrows
+        self._running = got, got - asked, self.aside(), self.position.rows_arrived, self.engine.narrows
 
     def end(self) -> None:
         """The work on the batch is done; a second call does nothing."""
@@ -35,7 +35,7 @@ class Clock:
         self.ledger.seconds["training"] += work
         if not narrowed and not self.ledger.proxy:  # ordinary training has no proxy
             self.ledger.plain_seconds += waited + work
-            self.ledger.plain_samples += self.position.came - samples
+            self.ledger.plain_samples += self.position.rows_arrived - samples
 
     def forget(self) -> None:
         """No batch is being worked on."""

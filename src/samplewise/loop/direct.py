@@ -33,7 +33,7 @@ class Direct:
         seen = as_outputs(outputs, len(ids))
         if policy.signals and type(outputs) is not Tensor and engine.memory.uses(source):
             check_shapes(seen, policy.reads)
-        self.position.heard = True
+        self.position.method_called = True
         used = engine.memory.observe(ids, seen, source)
         if not used and policy.signals:
             ledger.ignored_observations += len(ids)
@@ -51,7 +51,7 @@ class Direct:
         """See `Selector.choose`."""
         refuse_assembled(self.engine.policy, "selector.choose")
         rows, weights = self.engine.choose(whole(ids, "choose"))
-        self.position.heard = True
+        self.position.method_called = True
         self.position.samples += len(ids)
         if self.engine.narrows:
             self.ledger.trained(len(rows))

@@ -1,9 +1,10 @@
-"""`Epochs`: opens and closes the epochs of a training, deals their order, and knows lengths and position."""
+"""`Timeline`: opens and closes the epochs of a training, orders and deals their ids, knows lengths."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -21,13 +22,13 @@ from samplewise.loop.mask import PlanMask
 from samplewise.loop.position import Position
 from samplewise.loop.requirements import refuse_several
 from samplewise.loop.step import Step
-from samplewise.rng import seed_of
+from samplewise.rng import generator, seed_of
 from samplewise.subset import Subset
 
-__all__ = ["Epochs"]
+__all__ = ["Timeline"]
 
 
-class Epochs:
+class Timeline:
     """The epochs of one training. Loaders, samplers and the adapters of frameworks talk to it.
 
     An epoch opens with the pass that it needs, if any, and with its plan. It closes when a loop asks for a
@@ -83,7 +84,7 @@ class Epochs:
         """
         engine = self.engine
         if epoch != self.epochs:
-            self._skipped |= epoch > 0 and not (engine.opened or engine.epoch or self.position.heard)
+            self._skipped |= epoch > 0 and not (engine.opened or engine.epoch or self.position.method_called)
             self.open(epoch)
         elif engine.epoch < epoch:
             self._close()
@@ -112,13 +113,13 @@ class Epochs:
             if engine.opened and epoch > engine.epoch:
                 self._close()
             engine.plan(epoch)
-            self._begin()
-            self.position.metered = self._resumed = False
+            self._reset_counts()
+            self.position.from_loader = self._resumed = False
             if self.waiting is not None:
                 self.waiting.open()
         return engine.last_plan
 
-    def _begin(self) -> None:
+    def _reset_counts(self) -> None:
         """All counts of the open epoch are 0."""
         self.position.reset()
         self._skip = 0
@@ -159,7 +160,7 @@ class Epochs:
     def _warn_unheard(self) -> None:
         """Warn once if a loop ended an epoch without any call that the method needs."""
         engine, position, lacks = self.engine, self.position, "saw no loss, so it selects nothing"
-        if position.heard or self._said_unheard or not (position.metered or position.drawn):
+        if position.method_called or self._said_unheard or not (position.from_loader or position.order_read):
             return
         if not engine.uses_training:
             if engine.narrows:
@@ -194,7 +195,7 @@ class Epochs:
         filled = self.waiting is not None and position.done
         if self._resumed:
             self._skip, self._resumed = position.done, False
-        elif position.metered and (position.batches or filled):
+        elif position.from_loader and (position.batches or filled):
             if not self._said_early and position.batches:  # a look at one batch is no training
                 self._said_early = True
                 warn(
@@ -221,11 +222,11 @@ class Epochs:
         epoch, position, clock = self.epoch, self.position, self._clock
         asked, aside = time.perf_counter(), clock.aside()
         for batch in batches:
-            position.metered, position.sharded = True, sharded
+            position.from_loader, position.sharded = True, sharded
             self.step.came()
             clock.begin(asked + clock.aside() - aside)  # a loader that scores has entered that time itself
             yield batch
-            position.gone += len(batch.ids)
+            position.rows_returned += len(batch.ids)
             clock.end()
             asked, aside = time.perf_counter(), clock.aside()
         if self.epoch == epoch:
@@ -240,15 +241,21 @@ class Epochs:
 
     def came_from_plan(self, ids: Int[Tensor, " b"]) -> None:
         """Accept the ids of a loader's batch, which need no check."""
-        self.engine.memory.inside = ids
+        self.engine.memory.checked_ids = ids
 
     def draw(self, sharded: bool, resumes: bool = False) -> Int[Tensor, " k"]:
         """The open epoch's ids in training order: all of them, or this rank's equal share."""
         self.open(self.open_or_next)
-        self.position.sharded, self.position.drawn = sharded, True
+        self.position.sharded, self.position.order_read = sharded, True
         rank, world = (collectives.rank(), collectives.world()) if sharded else (0, 1)
         done = self._skip if resumes else 0
-        return deal(self.engine.order(), done, rank, world, self.engine.covers(self.epoch))
+        return deal(self.order(), done, rank, world, self.engine.covers(self.epoch))
+
+    def order(self) -> Int[Tensor, " k"]:
+        """The open epoch's samples in the order of training: shuffled by (seed, epoch) alone."""
+        ids = self.engine.last_plan.ids
+        rng = generator(self.engine.seed, self.epoch, "order")
+        return ids[torch.randperm(len(ids), generator=rng)]
 
     # --------------------------------------------------------------------- lengths, progress
 
@@ -374,6 +381,6 @@ class Epochs:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy continues where the original is, as after `load_state_dict`: no loop runs over it yet."""
         vars(self).update(state)
-        self._resumed = self._resumed or (self.position.metered and self.engine.opened)
-        self.position.metered = False
+        self._resumed = self._resumed or (self.position.from_loader and self.engine.opened)
+        self.position.from_loader = False
         self._clock.forget()

@@ -16,10 +16,10 @@ __all__ = ["Measured", "WithProxy", "install"]
 def install(step: Step, engine: Engine, ledger: Ledger) -> None:
     """Let the step run the forward that its method needs; most methods need the plain one."""
     if engine.policy.proxy:
-        step.special = WithProxy(ledger)
+        step.runner = WithProxy(ledger)
     elif engine.computes:
-        step.special = Measured(ledger)
-    if step.special is not None and step.forward is not None:
+        step.runner = Measured(ledger)
+    if step.runner is not None and step.forward is not None:
         get_ready()
 
 
@@ -62,8 +62,8 @@ class WithProxy:
     def loss(self, step: Step, data: Any, b: int) -> tuple[Tensor, Outputs]:
         """The sum of both losses, and the outputs of the model, for a batch of b rows."""
         outputs, narrow = self._run(step, data, b)
-        shares = step.shares(outputs)
-        return weighted_mean(outputs.loss, shares) + weighted_mean(narrow.loss, shares), outputs
+        factors = step.finish(outputs)
+        return weighted_mean(outputs.loss, factors) + weighted_mean(narrow.loss, factors), outputs
 
     def _run(self, step: Step, data: Any, b: int) -> tuple[Outputs, Outputs]:
         forward: Any = step.forward

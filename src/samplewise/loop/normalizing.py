@@ -10,9 +10,9 @@ __all__ = ["normalized"]
 
 
 def normalized(
-    shares: Float[Tensor, " k"] | None, normalizer: Shaped[Tensor, " k"], real: int | None
+    factors: Float[Tensor, " k"] | None, normalizer: Shaped[Tensor, " k"], real: int | None
 ) -> Float[Tensor, " k"]:
-    """The shares of a mean, divided by the mean normalizer of the rows; all 0 where that is 0.
+    """The factors of a mean, divided by the mean normalizer of the rows; all 0 where that is 0.
 
     With `real`, the number of leading rows that are no padding, the mean is over those of all processes.
     """
@@ -22,6 +22,6 @@ def normalized(
     added, count = rows.sum(), torch.tensor(float(len(rows))).to(given)
     if real is not None:
         added, count = collectives.add_up(torch.stack([added, count])).unbind()
-    if shares is None:
-        shares = torch.full_like(given, 1 / len(given))
-    return shares * torch.where(added > 0, count / added, 0).to(shares)
+    if factors is None:
+        factors = torch.full_like(given, 1 / len(given))
+    return factors * torch.where(added > 0, count / added, 0).to(factors)

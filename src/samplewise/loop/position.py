@@ -4,14 +4,14 @@ from typing import Any
 
 from samplewise.cost.ledger import Ledger
 from samplewise.distributed import collectives
-from samplewise.distributed.shares import Share, rows_of, share_of
+from samplewise.distributed.shares import RealRows, real_rows, rows_of
 from samplewise.engine.engine import Engine
 
 __all__ = ["Position"]
 
 
 class Position:
-    """Counts of the open epoch on one rank. Steps write them, `Epochs` resets and enters them.
+    """Counts of the open epoch on one rank. Steps write them, `Timeline` resets and enters them.
 
     Args:
         engine: whose epochs are counted.
@@ -23,7 +23,7 @@ class Position:
     def __init__(self, engine: Engine, ledger: Ledger, loads: bool, batch_size: int | None) -> None:
         self.engine, self.ledger, self.loads, self.batch_size = engine, ledger, loads, batch_size
         self.sharded = True
-        """Whether our own sampler deals the order to the processes, or a framework does."""
+        """True: our sampler deals the order to the processes. False: a framework does."""
         self.drop_last = False
         """Whether a last batch that is not full is left out."""
         self.batches = 0
@@ -31,40 +31,40 @@ class Position:
         self.samples = 0
         """Rows of this process that came to steps."""
         self.done = 0
-        """Number of ids of the order, from the front, that all processes have trained on."""
-        self.gone = 0
-        """Rows of the batches that the loop took from the loader and came back from."""
-        self.drawn = False
+        """Number of leading ids of the order that all processes trained on, or scored to fill batches."""
+        self.rows_returned = 0
+        """Rows of the batches after which the loop asked the loader for the next one."""
+        self.order_read = False
         """Whether a sampler gave out the epoch's order."""
-        self.metered = False
-        """Whether the batches come through `Epochs.meter`."""
-        self.heard = False
-        """Whether the loop ever called what acts on a batch: loss, narrow, observe or choose."""
-        self.entered = 0
-        """Rows of the open epoch that the ledger has as trained."""
-        self.before = 0.0
+        self.from_loader = False
+        """Whether the batches come through `Timeline.meter`."""
+        self.method_called = False
+        """Whether the loop ever called loss, narrow, observe or choose."""
+        self.rows_charged = 0
+        """Rows of the open epoch that are in the ledger as trained."""
+        self.ordinary_before = 0.0
         """Rows that ordinary training back-propagated in the closed epochs."""
 
     def reset(self) -> None:
         """A new epoch opens, or the open one begins again."""
-        self.batches = self.samples = self.done = self.gone = self.entered = 0
-        self.drawn = False
+        self.batches = self.samples = self.done = self.rows_returned = self.rows_charged = 0
+        self.order_read = False
 
     @property
-    def came(self) -> int:
+    def rows_arrived(self) -> int:
         """Rows of the open epoch that came to this process: to its steps, or to a loop without steps."""
-        return self.samples or self.gone
+        return self.samples or self.rows_returned
 
-    # ------------------------------------------------------------------------------ shares
+    # -------------------------------------------------------------------------- real rows
 
-    def share(self, b: int) -> Share | None:
+    def real_rows(self, b: int) -> RealRows | None:
         """This process's part of a step whose last rows are padding; None if no row is padding."""
         if not self.loads:
             return None
         left = len(self.engine.last_plan) - self.done
         size = b if self.sharded or self.batch_size is None else self.batch_size
-        share = share_of(left, size, self.engine.memory.rank, collectives.world(), self.sharded)
-        return None if share is None else Share(min(share.mine, b), share.total)
+        real = real_rows(left, size, self.engine.memory.rank, collectives.world(), self.sharded)
+        return None if real is None else RealRows(min(real.mine, b), real.total)
 
     def rows_of(self, size: int) -> int:
         """Rows that this process trains on in an epoch of `size` samples, dealt as the open one."""
@@ -88,19 +88,19 @@ class Position:
         ledger.assistant_flops += engine.spent()
         if not engine.opened:
             return
-        rows = came = self.came
-        if closing and not came and (not self.loads or self.drawn) and not engine.narrows:
+        rows = came = self.rows_arrived
+        if closing and not came and (not self.loads or self.order_read) and not engine.narrows:
             rows = came = self.rows_of(len(engine.last_plan))  # another loop trained on them
         if engine.policy.assemble and engine.narrows:
             came = self.done
         # A step enters the batch that it narrows. A loop without steps trains on all rows.
         if engine.narrows and self.samples:
             rows = 0
-        ledger.trained(rows - self.entered)
-        self.entered = rows
-        ledger.ordinary_samples = self.before + self.ordinary(came)
+        ledger.trained(rows - self.rows_charged)
+        self.rows_charged = rows
+        ledger.ordinary_samples = self.ordinary_before + self.ordinary(came)
         if closing:
-            self.before = ledger.ordinary_samples
+            self.ordinary_before = ledger.ordinary_samples
 
     # -------------------------------------------------------------------------------- state
 
@@ -112,10 +112,10 @@ class Position:
             "batches": self.batches,
             "samples": self.samples,
             "arrivals": {
-                "gone": self.gone,
-                "trained": self.entered,
-                "before": self.before,
-                "drawn": self.drawn,
+                "gone": self.rows_returned,
+                "trained": self.rows_charged,
+                "before": self.ordinary_before,
+                "drawn": self.order_read,
             },
         }
 
@@ -124,12 +124,19 @@ class Position:
         self.done, self.drop_last = state["done"], state["drop_last"]
         self.batches, self.samples = state["batches"], state["samples"]
         counts = state["arrivals"]
-        self.gone, self.entered, self.before = counts["gone"], counts["trained"], counts["before"]
-        self.drawn, self.metered, self.heard = counts["drawn"], False, True
+        self.rows_returned, self.rows_charged, self.ordinary_before = (
+            counts["gone"],
+            counts["trained"],
+            counts["before"],
+        )
+        self.order_read, self.from_loader, self.method_called = counts["drawn"], False, True
         if (world := collectives.world()) != state["world"]:
             factor = state["world"] / world
-            self.gone, self.entered = round(self.gone * factor), round(self.entered * factor)
-            self.before *= factor
+            self.rows_returned, self.rows_charged = (
+                round(self.rows_returned * factor),
+                round(self.rows_charged * factor),
+            )
+            self.ordinary_before *= factor
             self.samples = self.done // world
         if self.batch_size is not None:  # which may have changed
             self.batches = -(-self.samples // self.batch_size)

@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from samplewise.checks import nearest
 from samplewise.cost.ledger import Ledger
 from samplewise.data.dataset import length_of
 from samplewise.distributed import collectives
@@ -21,25 +20,9 @@ __all__ = [
     "check_types",
     "refuse_assembled",
     "refuse_copy",
-    "refuse_foreign",
     "refuse_proxy",
     "refuse_several",
 ]
-
-_OURS = {
-    "sampler": (
-        "The selector's own sampler gives the plan's order. To weight classes, weight the loss "
-        "(Outputs.normalizer), or use sw.recipes.fixed(sw.Subset(ids, weights))"
-    ),
-    "shuffle": "The selector shuffles by (seed, epoch)",
-    "batch_size": "Set it in Selector(batch_size=...)",
-    "batch_sampler": "The selector's own sampler gives the plan's order",
-    "generator": "The selector's loader has its own generator, so the global one does not change",
-}
-_USERS = (
-    "num_workers", "collate_fn", "pin_memory", "drop_last", "timeout", "worker_init_fn",
-    "multiprocessing_context", "prefetch_factor", "persistent_workers", "pin_memory_device", "in_order",
-)  # fmt: skip
 
 
 def check_types(forward: Any, model: Any, scoring: Any, n: int) -> None:
@@ -117,15 +100,6 @@ def refuse_several(policy: Policy) -> None:
     """Raise if several processes would get different numbers of batches."""
     if (world := collectives.world()) > 1:
         refuse_assembled(policy, f"{world} processes, which need equal numbers of batches")
-
-
-def refuse_foreign(arguments: dict[str, Any]) -> None:
-    """Refuse the DataLoader arguments that the selector sets, and words that DataLoader does not know."""
-    for word in arguments:
-        if word in _OURS:
-            raise ValueError(f"loader() takes no {word}. {_OURS[word]}.")
-        if word not in _USERS:
-            raise ValueError(f"loader() has no argument {word!r}.{nearest(word, _USERS)}")
 
 
 def charge_prior(policy: Policy, n: int, fingerprint: Callable[[], str | None], ledger: Ledger) -> None:

@@ -5,14 +5,14 @@ from typing import Any
 from samplewise.distributed import collectives
 from samplewise.engine.states import refuse_damaged
 from samplewise.loop.agreement import digest
-from samplewise.loop.epochs import Epochs
+from samplewise.loop.epochs import Timeline
 
 __all__ = ["continue_from", "state_of"]
 
 
-def state_of(epochs: Epochs) -> dict[str, Any]:
+def state_of(timeline: Timeline) -> dict[str, Any]:
     """Memory, plan, position and account: tensors and plain values only."""
-    engine, ledger, waiting = epochs.engine, epochs.ledger, epochs.waiting
+    engine, ledger, waiting = timeline.engine, timeline.ledger, timeline.waiting
     ledger.assistant_flops += engine.spent()
     waits = {} if waiting is None else {"waiting": waiting.state_dict()}
     return waits | {
@@ -20,29 +20,29 @@ def state_of(epochs: Epochs) -> dict[str, Any]:
         "n": engine.n,
         "seed": engine.seed,
         "world": collectives.world(),
-        **epochs.position.state_dict(),
-        "first_narrowed": epochs.step.first_narrowed,
-        "scored": epochs.exports.state_dict(),
+        **timeline.position.state_dict(),
+        "first_narrowed": timeline.step.first_narrowed,
+        "scored": timeline.exports.state_dict(),
         "engine": engine.state_dict(),
         "ledger": ledger.state_dict(),
     }
 
 
-def continue_from(epochs: Epochs, state: dict[str, Any]) -> None:
+def continue_from(timeline: Timeline, state: dict[str, Any]) -> None:
     """Continue where `state_of` was taken, maybe with another number of processes.
 
     Raises:
         ValueError: if the state is damaged or belongs to another training; nothing is loaded then.
     """
-    engine, ledger = epochs.engine, epochs.ledger
-    refuse_damaged(state, state_of(epochs), engine.policy, engine.epochs)
+    engine, ledger = timeline.engine, timeline.ledger
+    refuse_damaged(state, state_of(timeline), engine.policy, engine.epochs)
     engine.load_state_dict(state["engine"])
     ledger.load_state_dict(state["ledger"])
     if (world := collectives.world()) != state["world"]:
         ledger.rescale(state["world"] / world)
-    epochs.exports.load_state_dict(state["scored"])
-    epochs.position.load_state_dict(state)
-    epochs.step.first_narrowed = state["first_narrowed"]
-    if epochs.waiting is not None:
-        epochs.waiting.load_state_dict(state["waiting"])
-    epochs.loaded(digest([state["engine"][name] for name in ("memory", "ids", "weights")]))
+    timeline.exports.load_state_dict(state["scored"])
+    timeline.position.load_state_dict(state)
+    timeline.step.first_narrowed = state["first_narrowed"]
+    if timeline.waiting is not None:
+        timeline.waiting.load_state_dict(state["waiting"])
+    timeline.loaded(digest([state["engine"][name] for name in ("memory", "ids", "weights")]))

@@ -12,7 +12,7 @@ from samplewise.cost.ledger import Ledger
 from samplewise.data.layout import Layout
 from samplewise.data.outputs import Batch, Outputs, as_batch, as_outputs, check_fields
 from samplewise.distributed import collectives
-from samplewise.distributed.shares import Share
+from samplewise.distributed.shares import RealRows
 from samplewise.engine.engine import Engine
 from samplewise.loop.again import Chosen, Made, Steps
 from samplewise.loop.normalizing import normalized
@@ -20,14 +20,14 @@ from samplewise.loop.position import Position
 from samplewise.loop.scoring import Scoring, without_trace
 from samplewise.loop.waiting import Waiting
 
-__all__ = ["Special", "Step", "weighted_mean"]
+__all__ = ["ForwardRunner", "Step", "weighted_mean"]
 
 _CHECK_EVERY = 32
 """Number of steps after which processes on CPUs ask each other for losses that are not finite."""
 _HALF = (torch.float16, torch.bfloat16)
 
 
-class Special(Protocol):
+class ForwardRunner(Protocol):
     """How a step runs its training forward where that takes more than a call: see `loop.forwards`."""
 
     def loss(self, step: "Step", data: Any, b: int) -> tuple[Tensor, Outputs]: ...
@@ -37,7 +37,7 @@ class Special(Protocol):
 class Step:
     """One training step under a policy. It has the user's forward and model, the engine and the ledger.
 
-    `Epochs` calls `open` when an epoch opens: what holds for a whole epoch is decided there.
+    `Timeline` calls `open` when an epoch opens: what holds for a whole epoch is decided there.
 
     Args:
         engine: chooses and remembers.
@@ -64,17 +64,17 @@ class Step:
         self.engine, self.ledger, self.position, self.policy = engine, ledger, position, engine.policy
         self.forward, self.model, self.scoring = forward, model, scoring
         self.sync_every, self.waiting = sync_every, waiting
-        self.special: Special | None = None
-        """How the training forward is run, if it takes more than a call."""
+        self.runner: ForwardRunner | None = None
+        """Runs the training forward, if it takes more than a call."""
         self.chosen: Chosen | None = None
         """The rows whose losses are awaited."""
         self.first_narrowed: int | None = None
         """The first epoch whose batches were narrowed."""
         self._layout, self._unchecked = Layout(), True
         self._steps = Steps()
-        self._unasked = self.policy.needs
+        self._unchecked_fields = self.policy.needs
         self._signals = bool(self.policy.signals)
-        self._scored = False
+        self._scores_now = False
 
     # --------------------------------------------------------------------- the user's model
 
@@ -87,9 +87,9 @@ class Step:
     def checked(self, returned: Any, b: int) -> Outputs:
         """What a forward returned, checked; the first time also for all the policy needs."""
         outputs = as_outputs(returned, b)
-        if self._unasked:
-            check_fields(outputs, self._unasked, self.policy.name)
-            self._unasked = ()
+        if self._unchecked_fields:
+            check_fields(outputs, self._unchecked_fields, self.policy.name)
+            self._unchecked_fields = ()
         return outputs
 
     def score(self, data: Any, b: int) -> Outputs:
@@ -105,8 +105,8 @@ class Step:
         """The loss to back-propagate for a batch, and the outputs of its training forward."""
         ids, data = self.narrow(batch)
         try:
-            if self.special is not None:
-                return self.special.loss(self, data, len(ids))
+            if self.runner is not None:
+                return self.runner.loss(self, data, len(ids))
             outputs = self.run(data, len(ids))
             return self.reduced(outputs), outputs
         except BaseException:
@@ -117,9 +117,9 @@ class Step:
         """The rows of a batch to train on; the whole batch where the open epoch is not narrowed."""
         batch: Batch = given if type(given) is Batch else as_batch(given)
         engine, position, ids = self.engine, self.position, batch.ids
-        by_ids = engine.n > 0 or position.metered
-        made = self._steps.of(ids, batch.data, by_ids, position.metered)
-        if made.chosen is not None:
+        by_ids = engine.n > 0 or position.from_loader
+        made = self._steps.find_or_add(ids, batch.data, by_ids, position.from_loader)
+        if made.chosen is not None:  # the optimizer evaluates a batch again
             return self._again(made, made.chosen, batch)
         if not engine.opened:
             raise ValueError(
@@ -128,7 +128,7 @@ class Step:
             )
         if self.chosen is not None:
             self.refuse_unweighed()
-        together, narrows, share = engine.together, engine.narrows, None
+        together, narrows, real = engine.together, engine.narrows, None
         if self._unchecked:
             self._check_layout(batch)
         if self.waiting is not None and narrows:
@@ -136,43 +136,42 @@ class Step:
         if together:
             if position.batches:
                 self._exchange()
-            share = position.share(len(ids))
+            real = position.real_rows(len(ids))
         if narrows:
-            batch, chosen = self._narrowed(batch, share)
-        elif share is None:
+            batch, chosen = self._narrowed(batch, real)
+        elif real is None:
             chosen = Chosen(ids)
         else:
-            chosen = Chosen(ids, real=share.mine, total=share.total)
-        self._take(made, chosen, len(ids) if share is None else share.mine)
+            chosen = Chosen(ids, real=real.mine, total=real.total)
+        self._note(made, chosen, len(ids) if real is None else real.mine)
         position.done += len(ids) * collectives.world() if together else len(ids)
         return batch
 
-    def _take(self, made: Made, chosen: Chosen, rows: int) -> None:
-        """A step has chosen its rows, of so many that came to this process."""
+    def _note(self, made: Made, chosen: Chosen, rows: int) -> None:
+        """Note what a step has chosen. `rows` is the number of rows that came to this process."""
         made.chosen, made.rows, self.chosen = chosen, rows, chosen
         position = self.position
-        position.batches, position.samples, position.heard = (
-            position.batches + 1,
-            position.samples + rows,
-            True,
-        )
+        position.batches += 1
+        position.samples += rows
+        position.method_called = True
 
-    def _narrowed(self, batch: Batch, share: Share | None) -> tuple[Batch, Chosen]:
+    def _narrowed(self, batch: Batch, real: RealRows | None) -> tuple[Batch, Chosen]:
         """Score a batch if it is time to, and choose the rows to train on."""
         engine, (ids, data) = self.engine, batch
-        if share is not None:
-            if share.mine < 2:
-                return self._too_few(batch, share)
-            data, ids = self._layout.take(data, torch.arange(share.mine), len(ids)), ids[: share.mine]
+        if real is not None:
+            if real.mine < 2:
+                return self._too_few(batch, real)
+            data, ids = self._layout.take(data, torch.arange(real.mine), len(ids)), ids[: real.mine]
         b = len(ids)
         rows, weights = self._choose(Batch(ids, data))
         k, begun = len(rows), time.perf_counter()
         if k < b:
             data, ids = self._layout.take(data, rows, b), ids[rows]
         self.ledger.trained(k)
-        unseen = not self._scored and engine.observes_chosen
+        # Rows that were scored are observed already; the others are observed when they train.
+        unseen = not self._scores_now and engine.observes_chosen
         chosen = Chosen(ids, weights, whole=False, unseen=unseen, rows=rows if k < len(batch.ids) else None)
-        if share is not None or (engine.together and engine.uneven):
+        if real is not None or (engine.together and engine.uneven):
             over = engine.mean_over(b, k)
             chosen.real, chosen.total = k, collectives.total(over)
             if weights is not None and over != k:
@@ -180,22 +179,23 @@ class Step:
         self.ledger.seconds["selecting"] += time.perf_counter() - begun
         return Batch(ids, data), chosen
 
-    def _too_few(self, batch: Batch, share: Share) -> tuple[Batch, Chosen]:
+    def _too_few(self, batch: Batch, real: RealRows) -> tuple[Batch, Chosen]:
         """A batch with at most one real row has nothing to choose. It keeps 2 rows, for batch norms."""
         engine, (ids, data) = self.engine, batch
-        if share.mine:
+        if real.mine:
             engine.look(ids[:1], self._layout.take(data, torch.arange(1), len(ids)))
         first = torch.arange(min(2, len(ids)))
         data, ids = self._layout.take(data, first, len(ids)), ids[first]
-        self.ledger.trained(share.mine)
-        total = collectives.total(share.mine)
-        return Batch(ids, data), Chosen(ids, engine.weights(ids), False, True, share.mine, total, first)
+        self.ledger.trained(real.mine)
+        total = collectives.total(real.mine)
+        chosen = Chosen(ids, engine.weights(ids), whole=False, real=real.mine, total=total, rows=first)
+        return Batch(ids, data), chosen
 
     def _choose(self, batch: Batch) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
         """The rows of a batch to train on, and their weights; scores it first if it is time to."""
         engine, (ids, data) = self.engine, batch
         seconds, begun = self.ledger.seconds, time.perf_counter()
-        if self._scored:
+        if self._scores_now:
             seen = self.score(data, len(ids))
             self.ledger.scoring_forwards += len(ids)
             scored = time.perf_counter()
@@ -211,7 +211,7 @@ class Step:
     def accept(self, batch: Batch) -> Int[Tensor, " k"]:
         """The ids accepted of a meta-batch, for the loader that fills batches with them."""
         rows, _ = self._choose(batch)
-        self.position.heard = True
+        self.position.method_called = True
         self.position.done += len(batch.ids)
         return batch.ids[rows.to(batch.ids.device)]
 
@@ -219,53 +219,58 @@ class Step:
         """A batch of accepted samples. It is trained on as it is: its rows were scored before."""
         waiting.trained(batch.ids.tolist())
         self.ledger.trained(len(batch.ids))
-        self._take(made, Chosen(batch.ids, whole=False, unseen=False), len(batch.ids))
+        self._note(made, Chosen(batch.ids, whole=False, unseen=False), len(batch.ids))
         return batch
 
     # --------------------------------------------------------------------------- its losses
 
     def reduced(self, outputs: Outputs) -> Tensor:
         """(weights * losses).mean() of the rows that `narrow` gave, which are observed now if not before."""
-        return weighted_mean(outputs.loss, self.shares(outputs))
+        return weighted_mean(outputs.loss, self.finish(outputs))
 
-    def shares(self, outputs: Outputs) -> Float[Tensor, " k"] | None:
-        """Observe what was not yet, and give weights / k of the k rows; None if all are 1 / k."""
+    def finish(self, outputs: Outputs) -> Float[Tensor, " k"] | None:
+        """End the step: observe the losses if not yet done, and return the factor of each row.
+
+        The loss is the sum of factors * losses. A factor is the weight / k, or None if all are 1 / k. With
+        padding a factor refers to the real rows of all processes, and that of a padded row is 0.
+        """
         chosen = self.awaited()
         engine, ids, k, real = self.engine, chosen.ids, len(chosen.ids), chosen.real
         begun = time.perf_counter()
         if chosen.unseen and real != 0:
-            seen, of = (ids, outputs) if real is None else (ids[:real], outputs.first(real))
-            if not engine.memory.observe(seen, of, "training") and chosen.whole and self._signals:
+            seen = ids if real is None else ids[:real]
+            given = outputs if real is None else outputs.first(real)
+            if not engine.memory.observe(seen, given, "training") and chosen.whole and self._signals:
                 self.ledger.ignored_observations += len(seen)
         chosen.unseen, chosen.evaluated = False, True
         weights = chosen.weights
         if real is None:
             if not chosen.whole:
-                shares = None if weights is None else weights / k
+                factors = None if weights is None else weights / k
             else:
-                shares = engine.weights(ids, over=k) if engine.weighted else None
+                factors = engine.weights(ids, over=k) if engine.weighted else None
         else:
             if chosen.whole:
                 weights = engine.weights(ids)
-            shares = torch.ones(k, device=ids.device) if weights is None else weights.clone()
-            shares[real:] = 0
-            # The processes' gradients are averaged, so each row's share is of the rows of all of them.
-            shares *= collectives.world() / chosen.total
+            factors = torch.ones(k, device=ids.device) if weights is None else weights.clone()
+            factors[real:] = 0
+            # Gradients are averaged over the processes, so factors refer to the rows of all of them.
+            factors *= collectives.world() / chosen.total
         if outputs.normalizer is not None:
-            shares = normalized(shares, outputs.normalizer, real)
+            factors = normalized(factors, outputs.normalizer, real)
         self.ledger.seconds["selecting"] += time.perf_counter() - begun
         self.chosen = None
-        return shares
+        return factors
 
     def weigh(self, returned: Any) -> Float[Tensor, " k"]:
         """The weights of the rows that `narrow` gave, which are observed now if not before."""
         k = len(self.awaited().ids)
         outputs = self.checked(returned, k)
-        shares = self.shares(outputs)
-        return torch.ones(k, device=outputs.loss.device) if shares is None else shares * k
+        factors = self.finish(outputs)
+        return torch.ones(k, device=outputs.loss.device) if factors is None else factors * k
 
     def awaited(self) -> Chosen:
-        """The rows whose losses are awaited, or those of the last step once more.
+        """The rows whose losses are awaited. If the last step is evaluated again, it is charged again.
 
         Raises:
             ValueError: if there are none.
@@ -333,7 +338,7 @@ class Step:
         if engine.opened and engine.narrows and self.first_narrowed is None:
             self.first_narrowed = engine.epoch
         first = engine.epoch if self.first_narrowed is None else self.first_narrowed
-        self._scored = engine.scores_batches and (engine.epoch - first) % self.scoring.every == 0
+        self._scores_now = engine.scores_batches and (engine.epoch - first) % self.scoring.every == 0
 
     def forget(self) -> None:
         """Forget the steps made so far and the losses awaited."""
@@ -366,7 +371,7 @@ class Step:
         self._layout, self._unchecked = layout, True
 
     def lay_out(self, collate: Callable[[list[Any]], Any] | None) -> Layout | None:
-        """Begin with the batches of this collate; returns the layout that a loader must show samples to."""
+        """Start a new layout for this collate; return it if the loader must call its `learn`, else None."""
         if self.waiting is not None or not self.engine.picks_rows():
             return None
         self.layout = Layout.of(collate)
@@ -380,11 +385,11 @@ class Step:
             self._layout.check(batch.data, len(batch.ids))
 
 
-def weighted_mean(losses: Float[Tensor, " k"], shares: Float[Tensor, " k"] | None) -> Tensor:
-    """(weights * losses).mean() over the k rows in float32, with `shares` = weights / k or None for all 1.
+def weighted_mean(losses: Float[Tensor, " k"], factors: Float[Tensor, " k"] | None) -> Tensor:
+    """(weights * losses).mean() over the k rows in float32, with factors = weights / k; None: all 1 / k.
 
-    The division comes before the graph: a dot product is then the cheapest node for it.
+    The weights are divided by k before autograd sees them, so autograd needs one dot product only.
     """
     if losses.dtype in _HALF:
         losses = losses.float()
-    return losses.mean() if shares is None else torch.dot(losses, shares.to(losses))
+    return losses.mean() if factors is None else torch.dot(losses, factors.to(losses))

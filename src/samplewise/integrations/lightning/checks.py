@@ -90,7 +90,7 @@ def refuse_other_loader(trainer: Any, selector: Selector) -> None:
     """
     loader = trainer.train_dataloader
     sampler = loader.sampler if isinstance(loader, Loader) else None
-    if not (isinstance(sampler, PlanSampler) and sampler.epochs is selector.timeline):
+    if not (isinstance(sampler, PlanSampler) and sampler.timeline is selector.timeline):
         raise ValueError(
             "the train loader must be selector.loader(...) of the SelectionCallback's Selector, got "
             f"{type(loader).__name__}. Use trainer.fit(module, selector.loader(...)), or return this "

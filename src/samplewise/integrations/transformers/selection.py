@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from samplewise.data.dataset import length_of
 from samplewise.data.outputs import Batch, Outputs
 from samplewise.distributed import collectives
-from samplewise.distributed.shares import share_of
+from samplewise.distributed.shares import real_rows
 from samplewise.integrations.transformers.calendar import Calendar
 from samplewise.integrations.transformers.heads import IGNORED, CausalLM, Classes, Head, PerSampleLoss, Seen
 from samplewise.integrations.transformers.loading import (
@@ -209,7 +209,7 @@ class Selection:
                 raise RuntimeError(WITHOUT_IDS)
             b = len(batch[IDS])
             share = (
-                share_of(left, self.calendar.rows // world, collectives.rank(), world, False)
+                real_rows(left, self.calendar.rows // world, collectives.rank(), world, False)
                 if world > 1
                 else None
             )
