@@ -245,6 +245,44 @@ def test_a_tensor_of_ids_that_is_written_anew_is_another_batch():
     assert selector.timeline.where()["done"] == 16
 
 
+def test_a_copy_of_ids_is_compared_with_the_last_step_if_tensors_of_ids_are_written_in_turns():
+    selector, _ = make("full")
+    data, buffers = Tensors(), (torch.arange(8), torch.arange(8))
+    selector.plan(0)
+    for step in range(3):
+        ids = buffers[step % 2]
+        ids.copy_(torch.arange(8 * step, 8 * step + 8))
+        for same in (ids, ids.clone()):
+            selector.loss(sw.Batch(same, (data.x[ids], data.targets[ids])))
+    assert selector.timeline.where()["done"] == 24
+    assert selector.ledger.ordinary_again == 3 * 24  # forward and backward
+
+
+def test_a_batch_that_was_refused_does_not_hide_the_last_step():
+    fails, model = [], Net(dropout=0.0)
+
+    def forward(batch):
+        if fails:
+            raise RuntimeError(fails.pop())
+        return F.cross_entropy(model(batch[0]), batch[1], reduction="none")
+
+    selector, _ = make("loss_sampling", model=model, forward=forward)
+    data = Tensors()
+
+    def batch(begin):
+        return sw.Batch(
+            torch.arange(begin, begin + 8), (data.x[begin : begin + 8], data.targets[begin : begin + 8])
+        )
+
+    selector.plan(0)
+    selector.loss(batch(0))
+    fails.append("scoring failed")
+    with pytest.raises(RuntimeError, match="scoring failed"):
+        selector.loss(batch(8))
+    selector.loss(batch(0))
+    assert selector.timeline.where()["done"] == 8
+
+
 def test_a_stream_whose_ids_mean_nothing_is_told_by_its_data():
     selector, _ = noted_stream()
     ids, data = torch.arange(8), Tensors()

@@ -99,6 +99,7 @@ class Steps:
             made = self._with_ids(ids, metered)
         if made is None:
             made = Made(ids, None if by_ids else data, version)
+            self._made.pop(id(ids), None)  # the dict has the order of the steps
             if len(self._made) >= _REMEMBERED:
                 del self._made[next(iter(self._made))]
             self._made[id(ids)] = made
@@ -109,6 +110,8 @@ class Steps:
     def _with_ids(self, ids: Int[Tensor, " b"], metered: bool) -> Made | None:
         """The latest step with equal ids. Without a metered loader only the last step is compared."""
         for one in reversed(self._made.values()):
+            if one.chosen is None:  # its batch was refused, so it is no step
+                continue
             same = len(one.ids) == len(ids) and one.ids.device == ids.device
             if same and one.version == _version(one.ids) and torch.equal(one.ids, ids):
                 return one
