@@ -22,7 +22,7 @@ from samplewise.engine.own_method import adopt
 from samplewise.loop import forwards, requirements
 from samplewise.loop.direct import Direct
 from samplewise.loop.epochs import Timeline
-from samplewise.loop.loader import AssemblingLoader, Loader, PlanSampler, refuse_foreign
+from samplewise.loop.loader import AssemblingLoader, Loader, PlanSampler, refuse_arguments
 from samplewise.loop.position import Position
 from samplewise.loop.saving import continue_from, state_of
 from samplewise.loop.scoring import Scoring
@@ -117,7 +117,7 @@ class Selector(Generic[T]):
 
         Takes DataLoader's own arguments (`num_workers`, `collate_fn`, ...). Each rank gets an equal share.
         """
-        refuse_foreign(arguments)
+        refuse_arguments(arguments)
         if self.dataset is None:
             raise ValueError("this Selector was built with n, not with a data set: there is nothing to load.")
         if self.batch_size is None:

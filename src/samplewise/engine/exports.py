@@ -1,4 +1,7 @@
-"""What comes out of an engine: tables, coresets, their provenance, and the cost of each score."""
+"""What comes out of an engine: tables, coresets, their provenance, and the cost of each score.
+
+The columns of a table, and its Parquet form, are in `coresets/table.py`; those of a subset in `subset.py`.
+"""
 
 import inspect
 from typing import Any, Literal

@@ -252,7 +252,10 @@ class Timeline:
         return deal(self.order(), done, rank, world, self.engine.covers(self.epoch))
 
     def order(self) -> Int[Tensor, " k"]:
-        """The open epoch's samples in the order of training: shuffled by (seed, epoch) alone."""
+        """The open epoch's samples in the order of training: shuffled by (seed, epoch) alone.
+
+        A resumed training makes it again. `deal` gives each rank every world-th id of it.
+        """
         ids = self.engine.last_plan.ids
         rng = generator(self.engine.seed, self.epoch, "order")
         return ids[torch.randperm(len(ids), generator=rng)]

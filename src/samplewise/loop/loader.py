@@ -13,7 +13,7 @@ from samplewise.loop.ids import IdCollate, IdDataset, in_order
 from samplewise.loop.scoring import device_of
 from samplewise.loop.waiting import Waiting
 
-__all__ = ["AssemblingLoader", "Loader", "PlanSampler", "refuse_foreign"]
+__all__ = ["AssemblingLoader", "Loader", "PlanSampler", "refuse_arguments"]
 
 _OURS = {
     "sampler": (
@@ -147,8 +147,11 @@ class AssemblingLoader(Loader[T]):
             waiting.strike()  # if the loop left it out, as it may with any loader
 
 
-def refuse_foreign(arguments: dict[str, Any]) -> None:
-    """Refuse the DataLoader arguments that the selector sets, and words that DataLoader does not know."""
+def refuse_arguments(arguments: dict[str, Any]) -> None:
+    """Refuse the DataLoader arguments that the selector sets, and names that DataLoader does not have.
+
+    `Selector.loader` calls it first.
+    """
     for word in arguments:
         if word in _OURS:
             raise ValueError(f"loader() takes no {word}. {_OURS[word]}.")
