@@ -82,23 +82,29 @@ class Policy:
             raise ValueError(f"Policy.refresh needs source='training+pass', got {self.source!r}.")
         if self.final is not None and (self.picker is None or self.batch_picker is not None):
             raise ValueError(
-                "a static Policy (final=...) has a picker and no batch_picker. Give picker=... alone."
+                "a static Policy (final=...) must have a picker and no batch_picker. Give picker=... alone."
             )
         if self.final == 0 and self.source == "training":
             raise ValueError(
-                "Policy.final=0 is before training, when nothing was observed. "
-                "Use source='pass' or a later epoch."
+                "Policy.final must be at least 1 with source='training', got 0: nothing is observed before "
+                "epoch 0. Use source='pass' or a later epoch."
             )
         if self.final is not None and (self.every != 1 or any(isinstance(p, Schedule) for p in _parts(self))):
             raise ValueError(
-                "a static Policy (final=...) chooses once: it has no `every` and no schedules. "
+                "a static Policy (final=...) chooses once, so it takes no `every` and no schedules. "
                 "Give plain numbers."
             )
         if self.proxy and (self.source != "pass" or self.batch_picker is not None):
-            raise ValueError("Policy.proxy runs passes: it needs source='pass', and no batch_picker.")
+            raise ValueError(
+                f"Policy.proxy needs source='pass' and no batch_picker, got source={self.source!r} and "
+                f"batch_picker={self.batch_picker}."
+            )
         rows = self.batch_picker
         if self.assemble and (rows is None or not rows.one_by_one or self.picker is not None):
-            raise ValueError("Policy.assemble needs batch_picker=pickers.Accepted(...), and no picker.")
+            raise ValueError(
+                "Policy.assemble needs batch_picker=pickers.Accepted(...) and no picker, got "
+                f"batch_picker={rows} and picker={self.picker}."
+            )
         if self.final is None and self.weighting != "none":
             raise ValueError(
                 f"Policy.weighting={self.weighting!r} is for static coresets. Give final=... as well."
@@ -198,7 +204,7 @@ class Policy:
         """Raise at the start for what would fail later: a number of some epoch, or a training too short."""
         if isinstance(self.final, int) and self.final > epochs:
             raise ValueError(
-                f"{self.name} scores before epoch {self.final}, but training has {epochs}. "
+                f"{self.name} scores before epoch {self.final}, but training has only {epochs} epochs. "
                 "Train longer, or score earlier."
             )
         if self.final is None or self.picker is None or not self.picker.everything:
@@ -326,8 +332,8 @@ class Recipe:
             level = "batch"  # the picker only leaves samples out of the whole training
         if (level, built.source) != (self.level, fixed):
             raise ValueError(
-                f"{self.name} is registered as {self.level} from {self.source}, "
-                f"but builds a policy {built.level} from {built.source}"
+                f"{self.name} is registered with level={self.level!r} and source={self.source!r}, but its "
+                f"policy has level={built.level!r} and source={built.source!r}. Change @recipe(...)."
             )
         # Parameters that the function itself sets show an argument in a shorter form.
         params = bound.arguments | (dict(built.params) if built.name == "policy" else {})

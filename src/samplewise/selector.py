@@ -119,9 +119,9 @@ class Selector(Generic[T]):
         """
         refuse_arguments(arguments)
         if self.dataset is None:
-            raise ValueError("this Selector was built with n, not with a data set: there is nothing to load.")
+            raise ValueError("this Selector was built without a data set. Give Selector(policy, dataset).")
         if self.batch_size is None:
-            raise ValueError("the loader needs a batch size: Selector(..., batch_size=128).")
+            raise ValueError("the loader needs a batch size, got None. Give Selector(batch_size=...).")
         requirements.refuse_several(self.policy)
         self.timeline.collate = arguments.get("collate_fn")
         self.timeline.dealt(True, bool(arguments.get("drop_last", False)))
@@ -181,7 +181,7 @@ class Selector(Generic[T]):
         Every later plan is written into the same tensor, so that workers can drop samples before decoding.
         """
         if not self.n:
-            raise ValueError("a mask needs the number of samples: Selector(policy, n, ...).")
+            raise ValueError("a mask needs the number of samples, got None. Give Selector(policy, n, ...).")
         return self.timeline.mask()
 
     # ------------------------------------------------------------------------------- one step
@@ -382,7 +382,7 @@ class Selector(Generic[T]):
         """
         if not self.engine.memory.merged:
             raise ValueError(
-                "the other processes have not taken over what this one observed: call selector.sync() on "
+                "this process observed samples that other processes do not know yet. Call selector.sync() on "
                 "every process before state_dict()."
             )
         return state_of(self.timeline)

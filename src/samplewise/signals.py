@@ -225,10 +225,10 @@ def class_margins(
     classes = len(weight)
     if h.shape[1] != weight.shape[1]:
         raise ValueError(
-            f"features have {h.shape[1]} numbers a sample, but the head takes {weight.shape[1]}."
+            f"features must have {weight.shape[1]} numbers a sample, as the head takes, got {h.shape[1]}."
         )
     if logits is not None and logits.shape[1] != classes:
-        raise ValueError(f"logits are of {logits.shape[1]} classes, but the head has {classes}.")
+        raise ValueError(f"logits must have the {classes} classes of the head, got {logits.shape[1]}.")
     if targets.is_cpu and not in_classes(targets, classes):
         raise ValueError(
             f"targets must be class numbers of the head's {classes} classes, got {int(targets.min())} to "

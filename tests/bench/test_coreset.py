@@ -216,7 +216,7 @@ def test_weights_reach_the_training(tmp_path, source):
 
 
 def test_weights_that_a_method_cannot_give_are_refused_before_anything_is_written(tmp_path, source):
-    with pytest.raises(ValueError, match="moderate has no score whose size means anything"):
+    with pytest.raises(ValueError, match="moderate has no scores, or only an order"):
         experiment.run(tmp_path / "run", settings(source, ("moderate",), weights="per_sample"), Silent())
     assert not (tmp_path / "run").exists()
 

@@ -110,13 +110,13 @@ def test_select_notes_that_tdds_was_recorded_for_another_share(tmp_path, scores,
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        (["--method", "tddss"], "no method 'tddss' was recorded here. Did you mean 'tdds'?"),
+        (["--method", "tddss"], "this table has no method 'tddss'. Did you mean 'tdds'?"),
         (["--method", "el2n", "--keep", "30"], "--keep must be in (0, 1], got 30.0. Did you mean 0.3?"),
         (["--method", "el2n", "--weights", "per-sample"], "Did you mean 'per_sample'?"),
         (["--method", "el2n", "--normalize", "mean"], "--normalize must be one of 'mean1'"),
         (["--method", "el2n", "--seed", "-1"], "--seed must be >= 0"),
-        (["--method", "moderate", "--weights", "per_sample"], "moderate has no score whose size means"),
-        (["--method", "el2n", "--keep", "0.03", "--balance"], "leaves no sample of class 4 (12 samples)"),
+        (["--method", "moderate", "--weights", "per_sample"], "moderate has no scores, or only an order"),
+        (["--method", "el2n", "--keep", "0.03", "--balance"], "and none of class 4 (12 samples)"),
         ([], "'--method'"),
     ],
 )
@@ -242,7 +242,7 @@ def test_a_subset_alone_is_trained_on_alone(tmp_path, scores):
         (["--coreset-batch-size", "1"], "--coreset-batch-size must be >= 2, got 1"),
         (["--test-every", "0"], "--test-every must be >= 1, got 0"),
         (["--method", "tdds:keep=70"], "tdds.keep must be in (0, 1], got 70. Did you mean 0.7?"),
-        (["--method", "random", "--weights", "per_sample"], "random has no score whose size means anything"),
+        (["--method", "random", "--weights", "per_sample"], "random has no scores, or only an order"),
     ],
 )
 def test_a_wrong_coreset_option_is_one_line_and_writes_nothing(tmp_path, capsys, options, error):

@@ -111,7 +111,7 @@ def test_the_one_class_column_gives_the_labels(form):
 @pytest.mark.parametrize("form", [None, "torch", "numpy"])
 def test_labels_may_be_given_as_a_column(form):
     data = rows().cast_column("label", Value("int64")).with_format(form)
-    with pytest.raises(ValueError, match=r"ccs chooses by class: give Selector\(labels=...\)"):
+    with pytest.raises(ValueError, match=r"ccs chooses by class. Give Selector\(labels=...\)"):
         build(sw.recipes.ccs(balance=True), data)
     selector, _ = build(sw.recipes.ccs(balance=True), data, labels=data["label"])
     assert selector.labels.tolist() == [i % CLASSES for i in range(N)]

@@ -104,7 +104,7 @@ def test_an_id_that_comes_twice_or_is_negative_or_is_missing_is_refused():
         sw.Subset([4, -2])
     for rows in (ORDERS["sorted"][: N - 3], ORDERS["sorted"][1:], ORDERS["turned"][:-3]):
         with pytest.raises(
-            ValueError, match=f"every id from 0 to {N - 1} once; this one has {len(rows)} rows"
+            ValueError, match=f"every id from 0 to {N - 1} and no other, got {len(rows)} rows"
         ):
             table(rows).subset("el2n")
 

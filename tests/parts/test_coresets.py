@@ -286,7 +286,7 @@ def test_inside_a_stratum_everybody_is_as_likely():
 def test_a_cut_off_that_leaves_too_few_is_an_error_that_says_what_would_do():
     with pytest.raises(
         ValueError,
-        match=r"beta=0.5 drops the 50 hardest of 100 samples and leaves 50, but 70 are to be kept. "
+        match=r"beta=0.5 drops the 50 hardest of 100 samples and leaves 50, but 70 must be kept. "
         r"Give a beta of at most 0.3",
     ):
         Strata(0.7, 0.5).pick(pool(list(range(100)), "aum"))

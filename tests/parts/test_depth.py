@@ -194,7 +194,7 @@ def test_missing_and_repeated_samples_are_refused_with_ids_and_epoch():
     tracker.observe(state, torch.arange(9), {"p": p[1, :9]})
     with pytest.raises(ValueError, match=r"once in an epoch, but ids \[3, 5\] came again in epoch 1"):
         tracker.observe(state, torch.tensor([3, 12, 5]), {"p": p[1, [3, 12, 5]]})
-    with pytest.raises(ValueError, match=r"but ids \[9, 10, .*, 13, ... 6 more\] were not in epoch 1"):
+    with pytest.raises(ValueError, match=r"but ids \[9, 10, .*, 13, ... 6 more\] were not seen in epoch 1"):
         tracker.close(state)
     tracker.observe(state, torch.arange(9, 20), {"p": p[1, 9:]})
     tracker.close(state)

@@ -108,8 +108,11 @@ def test_signed_margins_are_negative_where_another_class_is_ahead():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"features": torch.zeros(9, 4).double()}, "features have 4 numbers a sample, but the head takes 5"),
-        ({"logits": torch.zeros(9, 3).double()}, "logits are of 3 classes, but the head has 4"),
+        (
+            {"features": torch.zeros(9, 4).double()},
+            "features must have 5 numbers a sample, as the head takes, got 4",
+        ),
+        ({"logits": torch.zeros(9, 3).double()}, "logits must have the 4 classes of the head, got 3"),
         ({"targets": torch.full((9,), 4)}, "class numbers of the head's 4 classes, got 4 to 4"),
         ({"targets": torch.full((9,), -1)}, "class numbers of the head's 4 classes, got -1 to -1"),
     ],

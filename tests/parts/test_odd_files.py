@@ -267,7 +267,7 @@ def test_irreducible_losses_that_cannot_be_meant_are_refused_with_their_file(tmp
 def test_a_truncated_table_is_refused_by_n(tmp_path, capsys, rows):
     path = write(tmp_path / "cut.parquet", {name: column[rows] for name, column in COLUMNS.items()}, NOTE)
     kept = len(range(N)[rows])
-    with pytest.raises(ValueError, match=rf"every id from 0 to 7 once; this one has {kept} rows"):
+    with pytest.raises(ValueError, match=rf"every id from 0 to 7 and no other, got {kept} rows"):
         ScoreTable.read(path).subset("el2n", keep=0.5)
     assert main(["select", str(path), "--method", "el2n", "-o", str(tmp_path / "s.parquet")]) == 2
     assert "cut.parquet: " in line(capsys)

@@ -57,7 +57,7 @@ def test_top_k_prefers_high_scores_and_the_never_observed():
         3, generator(0), {"a": torch.tensor([1.0, 2.0, 3.0]), "b": torch.tensor([3.0, 2.0, 1.0])}, "a"
     )
     assert rows(pickers.TopK(0.3, by="b").pick(named), 3) == [0]
-    with pytest.raises(ValueError, match=r"a picker ranks by 'c', but the memory holds \['a', 'b'\]"):
+    with pytest.raises(ValueError, match=r"a picker must rank by one of the columns \['a', 'b'\], got 'c'"):
         pickers.TopK(0.3, by="c").pick(named)
 
 

@@ -116,7 +116,8 @@ def test_a_name_is_taken_once_and_a_level_is_held_to(registry):
         return Policy()
 
     with pytest.raises(
-        ValueError, match="wrong_level is registered as batch from none, but builds a policy epoch"
+        ValueError,
+        match="is registered with level='batch' and source='none', but its policy has level='epoch'",
     ):
         wrong_level()
 
@@ -154,9 +155,9 @@ def test_a_repr_that_is_no_call_of_a_recipe_is_refused(spec, said):
 def test_what_only_a_static_policy_has_is_refused_elsewhere():
     with pytest.raises(ValueError, match="is for static coresets"):
         Policy(picker=pickers.TopK(0.5), weighting="per_sample")
-    with pytest.raises(ValueError, match="has a picker and no batch_picker"):
+    with pytest.raises(ValueError, match="must have a picker and no batch_picker"):
         Policy(batch_picker=pickers.Uniform(0.5), final="end")
-    with pytest.raises(ValueError, match=r"scores before epoch 5, but training has 3"):
+    with pytest.raises(ValueError, match=r"scores before epoch 5, but training has only 3 epochs"):
         Selector(recipes.grand(at=5), 8, epochs=3)
     with pytest.raises(ValueError, match=r"entropy\.at must be a number or one of 'end', got 'start'"):
         recipes.entropy(at="start")

@@ -26,7 +26,7 @@ def test_a_picker_with_a_keep_takes_another_one(part):
     one = subclass(part)
     if one.keeps is None:
         assert one.share == 1
-        with pytest.raises(ValueError, match=r"Mine has no keep: its choice is not a share\."):
+        with pytest.raises(ValueError, match=r"Mine takes no keep: it does not choose a share\."):
             one.with_keep(0.25)
         return
     other = one.with_keep(0.25)

@@ -82,5 +82,5 @@ def test_at_is_an_epoch_or_the_end():
         sw.recipes.entropy(at=-1)
     with pytest.raises(ValueError, match=r"entropy.at must be a number or one of 'end', got 'ends'"):
         sw.recipes.entropy(at="ends")
-    with pytest.raises(ValueError, match="before epoch 5, but training has 2"):
+    with pytest.raises(ValueError, match="before epoch 5, but training has only 2 epochs"):
         sw.Selector(sw.recipes.entropy(at=5), 7, epochs=2)

@@ -235,11 +235,11 @@ def selector_for(values, provenance, n=4, ids=None):
         (lambda: sw.Selector("rho_loss", 4, epochs=1), r"score --method irreducible --out il\.parquet"),
         (
             lambda: selector_for([0.0] * 3, {"n": 4}),
-            r"lack 1 of 4 samples, first ids \[3\]: every sample needs one",
+            r"but 1 of 4 are missing, first ids \[3\]",
         ),
         (
             lambda: selector_for([0.0] * 3, {}, ids=[0, 2, 3]),
-            r"lack 1 of 4 samples, first ids \[1\]",
+            r"but 1 of 4 are missing, first ids \[1\]",
         ),
         (
             lambda: selector_for([0.0] * 5, {"n": 5}),
@@ -248,7 +248,7 @@ def selector_for(values, provenance, n=4, ids=None):
         (lambda: selector_for([0.0] * 5, {}), "are of data with id 4, but this data set has 4 samples"),
         (
             lambda: selector_for([0.0, nan, 1.0, nan], {"n": 4, "fit": "cross"}),
-            r"NaN for 2 samples, first id 1, though their table was made with fit='cross'",
+            r"NaN for 2 samples, first id 1, but their table was made with fit='cross'",
         ),
         (lambda: selector_for([0.0, nan, 1.0, nan], {"n": 4}), r"NaN for 2 samples.* made with fit=None"),
         (lambda: selector_for([nan] * 4, {"n": 4, "fit": "holdout"}), "must be finite, or NaN for a"),

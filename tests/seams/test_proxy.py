@@ -225,7 +225,9 @@ def test_a_head_inside_a_sequential_is_found_by_its_path():
 def test_labels_beyond_the_heads_classes_are_refused_at_the_start():
     net, data = Net(), Data()
     data.targets[5] = 3
-    with pytest.raises(ValueError, match="labels go up to 3, but the head of forward has 3 classes, 0 to 2"):
+    with pytest.raises(
+        ValueError, match=r"labels must be in \[0, 3\), the classes of the head of forward, got 3"
+    ):
         sw.Selector("dynams", data, sw.classifier(net), model=net, epochs=20, batch_size=8)
 
 

@@ -169,7 +169,7 @@ def test_a_batch_of_a_closed_epoch_that_was_never_evaluated_is_refused():
     for batch in selector.loader():
         batches.append(batch)
         selector.loss(batches[0])
-    with pytest.raises(ValueError, match=r"no epoch is open: .* before the loader is asked for one after"):
+    with pytest.raises(ValueError, match=r"no epoch is open: .* before you ask the loader for another"):
         selector.loss(batches[-1])
 
 

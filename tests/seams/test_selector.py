@@ -264,7 +264,7 @@ def test_the_engine_alone_needs_only_a_number():
     assert not any(selector.pass_due(e) for e in range(1, 10))
     assert selector.pass_due(10)
     assert (selector.ledger.scoring_forwards, selector.labels) == (10, None)
-    with pytest.raises(ValueError, match="this Selector was built with n, not with a data set"):
+    with pytest.raises(ValueError, match="this Selector was built without a data set"):
         selector.loader()
 
 

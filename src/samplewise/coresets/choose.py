@@ -71,7 +71,7 @@ def choose(
         if wanted != "none":
             if own is not None:
                 raise ValueError(
-                    f"{name} comes with weights of its own: leave weights out, or use weights='none'."
+                    f"{name} computes its own weights: leave weights out, or use weights='none'."
                 )
             chosen = _importance(columns[str(ranks)].double(), name)[ids]
         elif weights is None:
@@ -107,7 +107,7 @@ def unchanged(subset: Subset, weights: Weighting | None = None, **wanted: Any) -
     asked = [name for name, value in wanted.items() if value is not None]
     asked += ["weights"] * (weights not in (None, "none"))
     if asked:
-        raise ValueError(f"A fixed subset cannot be chosen again: leave out {', '.join(asked)}.")
+        raise ValueError(f"a fixed subset cannot be chosen again: leave out {', '.join(asked)}.")
     return replace(subset, weights=None) if weights == "none" else subset
 
 
@@ -121,7 +121,7 @@ def refuse_weights(policy: Policy, name: str) -> None:
     """Raise unless the column that a policy ranks by can be made into importance weights."""
     if ranked_column(policy) in (None, "order", "rank"):
         raise ValueError(
-            f"{name} has no score whose size means anything, so it gives no importance weights. "
+            f"{name} has no scores, or only an order, so it gives no importance weights. "
             "Leave weights out, or use weights='none'."
         )
 
@@ -133,7 +133,7 @@ def _adjusted(policy: Policy, name: str, keep: float | None, balance: bool | Non
         raise ValueError(f"{name} has no picker, so it makes no subset. Use a method such as el2n.")
     if keep is not None:
         if picker.keeps is None:
-            raise ValueError(f"{name} has no keep: its choice is not a share.")
+            raise ValueError(f"{name} takes no keep: it does not choose a share. Leave keep out.")
         picker = picker.with_keep(keep)
     by_class = picker.by_class if balance is None else balance
     return picker.balanced(by_class), by_class
@@ -153,7 +153,9 @@ def _refuse_unobserved(columns: Mapping[str, Tensor], ranks: str | None, name: s
 def _refuse_empty_classes(labels: Tensor | None, n: int, keep: float, name: str) -> None:
     """Every class must get at least one place under `balance`."""
     if labels is None:
-        raise ValueError(f"balance needs labels, but {name} was recorded without: Selector(..., labels=...).")
+        raise ValueError(
+            f"balance=True needs labels, but {name} was recorded without labels. Give Selector(labels=...)."
+        )
     sizes = labels.bincount()
 
     def empty(share: float) -> Tensor:
@@ -168,8 +170,8 @@ def _refuse_empty_classes(labels: Tensor | None, n: int, keep: float, name: str)
         low, high = (middle, high) if bool(empty(middle / 10_000).any()) else (low, middle)
     listed = ", ".join(f"{c} ({int(sizes[c])} samples)" for c in left[:8]) + ", ..." * (len(left) > 8)
     raise ValueError(
-        f"keep={keep:g} under balance leaves no sample of class {listed}: {ranking.budget(n, keep)} of {n} "
-        f"are kept. keep={high / 10_000:g} is enough for every class."
+        f"keep={keep:g} with balance=True keeps {ranking.budget(n, keep)} of {n} samples, and none of class "
+        f"{listed}. keep={high / 10_000:g} is enough for every class."
     )
 
 

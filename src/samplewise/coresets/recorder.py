@@ -45,17 +45,15 @@ class Recorder(Policy):
         for name, method in named:
             policy = parse(method) if isinstance(method, str) else method
             if not isinstance(policy, Policy) or policy.level != "static" or policy.name == "recorder":
-                raise ValueError(
-                    f"Recorder takes static methods, got {method!r}. Others choose while they train."
-                )
+                raise ValueError(f"Recorder takes static methods, got {method!r}. Train with it alone.")
             own = policy.name if name is None else name
             if own in records:
                 raise ValueError(
-                    f"Recorder has two methods named {own!r}: give a mapping with names of your own."
+                    f"Recorder has two methods named {own!r}. Give a mapping from your own names to methods."
                 )
             if policy.fixed_subset is not None:
                 raise ValueError(
-                    "Recorder takes methods that score, got a fixed subset: leave it out, it needs no record."
+                    "Recorder takes methods that score, got a fixed subset. Leave it out: it needs no scores."
                 )
             if "/" in own or not own or own in _TAKEN:
                 raise ValueError(
@@ -66,7 +64,7 @@ class Recorder(Policy):
         for own in records:
             head, _, tail = own.rpartition("_")
             if head in records and tail in records[head].column_names:
-                raise ValueError(f"{own!r} is the name of a column of {head!r}: choose another name.")
+                raise ValueError(f"{own!r} is also the name of a column of {head!r}. Choose another name.")
         if not records:
             raise ValueError("Recorder needs at least one static method, got none. Use Recorder(['el2n']).")
         for field in fields(Policy):
@@ -113,7 +111,9 @@ class Recorder(Policy):
     def find(self, name: str | None) -> str:
         """The name of one of its methods; an unknown one is an error."""
         if name is None:
-            raise ValueError(f"say which method: {', '.join(self.records)}. Use subset('NAME').")
+            raise ValueError(
+                f"method must be one of {', '.join(self.records)}, got None. Use subset('NAME')."
+            )
         if name not in self.records:
             known = ", ".join(self.records)
             raise ValueError(f"{name!r} was not recorded.{nearest(name, self.records)} Recorded: {known}.")

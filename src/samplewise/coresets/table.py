@@ -73,7 +73,10 @@ class ScoreTable:
         refuse_misfit("ScoreTable.provenance", provenance, _PROVENANCE)
         counted = isinstance(times_selected, Tensor) and times_selected.dtype == torch.int32
         if (times := times_selected if counted else whole_numbers(times_selected)) is None:
-            raise ValueError("ScoreTable.times_selected must be whole numbers, one for each id.")
+            raise ValueError(
+                "ScoreTable.times_selected must be whole numbers, one for each id, got "
+                f"{times_selected!r:.80}."
+            )
         rows = {}
         for name, column in columns.items():
             rows[f"columns[{name!r}]"] = numbers(f"ScoreTable.columns[{name!r}]", column)
@@ -149,10 +152,12 @@ class ScoreTable:
             written = f"recipes.{name}()"
         if written is None:
             known = [*methods, *self.columns]
-            raise ValueError(f"no method {name!r} was recorded here.{nearest(name, known)}")
+            raise ValueError(f"this table has no method {name!r}.{nearest(name, known)}")
         policy = parse(written)
         if not isinstance(policy, Policy):
-            raise ValueError(f"{written!r:.200} is a method without a Policy: no table holds its scores.")
+            raise ValueError(
+                f"{written!r:.200} is a method without a Policy, so a table has no scores of it."
+            )
         if policy.final is None:
             raise ValueError(f"{name} is a method of level {policy.level}: only static ones make a subset.")
         return policy
@@ -181,7 +186,7 @@ class ScoreTable:
         if name in (unfinished := self.provenance.get("unfinished", ())):
             raise ValueError(
                 f"the score of {name} was not final when this table was made (unfinished: "
-                f"{', '.join(unfinished)}): record to the end, and make the table again."
+                f"{', '.join(unfinished)}). Train to the end, then make the table again."
             )
         self._refuse_partial()
         ranks = ranked_column(policy)
@@ -220,7 +225,7 @@ class ScoreTable:
             ranks = ranked_column(policy)
             if ranks == "order":
                 raise ValueError(
-                    f"{name} picks one sample after the other: orders of several runs do not combine."
+                    f"{name} gives an order of picks: the orders of several runs cannot be combined."
                 )
             if ranks == "rank" and policy.picker is not None:
                 values = {"distance": columns[f"{name}_distance"]}
@@ -233,8 +238,8 @@ class ScoreTable:
         n = self.provenance.get("n", len(self))
         if len(self) != n or (n and int(self.ids[-1]) != n - 1):
             raise ValueError(
-                f"a coreset is chosen from all of a data set, so a table needs every id from 0 to {n - 1} "
-                f"once; this one has {len(self)} rows."
+                "a coreset is chosen from the whole data set, so the table must have every id from 0 to "
+                f"{n - 1} and no other, got {len(self)} rows."
             )
 
     @classmethod

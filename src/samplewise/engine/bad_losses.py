@@ -49,11 +49,11 @@ class BadLosses:
     def refuse(self, ids: Ids, loss: Float[Tensor, " b"], epoch: int) -> None:
         """Raise if a loss is bad."""
         if len(bad := ids[~torch.isfinite(loss)]):
-            raise ValueError(f"loss is not finite for ids {few(bad)} in epoch {epoch}")
+            raise ValueError(f"loss is not finite for ids {few(bad)} in epoch {epoch}. Did training diverge?")
         if self.nonnegative and (loss < 0).any():
             raise ValueError(
                 f"{self.method} needs losses >= 0, but the loss is negative for ids "
-                f"{few(ids[loss < 0])} in epoch {epoch}"
+                f"{few(ids[loss < 0])} in epoch {epoch}. Use another loss or another method."
             )
 
     def refuse_values(self, ids: Ids, values: Mapping[str, Tensor], epoch: int) -> None:
@@ -63,12 +63,14 @@ class BadLosses:
                 continue
             if not math.isfinite(value.sum().item()) and not (usable := _usable(name, value)).all():
                 bad = ids[~usable.reshape(len(ids), -1).all(1)]
-                raise ValueError(f"{name} is not finite for ids {few(bad)} in epoch {epoch}")
+                raise ValueError(
+                    f"{name} is not finite for ids {few(bad)} in epoch {epoch}. Did training diverge?"
+                )
             if self.nonnegative and (value < 0).any():
                 bad = ids[(value < 0).reshape(len(ids), -1).any(1)]
                 raise ValueError(
                     f"{self.method} draws in proportion to {name}, but it is negative for ids {few(bad)} in "
-                    f"epoch {epoch}"
+                    f"epoch {epoch}. Use a signal that is never negative."
                 )
 
     def flag(self, loss: Float[Tensor, " b"]) -> Bool[Tensor, " b"]:
@@ -96,7 +98,9 @@ class BadLosses:
         """Raise for bad losses on an accelerator. It waits for that, so call it only when an epoch ends."""
         if self._flagged is not None and (count := int(self._flagged)):
             self._flagged = None
-            raise ValueError(f"loss was not {self.wanted} for {count} samples in epoch {epoch}")
+            raise ValueError(
+                f"loss was not {self.wanted} for {count} samples in epoch {epoch}. Did training diverge?"
+            )
 
     def fail_together(self, epoch: int) -> None:
         """Raise in every process for the bad losses of any. Every process must call it."""
@@ -111,7 +115,7 @@ class BadLosses:
             ids = ids[batches == batches.min()]
         self.clear()
         who = f"ids {few(ids)}" if len(ids) else "some samples"
-        raise ValueError(f"loss is not {self.wanted} for {who} in epoch {epoch}")
+        raise ValueError(f"loss is not {self.wanted} for {who} in epoch {epoch}. Did training diverge?")
 
     def clear(self) -> None:
         """Forget the bad losses so far."""

@@ -178,7 +178,7 @@ class Engine(ABC):
         if len(missing := self._missing(epoch)):
             raise ValueError(
                 f"{self.policy.name} needs a pass before epoch {epoch}: {len(missing)} samples, first ids "
-                f"{few(missing)}, were not observed with source='pass'. See pass_ids({epoch})."
+                f"{few(missing)}, were not observed. Observe pass_ids({epoch}) with source='pass'."
             )
         self.close()
         self.meet()
@@ -218,7 +218,7 @@ class Engine(ABC):
         for name, record in self.records.items():
             if drop_last and record.tracker is not None and record.tracker.complete:
                 raise ValueError(
-                    f"{name} must see every sample in every epoch: drop_last=True is refused. Leave it out."
+                    f"drop_last must be False, got True: {name} must see every sample in every epoch."
                 )
 
     def lr_factor(self, epoch: int) -> float:
@@ -282,9 +282,9 @@ class Engine(ABC):
         columns = self.columns()
         name = column or self._ranked
         if name is None and len(self.records) > 1:
-            raise ValueError(f"say which column: {', '.join(columns) or 'none yet'}.")
+            raise ValueError(f"column must be one of {', '.join(columns) or 'none yet'}, got None.")
         if name is None:
-            raise ValueError(f"{self.policy.name} keeps no scores.")
+            raise ValueError(f"{self.policy.name} keeps no scores, so there is no column to return.")
         if name not in columns:
             if column is None:
                 return torch.full((self.n,), float("nan"))

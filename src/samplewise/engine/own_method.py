@@ -184,7 +184,7 @@ def _rising(found: Any, below: int, who: str) -> Int[Tensor, " k"]:
     whole = rows.ndim == 1 and rows.dtype == torch.int64 and len(rows) > 0
     if not whole or rows[0] < 0 or rows[-1] >= below or (rows.diff() <= 0).any():
         raise ValueError(
-            f"{who} must return int64 positions in [0, {below}), ascending, none twice, at least one; "
+            f"{who} must return int64 positions in [0, {below}), ascending, without repeats, at least one; "
             f"got {rows.dtype} of shape {tuple(rows.shape)}."
         )
     return rows
@@ -196,5 +196,5 @@ def _positive(weights: Any, k: int, who: str) -> Float[Tensor, " k"] | None:
         return None
     found = torch.as_tensor(weights, dtype=torch.float32)
     if found.shape != (k,) or not torch.isfinite(found).all() or (found <= 0).any():
-        raise ValueError(f"{who} must return {k} weights, finite and > 0, or None.")
+        raise ValueError(f"{who} must return {k} weights, finite and > 0, or None; got {weights!r:.80}.")
     return found

@@ -50,7 +50,7 @@ def refuse_damaged(state: Any, mine: Mapping[str, Any], policy: Policy, epochs: 
         if state[name] != mine[name]:
             raise ValueError(
                 f"the state is of {name}={state[name]}, but this Selector has {name}={mine[name]}. Build the "
-                "Selector as the one that was saved."
+                "Selector with the settings of the saved one."
             )
     for name in _missing(state, mine):
         raise ValueError(f"the state is damaged: it has no {name!r}.")
@@ -58,12 +58,12 @@ def refuse_damaged(state: Any, mine: Mapping[str, Any], policy: Policy, epochs: 
     refuse_misfit(_WHAT, state, _selector(mine, n, epochs))
     engine = state["engine"]
     if engine["opened"] and (engine["ids"] is None or engine["planned_in"] != engine["epoch"]):
-        raise ValueError(f"{_WHAT}['engine'] must hold the plan of the epoch {engine['epoch']} that is open.")
+        raise ValueError(f"{_WHAT}['engine'] must hold the plan of the open epoch {engine['epoch']}.")
     if engine["ids"] is not None:
         try:
             Subset(engine["ids"], engine["weights"], {}, engine["weighting"])
         except ValueError as error:
-            raise ValueError(f"the state is damaged: of the plan {error}") from error
+            raise ValueError(f"the state is damaged: its plan is wrong: {error}") from error
     _refuse_memory(engine, policy, n, epochs)
 
 

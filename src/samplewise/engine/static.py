@@ -80,7 +80,7 @@ class Static(Engine):
         if record.policy.signals and not self.memory.of(name) and not all_kept:
             why = "nothing was observed: no selector.loss(batch) and no observe(ids, ...)"
             if record.keeps_all:
-                why = "it keeps all and so was not scored: build it with the keep you want"
+                why = "it keeps all samples, so it was not scored. Build it with the keep that you want"
             raise ValueError(f"{name} has no scores: {why}.")
         given = (columns, self.n, self.memory.labels, self.seed)
         return choose(record.policy, name, *given, provenance=provenance, **wanted)
@@ -93,11 +93,11 @@ class Static(Engine):
             return
         if self.epoch < record.final:
             raise ValueError(
-                f"the score of {name} is final after {record.final} epochs; {self.epoch} are done: "
-                f"epochs {self.epoch} to {record.final - 1} are missing."
+                f"the score of {name} is final after {record.final} epochs, but {self.epoch} are done. "
+                f"Epochs {self.epoch} to {record.final - 1} are missing: train them first."
             )
         missing = self._missing(record.final)
         raise ValueError(
             f"{name} needs a pass after epoch {record.final - 1}: {len(missing)} samples, first ids "
-            f"{few(missing)}, were not observed with source='pass'. See pass_ids({record.final})."
+            f"{few(missing)}, were not observed. Observe pass_ids({record.final}) with source='pass'."
         )

@@ -151,7 +151,7 @@ def _apart(dataset: Any) -> Any:
     if hasattr(kind, "__del__"):
         if kind.__module__.partition(".")[0] == "datasets":
             return dataset  # of Hugging Face: reading opens nothing
-        raise TypeError(f"the end of a copy of {kind.__name__} might close a file of the original")
+        raise TypeError(f"deleting a copy of {kind.__name__} might close a file of the original")
     copied = copy.copy(dataset)
     if isinstance(inside := getattr(copied, "dataset", None), Dataset):
         copied.dataset = _apart(inside)

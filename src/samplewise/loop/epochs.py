@@ -174,7 +174,7 @@ class Timeline:
         self._said_unheard = True
         warn(
             f"epoch {self.epoch} ended without selector.loss(batch), observe or choose: {self.policy.name} "
-            f"{lacks}."
+            f"{lacks}. Call selector.loss(batch) in every step."
         )
 
     # ------------------------------------------------------------------------- iterations
@@ -183,7 +183,10 @@ class Timeline:
         """Open the next epoch, or continue the open one, for an iteration; the seed of its workers."""
         engine, position = self.engine, self.position
         if self.epoch >= self.epochs:
-            raise ValueError(f"training is over: this Selector was built for epochs={self.epochs}.")
+            raise ValueError(
+                f"training is over: this Selector was built for epochs={self.epochs}. To train longer, give "
+                "a larger epochs."
+            )
         refuse_several(self.policy)
         self.open(self.epoch)
         if self._skipped and self.policy.signals:
@@ -280,7 +283,7 @@ class Timeline:
     def steps_of(self, epoch: int) -> int:
         """Number of batches in `epoch`: exact where budget or scores fix it, else an upper bound."""
         if self.batch_size is None:
-            raise ValueError("epoch_steps needs Selector(batch_size=...).")
+            raise ValueError("epoch_steps needs a batch size, got None. Give Selector(batch_size=...).")
         sharded = self.position.sharded
         size, _ = self.samples_of(epoch, sharded)
         step = self.batch_size if sharded else self.batch_size * collectives.world()

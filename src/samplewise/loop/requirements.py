@@ -49,15 +49,24 @@ def check_policy(
     """Refuse a policy that lacks what it will need."""
     forgets = policy.tracker is None or (type(policy.tracker) is Last and scoring.every == 1)
     if not n and (not forgets or policy.picker is not None or policy.level == "static"):
-        raise ValueError(f"{policy.name} remembers or plans every sample: it needs n, not None.")
+        raise ValueError(
+            f"dataset must be a data set or its number of samples, got None: {policy.name} remembers or "
+            "plans every sample."
+        )
     if policy.by_class and labels is None:
-        raise ValueError(f"{policy.name} chooses by class: give Selector(labels=...), {n} numbers.")
+        raise ValueError(
+            f"labels must be {n} class numbers, got None: {policy.name} chooses by class. Give "
+            "Selector(labels=...)."
+        )
     if dataset is not None and model is None and policy.scores:
         raise ValueError(
-            f"{policy.name} scores with an extra forward in eval mode. Give Selector(model=...)."
+            f"model must be a torch.nn.Module, got None: {policy.name} scores with an extra forward in eval "
+            "mode. Give Selector(model=...)."
         )
     if batch_size == 1 and policy.batch_picker is not None:
-        raise ValueError(f"batch_size=1 cannot keep 2 rows of a batch, which {policy.name} needs.")
+        raise ValueError(
+            f"batch_size must be at least 2, got 1: {policy.name} keeps at least 2 rows of every batch."
+        )
 
 
 def check_forward(policy: Policy, forward: Any, labels: Tensor | None) -> None:
@@ -72,8 +81,8 @@ def check_forward(policy: Policy, forward: Any, labels: Tensor | None) -> None:
     classes = getattr(forward, "classes", None)
     if "head" in policy.needs and classes is not None and labels is not None and int(labels.max()) >= classes:
         raise ValueError(
-            f"labels go up to {int(labels.max())}, but the head of forward has {classes} classes, "
-            f"0 to {classes - 1}."
+            f"labels must be in [0, {classes}), the classes of the head of forward, got {int(labels.max())}. "
+            "Give a head with more outputs, or correct the labels."
         )
 
 

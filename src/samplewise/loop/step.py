@@ -81,7 +81,7 @@ class Step:
     def run(self, data: Any, b: int) -> Outputs:
         """The user's forward, with its result checked."""
         if self.forward is None:
-            raise ValueError("Selector(forward=...) is needed here: batch data -> per-sample losses.")
+            raise ValueError("forward must return per-sample losses, got None. Give Selector(forward=...).")
         return self.checked(self.forward(data), b)
 
     def checked(self, returned: Any, b: int) -> Outputs:
@@ -95,7 +95,7 @@ class Step:
     def score(self, data: Any, b: int) -> Outputs:
         """A scoring forward. It leaves the model and the random states as found."""
         if self.model is None:
-            raise ValueError(f"{self.policy.name} scores with the model: give Selector(model=...).")
+            raise ValueError(f"{self.policy.name} scores with the model, got None. Give Selector(model=...).")
         with without_trace(self.model, self.scoring):
             return self.run(data, b)
 
@@ -123,8 +123,8 @@ class Step:
             return self._again(made, made.chosen, batch)
         if not engine.opened:
             raise ValueError(
-                "no epoch is open: take batches from selector.loader(), or call plan(epoch). A batch must be "
-                "evaluated the first time before the loader is asked for one after the last."
+                "no epoch is open: take batches from selector.loader(), or call plan(epoch). Evaluate the "
+                "last batch of an epoch before you ask the loader for another: this ends the epoch."
             )
         if self.chosen is not None:
             self.refuse_unweighed()
@@ -280,7 +280,7 @@ class Step:
             self.chosen = made.chosen
         if self.chosen is None:
             raise ValueError(
-                "no batch waits for its losses: call selector.narrow(batch) first, once a batch."
+                "no batch is waiting for its losses. Call selector.narrow(batch) first, once for each batch."
             )
         return self.chosen
 
@@ -305,8 +305,8 @@ class Step:
         if self.awaits_losses:
             self.chosen = None
             raise RuntimeError(
-                f"{self.policy.name} needs the losses of the batch before, to observe or to weight them: "
-                "give them to selector.reduce(losses) or selector.weigh(losses) after selector.narrow(batch)."
+                f"{self.policy.name} needs the losses of every batch, but got none for the last one. Call "
+                "selector.reduce(losses) or selector.weigh(losses) after selector.narrow(batch)."
             )
 
     # ----------------------------------------------------------------------- the same batch

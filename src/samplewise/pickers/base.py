@@ -49,8 +49,8 @@ class Pool(NamedTuple):
             return torch.full((self.m,), float("nan"))
         if name is None or name not in self.values:
             raise ValueError(
-                f"a picker ranks by {name!r}, but the memory holds {sorted(self.values)}. "
-                "Give by=... one of these."
+                f"a picker must rank by one of the columns {sorted(self.values)}, got {name!r}. "
+                "Give one of them as by=..."
             )
         return self.values[name]
 
@@ -115,7 +115,9 @@ class Picker(ABC):
     def with_keep(self: Own, keep: float) -> Own:
         """A copy that keeps another share."""
         if self.keeps is None:
-            raise ValueError(f"{type(self).__name__} has no keep: its choice is not a share.")
+            raise ValueError(
+                f"{type(self).__name__} takes no keep: it does not choose a share. Leave keep out."
+            )
         changed: dict[str, Any] = {"keep": keep}
         return replace(self, **changed)  # type: ignore[type-var]  # every picker is a dataclass
 

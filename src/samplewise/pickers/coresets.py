@@ -151,8 +151,8 @@ class Strata(Budgeted):
         if k > m - cut:
             most = math.floor((m - k) / m * 1e4) / 1e4
             raise ValueError(
-                f"beta={beta:g} drops the {cut} hardest of {m} samples and leaves {m - cut}, but {k} are to "
-                f"be kept. Give a beta of at most {most:g}, or keep fewer."
+                f"beta={beta:g} drops the {cut} hardest of {m} samples and leaves {m - cut}, but {k} must be "
+                f"kept. Give a beta of at most {most:g}, or keep fewer."
             )
         return cut
 

@@ -130,7 +130,7 @@ def nearest_held(
         if (taken := _take_held(columns, wanted, most, n)) is not None:
             return torch.from_numpy(taken), reads
         held *= 2
-    raise AssertionError("a column that holds all that it may need cannot hold too few")
+    raise AssertionError("each column held enough rows, so the choice cannot fail")
 
 
 def _hold(chunks: Iterable[Chunk], classes: int, sizes: Any) -> list[tuple[Any, Any]]:

@@ -111,8 +111,8 @@ class DualDepth(Tracker):
         if not bool(state["seen"].all()):
             raise ValueError(
                 "every sample must be seen once in an epoch, but ids "
-                f"{few((~state['seen']).nonzero().flatten())} were not in epoch {epoch}: a missing one "
-                "would look like a huge change. Use drop_last=False and all samples."
+                f"{few((~state['seen']).nonzero().flatten())} were not seen in epoch {epoch}: a missing "
+                "value would look like a huge change. Use drop_last=False and all samples."
             )
         changes = state["changes"]
         if epoch >= self._lag:

@@ -57,7 +57,7 @@ class IrreducibleLosses:
         if (fit := self.provenance.get("fit")) != "holdout" and bool(missing.any()):
             raise ValueError(
                 f"irreducible losses are NaN for {int(missing.sum())} samples, first id "
-                f"{int(self.ids[missing].min())}, though their table was made with fit={fit!r}: only "
+                f"{int(self.ids[missing].min())}, but their table was made with fit={fit!r}. Only "
                 "fit='holdout' leaves samples out. Compute them again."
             )
         object.__setattr__(self, "ids", ids)
@@ -74,8 +74,8 @@ class IrreducibleLosses:
             there = torch.zeros(n, dtype=torch.bool)
             there[self.ids] = True
             raise ValueError(
-                f"the irreducible losses lack {n - len(self.ids)} of {n} samples, first ids "
-                f"{few((~there).nonzero().flatten())}: every sample needs one. {_AGAIN}"
+                f"IrreducibleLosses must have a value for every sample, but {n - len(self.ids)} of {n} are "
+                f"missing, first ids {few((~there).nonzero().flatten())}. {_AGAIN}"
             )
         refuse_other_data("the irreducible losses are of", self.ids, self.provenance, n, fingerprint, _AGAIN)
 
