@@ -206,3 +206,48 @@ def test_another_batch_size_goes_on_at_the_same_sample():
     assert other.progress == pytest.approx(3 / -(-N // 4) / 2)
     rest = [i for batch in other.loader() for i in batch.ids.tolist()]
     assert rest == [i for batch in batches for i in batch.ids.tolist()]
+
+
+class FewScores:
+    """A method of one's own that keeps half of a batch, and stops scoring after `enough` observations."""
+
+    level, enough = "batch", 3
+
+    def __init__(self):
+        self.seen, self.scores = 0, True
+
+    def plan(self, epoch):
+        return torch.arange(N)
+
+    def observe(self, ids, outputs, source):
+        self.seen += 1
+        self.scores = self.seen < self.enough
+
+    def choose(self, ids):
+        return torch.arange(len(ids) // 2), None
+
+    def state_dict(self):
+        return {"seen": self.seen, "scores": self.scores}
+
+    def load_state_dict(self, state):
+        self.seen, self.scores = state["seen"], state["scores"]
+
+
+def test_a_method_that_stops_scoring_inside_an_epoch_continues_alike():
+    def rows(saved_after):
+        selector, model = make(FewScores(), epochs=1, batch_size=8)
+        for count, batch in enumerate(selector.loader()):
+            if count == saved_after:
+                break
+            selector.loss(batch)
+        else:
+            return model.calls
+        after, made = make(FewScores(), epochs=1, batch_size=8, model=model)
+        after.load_state_dict(through_a_file(selector.state_dict()))
+        for batch in after.loader():
+            after.loss(batch)
+        return made.calls
+
+    whole = rows(None)
+    assert [n for n, _, graph in whole if not graph] == [8] * FewScores.enough
+    assert rows(4) == whole

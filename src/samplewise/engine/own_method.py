@@ -29,11 +29,11 @@ class Method(Protocol):
 
     At level "epoch" `selector.loss` reads the plan only. At "batch" and "epoch+batch" it calls `choose` for
     every batch. Before that it makes a scoring forward and calls `observe`, if `source` ("training" by
-    default) contains "training" and `scores` is not False when the epoch opens. These are optional:
+    default) contains "training" and `scores` is not False. These are optional:
 
     - `start(n, epochs, seed, labels)` is called once, `pass_ids(epoch)` before each epoch.
     - `columns()` gives the score columns.
-    - `narrows` is False while batches stay whole. It may change at any time.
+    - `narrows` is False while batches stay whole. It and `scores` may change at any time.
     - `look(ids, data)` is called with the data of a batch before `choose`.
     - `flops` counts the method's own work. It is charged and set to 0.
     - `name` and `params` tell states of different methods apart.
@@ -132,14 +132,17 @@ class Adopted(Engine):
     def _decide(self) -> None:
         method = self.method
         self.observes_chosen = True
-        self.scores_batches = "training" in self.memory.sources and bool(getattr(method, "scores", True))
         self.uneven = self.memory.counts_rows
         self.computes, self.looks = hasattr(method, "flops"), hasattr(method, "look")
 
     @property
     def narrows(self) -> bool:  # type: ignore[override]
-        """Read in every step, because a method may change it at any time."""
+        """Read in every step, because a method may change it at any time. So is `scores_batches`."""
         return self.memory.counts_rows and bool(getattr(self.method, "narrows", True))
+
+    @property
+    def scores_batches(self) -> bool:  # type: ignore[override]
+        return "training" in self.memory.sources and bool(getattr(self.method, "scores", True))
 
     def picks_rows(self) -> bool:
         return self.memory.counts_rows

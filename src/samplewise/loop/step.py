@@ -74,7 +74,7 @@ class Step:
         self._steps = Steps()
         self._unchecked_fields = self.policy.needs
         self._signals = bool(self.policy.signals)
-        self._scores_now = False
+        self._scores_epoch = False
 
     # --------------------------------------------------------------------- the user's model
 
@@ -163,13 +163,14 @@ class Step:
                 return self._too_few(batch, real)
             data, ids = self._layout.take(data, torch.arange(real.mine), len(ids)), ids[: real.mine]
         b = len(ids)
-        rows, weights = self._choose(Batch(ids, data))
+        scored = self._scores_epoch and engine.scores_batches
+        rows, weights = self._choose(Batch(ids, data), scored)
         k, begun = len(rows), time.perf_counter()
         if k < b:
             data, ids = self._layout.take(data, rows, b), ids[rows]
         self.ledger.trained(k)
         # Rows that were scored are observed already; the others are observed when they train.
-        unseen = not self._scores_now and engine.observes_chosen
+        unseen = not scored and engine.observes_chosen
         chosen = Chosen(ids, weights, whole=False, unseen=unseen, rows=rows if k < len(batch.ids) else None)
         if real is not None or (engine.together and engine.uneven):
             over = engine.mean_over(b, k)
@@ -191,11 +192,11 @@ class Step:
         chosen = Chosen(ids, engine.weights(ids), whole=False, real=real.mine, total=total, rows=first)
         return Batch(ids, data), chosen
 
-    def _choose(self, batch: Batch) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
-        """The rows of a batch to train on, and their weights; scores it first if it is time to."""
+    def _choose(self, batch: Batch, due: bool) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
+        """The rows of a batch to train on, and their weights, after a scoring forward if one is `due`."""
         engine, (ids, data) = self.engine, batch
         seconds, begun = self.ledger.seconds, time.perf_counter()
-        if self._scores_now:
+        if due:
             seen = self.score(data, len(ids))
             self.ledger.scoring_forwards += len(ids)
             scored = time.perf_counter()
@@ -210,7 +211,7 @@ class Step:
 
     def accept(self, batch: Batch) -> Int[Tensor, " k"]:
         """The ids accepted of a meta-batch, for the loader that fills batches with them."""
-        rows, _ = self._choose(batch)
+        rows, _ = self._choose(batch, self._scores_epoch and self.engine.scores_batches)
         self.position.method_called = True
         self.position.done += len(batch.ids)
         return batch.ids[rows.to(batch.ids.device)]
@@ -338,7 +339,7 @@ class Step:
         if engine.opened and engine.narrows and self.first_narrowed is None:
             self.first_narrowed = engine.epoch
         first = engine.epoch if self.first_narrowed is None else self.first_narrowed
-        self._scores_now = engine.scores_batches and (engine.epoch - first) % self.scoring.every == 0
+        self._scores_epoch = (engine.epoch - first) % self.scoring.every == 0
 
     def forget(self) -> None:
         """Forget the steps made so far and the losses awaited."""
