@@ -59,7 +59,7 @@ already lead the same way. The table has all of them.
 The lowest floors know nothing of training. `signals`, `trackers`, `pickers` and `schedules` are the parts
 of a method. A `policy` joins parts into one method, and `recipes` holds the published ones. `engine` runs
 one policy over n samples; it has no model and no loader. `loop` adds the model, the loader, the epochs and
-the step. `selector` is the front door: its methods hand over to the rooms below.
+the step. `selector` holds the object that users call: its methods delegate to the rooms below.
 
 ## What travels between rooms
 

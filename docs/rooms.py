@@ -49,7 +49,7 @@ def room_of(module: str) -> str:
 
 
 def rooms() -> set[str]:
-    """Every room there is; `samplewise` is the front door, `__init__.py`."""
+    """Every room there is; `samplewise` stands for `__init__.py`."""
     return {room_of(module) for module in FILES}
 
 

@@ -44,7 +44,7 @@ class Policy:
         lr: whether `Selector.lr_factor` follows the kept share: by its `nominal` value, by the share
             `actual`ly planned, or not at all (None).
         assemble: whether the loader fills whole batches with the rows that `batch_picker` accepts.
-        proxy: whether a narrow view of the model, `forward.proxy`, trains along and runs the passes.
+        proxy: whether a narrow view of the model, `forward.proxy`, is trained too and runs the passes.
         final: for level static, the epoch before which the score is final: 0 is before training,
             `end` after the last epoch. A tracker that needs fewer epochs ends earlier.
         weighting: how a static coreset's scores weigh its samples, unless `subset` is told otherwise.
@@ -183,7 +183,7 @@ class Policy:
 
     @property
     def fixed_subset(self) -> Subset | None:
-        """The coreset that was chosen before the training, if it repeats one."""
+        """The coreset that was chosen before the training, if it trains on one."""
         return None if self.picker is None else self.picker.fixed_subset
 
     def at(self, epoch: int, epochs: int) -> "Policy":
@@ -201,7 +201,7 @@ class Policy:
         return self if picker is self.picker else replace(self, picker=picker)
 
     def check(self, epochs: int) -> None:
-        """Raise at the start for what would fail later: a number of some epoch, or a training too short."""
+        """Raise now for what would fail later: a schedule out of range, or a training that is too short."""
         if isinstance(self.final, int) and self.final > epochs:
             raise ValueError(
                 f"{self.name} scores before epoch {self.final}, but training has only {epochs} epochs. "
@@ -212,7 +212,7 @@ class Policy:
                 if isinstance(part, Tracker | Schedule):
                     part.within(epochs)
         if any(isinstance(part, Schedule) for part in _parts(self)):
-            # A range is one interval, so the smallest and the largest number stand for all.
+            # A range is one interval, so checking the smallest and the largest number is enough.
             for epoch in sorted({e for part in _scheduled(self) for e in _extremes(part, epochs)}):
                 self.at(epoch, epochs)
 

@@ -1,4 +1,4 @@
-"""`Selector`: the front door. It holds the parts of one training and delegates to them."""
+"""`Selector`: the object that users call. It holds the parts of one training and delegates to them."""
 
 import copy
 from collections.abc import Callable
@@ -37,13 +37,13 @@ Ids = Integer[Tensor, " b"]
 
 
 class Selector(Generic[T]):
-    """Decides for every sample whether it is worth training on, and keeps the account.
+    """Decides which samples to train on, and counts in a ledger what this saves.
 
     Args:
         policy: a recipe's name or a `Policy` such as `sw.recipes.ucb(keep=0.3)`.
-        dataset: anything map-style with a length; n, for the engine alone; None, for an endless stream.
+        dataset: a map-style data set with a length; n, for the engine alone; None, for an endless stream.
         forward: batch data -> per-sample losses (b,) or `sw.Outputs`; the user's model and loss.
-        model: the module that forward runs; needed as soon as the method scores.
+        model: the module that forward runs; needed if the method scores.
         epochs: the length of the training, which schedules and annealing refer to.
         batch_size: of one process; needed for the loader.
         seed: of every draw.
@@ -150,7 +150,7 @@ class Selector(Generic[T]):
 
     @property
     def epoch(self) -> int:
-        """The epoch being trained, or the next to be."""
+        """The open epoch, or the next one if none is open."""
         return self.engine.epoch
 
     def set_epoch(self, epoch: int) -> None:
@@ -161,12 +161,12 @@ class Selector(Generic[T]):
         self.timeline.set_epoch(epoch)
 
     def epoch_steps(self, epoch: int) -> int:
-        """Batches in `epoch`: exact where budget or scores fix it, else an upper bound until it begins."""
+        """Batches in `epoch`: exact if budget or scores fix it, else an upper bound until it begins."""
         return self.timeline.steps_of(epoch)
 
     @property
     def progress(self) -> float:
-        """The share of the training done, in [0, 1], whatever the subset does: for LR schedules."""
+        """The share of the training that is done, in [0, 1], for any size of the subset. For LR schedules."""
         return self.timeline.progress
 
     def lr_factor(self, epoch: int) -> float:
@@ -213,7 +213,7 @@ class Selector(Generic[T]):
         as it is. Then give the losses of these rows to `reduce` or `weigh`.
 
         Raises:
-            RuntimeError: if the losses of the batch before were wanted and never given.
+            RuntimeError: if the losses of the previous batch were needed and not given.
         """
         requirements.refuse_assembled(self.policy, "selector.narrow")
         requirements.refuse_proxy(self.policy, "selector.narrow")
@@ -246,12 +246,12 @@ class Selector(Generic[T]):
 
     @property
     def awaits_losses(self) -> bool:
-        """Whether the method needs the losses of the rows that `narrow` gave last, and has not got them."""
+        """Whether the method still needs the losses of the rows that `narrow` gave last."""
         return self._step.awaits_losses
 
     @property
     def forward(self) -> Callable[[T], Any] | None:
-        """Batch data -> per-sample losses or `Outputs`; may be replaced, as by one under autocast."""
+        """Batch data -> per-sample losses or `Outputs`. You may replace it, such as to use autocast."""
         return self._step.forward
 
     @forward.setter
@@ -304,11 +304,11 @@ class Selector(Generic[T]):
         return self._direct.choose(ids)
 
     def score(self, column: str | None = None) -> Shaped[Tensor, " n"]:
-        """What the finest picker ranks by, or another column by name; NaN where never observed."""
+        """A column by name. Without a name: what the batch picker, or else the picker, ranks by."""
         return self.engine.score(column).clone()
 
     def sync(self) -> None:
-        """Take over what the other processes observed; raise on all for losses that are not finite.
+        """Get what the other processes observed. All processes raise for losses that are not finite.
 
         Every process calls it at the same step: before `state_dict()`, or when scores of all samples are
         wanted inside an epoch. The end of an epoch does the same. One process alone does nothing.
@@ -318,7 +318,7 @@ class Selector(Generic[T]):
     # -------------------------------------------------------------------------------- exports
 
     def table(self) -> ScoreTable:
-        """One row a sample: every score, how often it was selected, its label, and where they come from."""
+        """One row for each sample: scores, number of selections, label. With the origin of all of them."""
         self.timeline.last_pass()
         self._exports.note_final()
         return self._exports.table()
@@ -378,7 +378,7 @@ class Selector(Generic[T]):
         """Memory, plan and position at any step, as `torch.load(weights_only=True)` reads it.
 
         Raises:
-            ValueError: with several processes, if this one holds what the others have not taken over.
+            ValueError: with several processes, if `sync` is needed first.
         """
         if not self.engine.memory.merged:
             raise ValueError(

@@ -240,7 +240,7 @@ def class_margins(
     ahead = logits.gather(1, index) - logits
     scale = _scale_of(weight.abs().amax())
     weight = weight * scale
-    # Without the shortcut by inner products, which would lose the difference of rows that are close.
+    # Not by inner products, which is faster but loses the difference of rows that are close.
     exact = "donot_use_mm_for_euclid_dist"
     if len(targets) < classes:
         apart = torch.cdist(weight[targets], weight, compute_mode=exact)
@@ -286,12 +286,12 @@ def nearness(
 
 
 def _flat(features: Float[Tensor, "b ..."]) -> Float[Tensor, "b d"]:
-    """One flat vector a sample, also where there is no sample."""
+    """One flat vector for each sample, also if there are no samples."""
     return features.flatten(1) if features.ndim > 1 else features[:, None]
 
 
 def _lengths(vectors: Float[Tensor, "b d"], beside: int = 0) -> Float[Tensor, " b"]:
-    """sqrt(||h||^2 + beside) of each row, also where the squares are too large or too small for floats."""
+    """sqrt(||h||^2 + beside) of each row, also if the squares are too large or too small for floats."""
     scale = _scale_of(vectors.abs().amax(1), 0 if beside else -_POWER)
     squares = (vectors * scale[:, None]).square().sum(1)
     if beside:
@@ -300,7 +300,7 @@ def _lengths(vectors: Float[Tensor, "b d"], beside: int = 0) -> Float[Tensor, " 
 
 
 def _scale_of(largest: Tensor, least: int = -_POWER) -> Tensor:
-    """What brings the largest number near 1: a power of two, as multiplying by it changes no digit."""
+    """The power of two that scales the largest number near 1. Multiplying by it has no rounding error."""
     power = torch.frexp(largest).exponent.clamp(least, _POWER)
     return torch.ldexp(torch.ones_like(largest), -power)
 
@@ -309,7 +309,7 @@ def _scale_of(largest: Tensor, least: int = -_POWER) -> Tensor:
 def needs(signal: Signal) -> tuple[str, ...]:
     """The names of what a signal reads: fields of `Outputs`, or `weight` and `bias` of its head.
 
-    Parameters with a default are left out: they are read where they are there.
+    Parameters with a default are left out: they are optional.
 
     >>> needs(correct), needs(margins)
     (('logits', 'targets'), ('features', 'targets', 'weight'))

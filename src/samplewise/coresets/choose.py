@@ -34,17 +34,17 @@ def choose(
 
     Args:
         policy: a policy of level `static`.
-        name: what it goes by in errors: its name, or its column in a table.
+        name: its name in errors: that of the policy, or of its column in a table.
         columns: n rows each, vectors too, under the names that its tracker and picker give them.
         n: how many samples there are.
         labels: class numbers, needed for `balance`.
-        seed: of the draws, where the choice is random.
+        seed: of the draws, if the choice is random.
         keep: the share kept; None: the policy's own.
         balance: choose inside each class; None: as the policy says.
         weights: importance weights: the ranked score, min-max over all n (`per_sample`, `batch_mean`),
             or all 1 (`none`); None: the policy's own.
         normalize: "mean1" divides the weights by their mean over the subset.
-        provenance: what is known of the scores; what the choice adds is added to a copy.
+        provenance: the origin of the scores. The choice adds its own part to a copy.
 
     Raises:
         ValueError: for samples that were never observed, a class left without a sample under
@@ -93,7 +93,7 @@ def choose(
 
 
 def refuse_early(policy: Policy, name: str, n: int, labels: Int[Tensor, " n"] | None) -> None:
-    """Raise for settings that fail whatever the scores are, such as a class left without a sample."""
+    """Raise for settings that fail for any scores, such as a class that is left without a sample."""
     picker = policy.picker
     if picker is None or picker.share == 1:
         return
@@ -112,7 +112,7 @@ def unchanged(subset: Subset, weights: Weighting | None = None, **wanted: Any) -
 
 
 def ranked_column(policy: Policy) -> str | None:
-    """The column that a static policy's coreset is ranked by; None where it needs no score."""
+    """The column that a static policy's coreset is ranked by; None if it needs no score."""
     picker = policy.picker
     return (None if picker is None else picker.ranks or picker.by) or policy.ranks
 
@@ -127,7 +127,7 @@ def refuse_weights(policy: Policy, name: str) -> None:
 
 
 def _adjusted(policy: Policy, name: str, keep: float | None, balance: bool | None) -> tuple[Picker, bool]:
-    """The policy's picker with another share, with or without classes; and whether every class counts."""
+    """The policy's picker with this share, and whether it chooses inside each class."""
     picker = policy.picker
     if picker is None:
         raise ValueError(f"{name} has no picker, so it makes no subset. Use a method such as el2n.")

@@ -1,4 +1,4 @@
-"""Methods as text, read: `ucb`, `ucb:keep=0.3`, or the repr `recipes.ucb(keep=0.3)`."""
+"""Read methods from text: `ucb`, `ucb:keep=0.3`, or the repr `recipes.ucb(keep=0.3)`."""
 
 import ast
 import re

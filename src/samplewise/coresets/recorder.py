@@ -28,7 +28,7 @@ class Recorder(Policy):
     `selector.table()` has a column for each, and `selector.subset("tdds", keep=0.3)` gives its coreset.
 
     Args:
-        methods: names or static policies; a mapping gives names of one's own, such as
+        methods: names or static policies; a mapping gives your own names, such as
             `{"tdds-30": sw.recipes.tdds(keep=0.3)}`.
 
     >>> Recorder(["el2n", "aum"]).needs

@@ -52,7 +52,7 @@ class ScoreTable:
 
     Raises:
         ValueError: for ids that are negative or come twice, labels that are no class numbers, columns that
-            are no numbers or of another length, and a `provenance` that says what cannot be meant.
+            are no numbers or of another length, and a `provenance` with values of a wrong type or range.
     """
 
     ids: Int[Tensor, " n"]
@@ -217,8 +217,8 @@ class ScoreTable:
             provenance | {"method": name, "draw_seed": seed},
         )
 
-    def _ranked_anew(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of several runs' columns: places in an order, which have no mean, made from what has one."""
+    def _ranks_of_means(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The rank columns of several runs, from their mean distances, because ranks have no mean."""
         made = {}
         for name in self.provenance.get("methods", {}):
             policy = self.policy(name)
@@ -234,7 +234,7 @@ class ScoreTable:
         return made
 
     def _refuse_partial(self) -> None:
-        """Raise unless there is a row for every sample of the data set: ids ascend and none comes twice."""
+        """Raise unless there is a row for every sample. The ids ascend without repeats."""
         n = self.provenance.get("n", len(self))
         if len(self) != n or (n and int(self.ids[-1]) != n - 1):
             raise ValueError(
@@ -244,7 +244,7 @@ class ScoreTable:
 
     @classmethod
     def combine(cls, tables: Sequence["ScoreTable"], how: Literal["mean", "sum"] = "mean") -> "ScoreTable":
-        """Several runs over the same data set: score columns are averaged or summed, selections summed."""
+        """Combine several runs over one data set: average or sum the score columns, sum the selections."""
         if not tables:
             raise ValueError("combine needs at least one table.")
         if how not in ("mean", "sum"):
@@ -254,7 +254,7 @@ class ScoreTable:
             told = [[t.provenance.get(said) for said in ("fingerprint", "n")] for t in (first, table)]
             same = torch.equal(table.ids, first.ids) and told[0] == told[1]
             same = same and table.columns.keys() == first.columns.keys()
-            if not same or not _equal(first.labels, table.labels):
+            if not same or not _labels_agree(first.labels, table.labels):
                 raise ValueError("combine needs tables of the same data set with the same columns.")
             for said in ("methods", "epochs"):
                 found = [t.provenance.get(said) for t in (first, table)]
@@ -266,25 +266,25 @@ class ScoreTable:
         for name in first.columns:
             stacked = torch.stack([table.columns[name].double() for table in tables])
             columns[name] = stacked.mean(0) if how == "mean" else stacked.sum(0)
-        columns |= first._ranked_anew(columns) if len(tables) > 1 else {}
+        columns |= first._ranks_of_means(columns) if len(tables) > 1 else {}
         times = torch.stack([table.times_selected for table in tables]).sum(0)
         provenance: dict[str, Any] = {"combined": how, "runs": [dict(table.provenance) for table in tables]}
         unfinished = {name for table in tables for name in table.provenance.get("unfinished", ())}
         provenance["unfinished"] = sorted(unfinished)
         kept = ("fingerprint", "methods", "columns", "recipe", "policy", "n", "model", "epochs")
-        provenance["scoring"] = _summed([table.provenance.get("scoring", {}) for table in tables])
+        provenance["scoring"] = _summed_costs([table.provenance.get("scoring", {}) for table in tables])
         provenance |= {key: first.provenance[key] for key in kept if key in first.provenance}
         labels = next((table.labels for table in tables if table.labels is not None), None)
         return cls(first.ids, columns, times, labels, provenance)
 
 
-def _equal(one: Tensor | None, other: Tensor | None) -> bool:
-    """Whether two tables' labels go together: equal, or known to one of them only."""
+def _labels_agree(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether the labels of two tables do not contradict: they are equal, or one table has none."""
     return one is None or other is None or torch.equal(one, other)
 
 
-def _summed(scorings: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
-    """What several scoring runs cost together, method by method."""
+def _summed_costs(scorings: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    """The total cost of several scoring runs, for each method."""
     return {
         name: {key: sum(scoring.get(name, {}).get(key, 0.0) for scoring in scorings) for key in spent}
         for name, spent in scorings[0].items()

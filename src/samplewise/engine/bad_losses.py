@@ -81,7 +81,7 @@ class BadLosses:
         return good
 
     def set_aside(self, ids: Ids, loss: Float[Tensor, " b"]) -> Bool[Tensor, " b"] | None:
-        """Keep the ids of the first bad batch for `fail_together`; returns the good rows, None if all are."""
+        """Keep the ids of the first bad batch for `fail_together`. Return the good rows; None: all."""
         good = self.good(loss)
         if good.all():
             return None
@@ -91,7 +91,7 @@ class BadLosses:
 
     @property
     def waiting(self) -> bool:
-        """Whether ids were set aside that other processes do not know yet."""
+        """Whether there are bad ids that the other processes do not know yet."""
         return self._first is not None
 
     def raise_flagged(self, epoch: int) -> None:

@@ -151,7 +151,7 @@ class Dynamic(Engine):
         return rows, weights
 
     def _values(self, ids: Ids) -> dict[str, Tensor]:
-        """What is remembered of the rows of a batch: of most methods only the column that is ranked by."""
+        """The columns of the rows of a batch. For most methods this is only the column that is ranked by."""
         memory = self.memory
         if not memory.columns:
             raise ValueError(

@@ -27,7 +27,7 @@ class Engine(ABC):
 
     Epochs go forward: `plan(e)` closes the epoch before and opens e. Every draw is keyed by (seed, epoch,
     purpose), inside a batch also by step and rank. There are three kinds: `Dynamic`, for policies that
-    choose again in every epoch or batch, `Static`, and `Adopted`, for an object of the user's own.
+    choose again in every epoch or batch, `Static`, and `Adopted`, for a method object of the user.
 
     The attributes below are what a step reads. They are decided when an epoch opens or ends, and when a state
     is loaded.
@@ -38,15 +38,15 @@ class Engine(ABC):
     """
 
     narrows: bool
-    """Whether batches of the open epoch are narrowed; False in annealing and where keep is 1."""
+    """Whether batches of the open epoch are narrowed. False during annealing and if keep is 1."""
     scores_batches: bool
     """Whether `choose` needs a scoring forward of the batch before it."""
     observes_chosen: bool
-    """Whether rows that were chosen by remembered scores are observed when they train."""
+    """Whether rows that were chosen by remembered scores are observed when they are trained on."""
     uneven: bool
     """Whether processes may keep different numbers of rows of equal batches, so means need one divisor."""
     computes: bool
-    """Whether the choice itself takes FLOPs that are charged: see `spent`."""
+    """Whether the choice itself needs FLOPs that are charged: see `spent`."""
     looks: bool
     """Whether the method reads the data of a batch: see `look`."""
     weighted: bool
@@ -73,7 +73,7 @@ class Engine(ABC):
         """The column that `score` gives without a name."""
         self._enter(0, opened=False)
 
-    # ------------------------------------------------ what a kind of method fills in: eleven members
+    # ------------------------------------------------------------- what each kind of engine overrides
 
     @abstractmethod
     def pass_ids(self, epoch: int) -> Ids:
@@ -103,7 +103,7 @@ class Engine(ABC):
         self.narrows = self.uneven = self.computes = self.looks = False
 
     def pass_reads(self, epoch: int) -> set[str]:
-        """The fields of `Outputs` that the pass before `epoch` is for."""
+        """The fields of `Outputs` that the pass before `epoch` must give."""
         return set(self.policy.reads)
 
     def picks_rows(self) -> bool:
@@ -118,7 +118,7 @@ class Engine(ABC):
         """Show the method the data of a batch before it chooses from it."""
 
     def spent(self) -> int:
-        """The FLOPs that choosing took since the last call."""
+        """The FLOPs spent on choosing since the last call."""
         return 0
 
     def subset(self, name: str | None, provenance: Mapping[str, Any] | None = None, **wanted: Any) -> Subset:
@@ -152,7 +152,7 @@ class Engine(ABC):
         return len(self._missing(epoch)) > 0
 
     def _missing(self, epoch: int) -> Ids:
-        """The samples that a pass before `epoch` has yet to show."""
+        """The samples of the pass before `epoch` that were not observed yet."""
         wanted, passed = self.pass_ids(epoch), self.memory.passed
         if passed is None or not len(wanted):
             return wanted
@@ -195,7 +195,7 @@ class Engine(ABC):
         self.weighted = plan is not None and plan.weights is not None
 
     def restart(self) -> None:
-        """Begin the open epoch again: its draws repeat, what was observed stays."""
+        """Begin the open epoch again. Its draws repeat; the observations stay."""
         self.step = 0
         self.memory.restart()
 
@@ -209,7 +209,7 @@ class Engine(ABC):
             self.skip_to(self.epoch + 1)
 
     def skip_to(self, epoch: int) -> None:
-        """Go on to `epoch` and leave out the epochs before it. It is not opened."""
+        """Make `epoch` the next epoch and leave out the epochs before it. This does not open it."""
         self._enter(epoch, opened=False)
         self.finish()
 
@@ -222,7 +222,7 @@ class Engine(ABC):
                 )
 
     def lr_factor(self, epoch: int) -> float:
-        """1 / share that trains, for policies that ask for it."""
+        """1 / (share that is trained on), for policies with `lr`; else 1."""
         if self.policy.lr is None:
             return 1.0
         if self.policy.lr == "actual":
@@ -245,7 +245,7 @@ class Engine(ABC):
             raise ValueError(f"no epoch is open: call plan({self.epoch}) before choosing.")
 
     def known(self, ids: Ids, call: str) -> Ids:
-        """The ids as int64, inside the data set. Those that were observed just before are checked already."""
+        """Check ids: int64, inside the data set. The ids that were observed last are not checked again."""
         if ids is self.memory.checked_ids:
             return ids
         ids = whole(ids, call)
@@ -254,7 +254,7 @@ class Engine(ABC):
         return ids
 
     def mean_over(self, b: int, k: int) -> int:
-        """The number that a mean over the k rows chosen from a batch of b is divided by."""
+        """The divisor of the mean loss of k rows that were chosen from a batch of b."""
         return k if self._batch is None else self._batch.mean_over(b, k)
 
     def weights(self, ids: Ids, over: int = 1) -> Float[Tensor, " b"] | None:
@@ -278,7 +278,7 @@ class Engine(ABC):
     # ---------------------------------------------------------------------------------- scores
 
     def score(self, column: str | None = None) -> Shaped[Tensor, " n"]:
-        """A column of the memory; without a name, what the finest picker ranks by."""
+        """A column by name. Without a name: what the batch picker, or else the picker, ranks by."""
         columns = self.columns()
         name = column or self._ranked
         if name is None and len(self.records) > 1:
@@ -297,7 +297,7 @@ class Engine(ABC):
         return self.memory.read()
 
     def finish(self) -> None:
-        """Make the scores of static methods final that no later observation changes."""
+        """Make final those scores of static methods that no later observation can change."""
         self.memory.finish()
 
     @property
@@ -319,7 +319,7 @@ class Engine(ABC):
     # ----------------------------------------------------------------------------------- memory
 
     def merge(self) -> None:
-        """With several processes: take over what the others observed since the last merge."""
+        """With several processes: get what the others observed since the last merge."""
         self.memory.merge()
 
     @property

@@ -112,7 +112,7 @@ class Exports:
             "policy": repr(engine.policy),
             "n": engine.n,
             "fingerprint": self.fingerprint(),
-            "model": None if self.model is None else _named(self.model),
+            "model": None if self.model is None else _class_name(self.model),
             "epoch": engine.epoch,
             "epochs": engine.epochs,
             "seed": engine.seed,
@@ -133,11 +133,11 @@ class Exports:
         self.spent = {name: dict(spent) for name, spent in state.items()}
 
 
-def _named(model: nn.Module) -> str:
+def _class_name(model: nn.Module) -> str:
     """The class of a model, without wrappers that compile or distribute it."""
     for inside in ("module", "_orig_mod"):
         if isinstance(wrapped := getattr(model, inside, None), nn.Module):
-            return _named(wrapped)
+            return _class_name(wrapped)
     return type(model).__name__
 
 

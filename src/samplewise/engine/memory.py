@@ -55,7 +55,7 @@ class Memory:
         self.local_states: list[dict[str, Any]] = []
         """The local state of every process, as it was at the last merge."""
         self._signals, self._nonnegative = policy.signals, policy.nonnegative
-        self._only_loss = policy.signals == (signals.loss,)  # the usual case takes the short way
+        self._only_loss = policy.signals == (signals.loss,)  # the usual case has a faster path
         self._reads_targets, self._targets_checked = "targets" in policy.reads, False
         self._unmerged: list[Ids] = []
         """Ids observed since the last merge."""
@@ -90,7 +90,7 @@ class Memory:
     # --------------------------------------------------------------------------------- observe
 
     def observe(self, ids: Ids, outputs: Outputs, source: str) -> bool:
-        """Remember what a forward pass showed of `ids`; False if the method does not use the source.
+        """Remember the outputs of a forward for `ids`. Return False if the method ignores the source.
 
         Losses and ids are checked in both cases. A bad loss is an error at once in one process on a CPU. On
         an accelerator and with several processes its row is not written, and the error comes with the next
@@ -113,7 +113,7 @@ class Memory:
             loss = outputs.loss
         used = self.uses_training if training else self.uses(source)
         if on_cpu:
-            # The sum is finite unless a loss is not (or it overflows): no cheaper check misses nothing.
+            # The cheapest check: if the sum is finite, every loss is finite. (The sum may also overflow.)
             fine = math.isfinite(loss.sum().item())
             if fine and self._nonnegative and len(ids):
                 fine = loss.amin().item() >= 0
@@ -148,7 +148,7 @@ class Memory:
         return True
 
     def count(self, ids: Ids) -> None:
-        """Add one selection to each of `ids`. An id that is there twice counts once."""
+        """Add one selection to each of `ids`. A repeated id counts once."""
         counts = self.times_selected
         if not self.n:
             return
@@ -218,24 +218,24 @@ class Memory:
         return {name: self.columns[name].to("cpu", copy=True) for name in self.local if name in self.columns}
 
     def load_local_state(self, state: dict[str, Any]) -> None:
-        """Continue with what one process kept for itself."""
+        """Load the local state of one process."""
         self.columns |= {name: entry.clone() for name, entry in state.items()}
 
     def chosen(self) -> None:
-        """The plan has chosen from the columns."""
+        """Tell the tracker that the plan has chosen from its columns."""
         if self.columns and self.tracker is not None:
             self.tracker.chosen(self.columns)
 
     def restart(self) -> None:
-        """The open epoch begins again."""
+        """Begin the open epoch again: what was observed stays."""
 
     def close(self) -> None:
-        """The open epoch ends."""
+        """End the open epoch."""
         if self.columns and self.tracker is not None:
             self.tracker.close(self.columns)
 
     def finish(self) -> None:
-        """Make scores final that no later observation changes. Only static methods have such scores."""
+        """Make final the scores that no later observation can change. Only static methods have them."""
 
     def read(self) -> dict[str, Tensor]:
         """Every score column, NaN where never observed; empty before the first observation. No vectors."""
@@ -250,7 +250,7 @@ class Memory:
         self.bad.fail_together(self.epoch)
 
     def merge(self) -> None:
-        """With several processes: take over what the others observed since the last merge."""
+        """With several processes: get what the others observed since the last merge."""
         if not self.together:
             return
         self.fail_together()
@@ -269,7 +269,7 @@ class Memory:
 
     @property
     def counts_rows(self) -> bool:
-        """Whether rows are counted when a batch is narrowed, so that processes count different ones."""
+        """Whether rows are counted when a batch is narrowed. Then each process counts its own rows."""
         return self.policy.batch_picker is not None
 
     @property
@@ -303,7 +303,7 @@ class Memory:
         self.times_selected = state["times_selected"].clone()
         self.columns = {name: column.clone() for name, column in state["memory"].items()}
         if kept := state.get("beside"):
-            # With another number of processes than before, the kept states are dealt in turns.
+            # If the number of processes has changed, rank r takes saved state r modulo their number.
             self.local_states = [kept[rank % len(kept)] for rank in range(collectives.world())]
             self.load_local_state(self.local_states[collectives.rank()])
         self._merged_times = self.times_selected.clone()

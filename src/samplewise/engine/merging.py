@@ -1,4 +1,4 @@
-"""Merging: every process takes over the rows of columns that the others observed.
+"""Merging: every process gets the rows of columns that the others observed.
 
 `Memory.merge` decides when, and which rows. `collectives.gather` sends them and orders them by id.
 """

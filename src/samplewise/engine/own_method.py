@@ -100,7 +100,7 @@ class OwnMemory(Memory):
 
 
 class Adopted(Engine):
-    """Your own method at work. It plans and chooses; epochs, checks and counts are the engine's."""
+    """The engine of your own method, which plans and chooses. The engine checks and counts."""
 
     memory: OwnMemory
 
@@ -124,7 +124,7 @@ class Adopted(Engine):
         ids, weights = (planned.ids, planned.weights) if hasattr(planned, "ids") else (planned, None)
         if not self.n:  # a stream without end is not planned
             return Subset(torch.arange(0))
-        plan = Subset(_rising(ids, self.n, "plan"), _positive(weights, len(ids), "plan"))
+        plan = Subset(_as_positions(ids, self.n, "plan"), _as_weights(weights, len(ids), "plan"))
         if not self.memory.counts_rows:
             self.memory.count(plan.ids)
         return plan
@@ -166,14 +166,14 @@ class Adopted(Engine):
         chosen = self.method.choose(ids)
         if not (isinstance(chosen, tuple) and len(chosen) == 2):
             raise TypeError(f"choose must return (rows, weights), got {chosen!r:.80}.")
-        rows = _rising(chosen[0], len(ids), "choose")
+        rows = _as_positions(chosen[0], len(ids), "choose")
         if self.narrows:
             self.memory.count(ids[rows.to(ids.device)])
-        return rows, _positive(chosen[1], len(rows), "choose")
+        return rows, _as_weights(chosen[1], len(rows), "choose")
 
 
 def _on_cpu(state: Any) -> Any:
-    """A state with its tensors on the CPU, for another process to take over."""
+    """A state with its tensors on the CPU, to send to another process."""
 
     def move(leaf: Any, path: str) -> Any:
         return leaf.cpu() if isinstance(leaf, Tensor) else leaf
@@ -181,7 +181,7 @@ def _on_cpu(state: Any) -> Any:
     return walk(state, move)
 
 
-def _rising(found: Any, below: int, who: str) -> Int[Tensor, " k"]:
+def _as_positions(found: Any, below: int, who: str) -> Int[Tensor, " k"]:
     """Positions as a tensor: int64, ascending without repeats, inside the range, at least one."""
     rows = torch.as_tensor(found)
     whole = rows.ndim == 1 and rows.dtype == torch.int64 and len(rows) > 0
@@ -193,7 +193,7 @@ def _rising(found: Any, below: int, who: str) -> Int[Tensor, " k"]:
     return rows
 
 
-def _positive(weights: Any, k: int, who: str) -> Float[Tensor, " k"] | None:
+def _as_weights(weights: Any, k: int, who: str) -> Float[Tensor, " k"] | None:
     """Weights as a tensor: one for each position, finite and above 0."""
     if weights is None:
         return None

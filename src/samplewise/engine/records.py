@@ -107,7 +107,7 @@ class Records(Memory):
         self._buffer.add(ids, outputs, good)
 
     def _fields(self) -> tuple[str, ...]:
-        """The fields of a batch that the methods read which record training."""
+        """The fields of a batch that are read by the methods that record training."""
         records = self._recording("training").values()
         fields = dict.fromkeys(field for record in records for field in record.policy.needs)
         signals = {signal for record in records for signal in record.policy.signals}
@@ -145,11 +145,11 @@ class Records(Memory):
                 own = {signal.__name__: values[signal.__name__] for signal in record.policy.signals}
                 if not states[name]:
                     states[name] = record.tracker.start(self.n, own)
-                with self._named(name):
+                with self._naming_method(name):
                     record.tracker.observe(states[name], ids, own)
 
     @contextmanager
-    def _named(self, name: str) -> Iterator[None]:
+    def _naming_method(self, name: str) -> Iterator[None]:
         """Say which method an error is of."""
         try:
             yield
@@ -169,7 +169,7 @@ class Records(Memory):
         with self._states() as states:
             for name, record in self._recording("training").items():
                 if record.tracker is not None and states[name]:
-                    with self._named(name):
+                    with self._naming_method(name):
                         record.tracker.close(states[name])
 
     def finish(self) -> None:
@@ -230,7 +230,7 @@ class Records(Memory):
 
 
 def _shown(record: Record, state: State) -> dict[str, Tensor]:
-    """What the columns of a method say: those that its tracker reads, and those that its picker made."""
+    """The columns of a method: those that its tracker reads, and those that its picker made."""
     if record.tracker is None or not state:
         return {}
     picker = record.policy.picker

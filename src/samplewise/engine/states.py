@@ -133,12 +133,12 @@ def _refuse_memory(engine: Mapping[str, Any], policy: Policy, n: int, epochs: in
         forms = _forms(own, n, epochs, prefix, static)
         if not columns or not forms:
             continue
-        strange = sorted(columns.keys() - {key for form in forms for key in form})
-        if strange and not static:
-            raise ValueError(f"{what} holds {strange[0]!r}, which {name} does not keep.")
+        undeclared = sorted(columns.keys() - {key for form in forms for key in form})
+        if undeclared and not static:
+            raise ValueError(f"{what} holds {undeclared[0]!r}, which {name} does not keep.")
         nearest = min(forms, key=lambda form: (len(form.keys() - columns.keys()), -len(form)))
         # Other columns of a static method come from its picker: one number a sample.
-        made = dict.fromkeys(strange, Column((*_FLOATS, *_WHOLES, torch.bool), (n,)))
+        made = dict.fromkeys(undeclared, Column((*_FLOATS, *_WHOLES, torch.bool), (n,)))
         refuse_misfit(what, columns, Fields(nearest | made))
     for number, kept in enumerate(engine.get("beside", ())):
         forms = _forms(policy, n, epochs, "", static)
@@ -166,14 +166,14 @@ class _Entry(Form):
 def _forms(policy: Policy, n: int, epochs: int, prefix: str, static: bool) -> list[dict[str, Form]]:
     """The columns that a tracker has while it observes, after a choice, and when its score is final.
 
-    Empty where that is unknown: a tracker may declare nothing, and a signal may refuse made-up outputs.
+    Empty if unknown: a tracker may declare no columns, and a signal may raise for made-up outputs.
     """
     now = policy if static else policy.sized(n).at(0, epochs)
     if now.tracker is None or not n:
         return []
     try:
         tracker = now.tracker.within(epochs) if static else now.tracker
-        values = measure(now.signals, _made_up(min(n, _ANY - 1)), policy.name)
+        values = measure(now.signals, _example_outputs(min(n, _ANY - 1)), policy.name)
         declared = tracker.columns({name: value[:0] for name, value in values.items()})
     except Exception:  # a user's class may raise anything
         return []
@@ -191,7 +191,7 @@ def _forms(policy: Policy, n: int, epochs: int, prefix: str, static: bool) -> li
     ]
 
 
-def _made_up(b: int) -> Outputs:
+def _example_outputs(b: int) -> Outputs:
     """Outputs with every field, to learn the names and types of the signals."""
     table, one = torch.zeros(b, _ANY), torch.zeros(b)
     head = torch.zeros(_ANY, _ANY), torch.zeros(_ANY)

@@ -22,8 +22,8 @@ Ids = Int[Tensor, " b"]
 class Static(Engine):
     """One static policy, or a `Recorder` of several.
 
-    Every sample is planned until a score is final. Then one policy plans its coreset, and a recorder goes on
-    with every sample.
+    Every sample is planned until a score is final. After that, a single policy plans its coreset; a recorder
+    continues to plan every sample.
     """
 
     memory: Records

@@ -1,4 +1,4 @@
-"""What a step was made of, and whether a batch is one of an earlier step: SAM and LBFGS evaluate it again."""
+"""The last steps: whether a batch was trained on before, as SAM and LBFGS evaluate a batch several times."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor
 __all__ = ["Chosen", "Made", "Steps"]
 
 _REMEMBERED = 64
-"""Number of steps remembered: accumulation may evaluate so many batches before it evaluates them again."""
+"""Number of remembered steps. Accumulation may evaluate this many batches before it evaluates them again."""
 
 
 @dataclass(slots=True)
@@ -31,12 +31,12 @@ class Chosen:
     rows: Int[Tensor, " k"] | None = None
     """Positions of the rows in their batch. None: all rows."""
     evaluated: bool = False
-    """Whether the losses came at least once."""
+    """Whether the losses were given at least once."""
 
 
 @dataclass(slots=True)
 class Made:
-    """A step: its batch, and what was chosen of it."""
+    """A step: its batch, and the rows that were chosen from it."""
 
     ids: Int[Tensor, " b"]
     data: Any
@@ -60,21 +60,21 @@ class Steps:
     def __init__(self) -> None:
         self._made: dict[int, Made] = {}
         self._last: Made | None = None
-        self._came = False
+        self._loader_yielded = False
 
     def forget(self) -> None:
-        """An epoch begins, for the first time or again."""
-        self._made, self._last, self._came = {}, None, False
+        """Forget all steps, because an epoch begins or begins again."""
+        self._made, self._last, self._loader_yielded = {}, None, False
 
     def came(self) -> None:
-        """The loader yielded a batch."""
-        self._came = True
+        """Note that the loader yielded a batch."""
+        self._loader_yielded = True
         if self._last is not None and self._last.chosen is not None and self._last.chosen.evaluated:
             self._last = None
 
     @property
     def evaluated(self) -> Made | None:
-        """The last step, if its losses came and the next batch did not: they may come again."""
+        """The last step, if it got its losses and no new batch came: its losses may be evaluated again."""
         last = self._last
         return last if last is not None and last.chosen is not None and last.chosen.evaluated else None
 
@@ -93,7 +93,7 @@ class Steps:
             if not (len(ids) and (by_ids or made.data is data)):
                 made = None
         # Comparing waits for an accelerator. A loop without our loader would wait in every step.
-        elif self._came or not (self._made and by_ids and len(ids) and (metered or ids.is_cpu)):
+        elif self._loader_yielded or not (self._made and by_ids and len(ids) and (metered or ids.is_cpu)):
             made = None
         else:
             made = self._with_ids(ids, metered)
@@ -103,7 +103,7 @@ class Steps:
             if len(self._made) >= _REMEMBERED:
                 del self._made[next(iter(self._made))]
             self._made[id(ids)] = made
-            self._came = False
+            self._loader_yielded = False
         self._last = made
         return made
 

@@ -56,7 +56,7 @@ def agree(settings: Mapping[str, Any], dataset: Any) -> None:
     Raises:
         ValueError: naming what differs, and what it is on which rank.
     """
-    shown = {name: _shown(value) for name, value in settings.items()}
+    shown = {name: _as_text(value) for name, value in settings.items()}
     ranks = collectives.everyone((shown, None if dataset is None else summaries(dataset)))
     unequal = differences([settings for settings, _ in ranks])
     samples = [samples for _, samples in ranks]
@@ -90,7 +90,7 @@ def _named(ranks: list[int]) -> str:
     return f"rank{'s' * (len(ranks) > 1)} {first}{', ...' * (len(ranks) > 3)}"
 
 
-def _shown(value: Any) -> str:
+def _as_text(value: Any) -> str:
     """A setting as text, without memory addresses, which differ between processes."""
     return re.sub(r" at 0x[0-9a-f]+", "", str(value))
 
@@ -133,7 +133,7 @@ def summaries(dataset: Any) -> list[Summary] | None:
     """
     n = len(dataset)
     try:
-        apart = _apart(dataset)
+        apart = _copied(dataset)
         first, again = ([_read(apart, i) for i in _spaced(n)] for _ in range(2))
     except Exception:  # the others wait in the exchange; the loader raises what is wrong with a sample
         return None
@@ -145,8 +145,8 @@ def _spaced(n: int) -> list[int]:
     return found
 
 
-def _apart(dataset: Any) -> Any:
-    """A shallow copy, also of the data sets that it wraps."""
+def _copied(dataset: Any) -> Any:
+    """A shallow copy of a data set and of the data sets that it wraps."""
     kind = type(dataset)
     if hasattr(kind, "__del__"):
         if kind.__module__.partition(".")[0] == "datasets":
@@ -154,12 +154,12 @@ def _apart(dataset: Any) -> Any:
         raise TypeError(f"deleting a copy of {kind.__name__} might close a file of the original")
     copied = copy.copy(dataset)
     if isinstance(inside := getattr(copied, "dataset", None), Dataset):
-        copied.dataset = _apart(inside)
+        copied.dataset = _copied(inside)
     return copied
 
 
 def _read(dataset: Any, i: int) -> Summary:
-    """One sample, as drawn from fixed random states."""
+    """Read one sample with fixed random states."""
     exact, numbers = hashlib.sha256(), list[float]()
     for leaf in _leaves(quietly(_draw, dataset, i)):
         exact.update(leaf.exact.encode() + b"\0")
@@ -223,13 +223,15 @@ def _other_samples(samples: list[list[Summary] | None], n: int) -> str:
     if first is None or any(found is None for found in samples):
         return ""
     for rank, found in enumerate(samples):
-        other = [i for i, mine, ones in zip(ids, found or [], first, strict=True) if not _alike(mine, ones)]
+        other = [
+            i for i, mine, ones in zip(ids, found or [], first, strict=True) if not _same_sample(mine, ones)
+        ]
         if 2 * len(other) > len(ids):
             return f"other data on rank {rank} than on rank 0 under ids {few(torch.tensor(other))}"
     return ""
 
 
-def _alike(mine: Summary, ones: Summary) -> bool:
+def _same_sample(mine: Summary, ones: Summary) -> bool:
     """Whether two summaries are of the same sample. Numbers come in pairs of a mean and its spread."""
     if mine.exact != ones.exact:
         return False

@@ -10,7 +10,7 @@ __all__ = ["Clock"]
 
 
 class Clock:
-    """Times one batch after the other, and enters the seconds into the ledger."""
+    """Times one batch after the other, and adds the seconds to the ledger."""
 
     def __init__(self, engine: Engine, ledger: Ledger, position: Position) -> None:
         self.engine, self.ledger, self.position = engine, ledger, position

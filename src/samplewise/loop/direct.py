@@ -1,4 +1,4 @@
-"""`Direct`: the calls of loops without our loader - observe, look and choose - entered into the account."""
+"""`Direct`: the calls of loops without our loader - observe, look and choose - with the ledger."""
 
 from typing import Any
 

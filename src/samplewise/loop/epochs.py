@@ -36,10 +36,10 @@ class Timeline:
 
     Args:
         engine: plans and remembers.
-        ledger: the account.
+        ledger: counts samples, forwards and seconds.
         exports: notes the cost of scores that become final.
         position: the counts of the open epoch.
-        step: what trains on the batches.
+        step: trains on the batches.
         dataset: the samples; None for the engine alone.
     """
 
@@ -61,7 +61,7 @@ class Timeline:
         self._mask: PlanMask | None = None
         self._skip = 0
         """Number of ids of the open epoch that the resumed iteration leaves out."""
-        self._resumed = self._agreed = self._skipped = self._said_early = self._said_unheard = False
+        self._resumed = self._agreed = self._skipped = self._warned_early = self._warned_no_calls = False
         self._loaded: str | None = None
         """Digest of what was loaded and must be equal on all processes."""
 
@@ -69,12 +69,12 @@ class Timeline:
 
     @property
     def epoch(self) -> int:
-        """The epoch being trained, or the next to be."""
+        """The open epoch, or the next one if none is open."""
         return self.engine.epoch
 
     @property
     def open_or_next(self) -> int:
-        """`epoch`, but the last one when training is over: what lengths refer to."""
+        """`epoch`, or the last epoch when training is over. Lengths refer to it."""
         return min(self.engine.epoch, self.epochs - 1)
 
     def set_epoch(self, epoch: int) -> None:
@@ -120,7 +120,7 @@ class Timeline:
         return engine.last_plan
 
     def _reset_counts(self) -> None:
-        """All counts of the open epoch are 0."""
+        """Set all counts of the open epoch to 0."""
         self.position.reset()
         self._skip = 0
         self._clock.forget()
@@ -133,7 +133,7 @@ class Timeline:
             self._close()
 
     def _close(self) -> None:
-        """Close the open epoch. After the last one the pass follows that is still due."""
+        """Close the open epoch. After the last one, make the pass that is still due."""
         self.step.refuse_unweighed()
         self._warn_unheard()
         self.position.charge(closing=True)
@@ -160,7 +160,11 @@ class Timeline:
     def _warn_unheard(self) -> None:
         """Warn once if a loop ended an epoch without any call that the method needs."""
         engine, position, lacks = self.engine, self.position, "saw no loss, so it selects nothing"
-        if position.method_called or self._said_unheard or not (position.from_loader or position.order_read):
+        if (
+            position.method_called
+            or self._warned_no_calls
+            or not (position.from_loader or position.order_read)
+        ):
             return
         if not engine.uses_training:
             if engine.narrows:
@@ -171,7 +175,7 @@ class Timeline:
                 lacks = "did not train its proxy"
             else:
                 return
-        self._said_unheard = True
+        self._warned_no_calls = True
         warn(
             f"epoch {self.epoch} ended without selector.loss(batch), observe or choose: {self.policy.name} "
             f"{lacks}. Call selector.loss(batch) in every step."
@@ -180,7 +184,7 @@ class Timeline:
     # ------------------------------------------------------------------------- iterations
 
     def start_iteration(self) -> int:
-        """Open the next epoch, or continue the open one, for an iteration; the seed of its workers."""
+        """Open the next epoch, or continue the open one, for an iteration. Return the seed of its workers."""
         engine, position = self.engine, self.position
         if self.epoch >= self.epochs:
             raise ValueError(
@@ -199,8 +203,8 @@ class Timeline:
         if self._resumed:
             self._skip, self._resumed = position.done, False
         elif position.from_loader and (position.batches or filled):
-            if not self._said_early and position.batches:  # a look at one batch is no training
-                self._said_early = True
+            if not self._warned_early and position.batches:  # reading one batch is not training
+                self._warned_early = True
                 warn(
                     f"the loop over the loader ended early, so epoch {self.epoch} starts again. If the "
                     f"epoch was meant to end there, call selector.set_epoch({self.epoch + 1})."
@@ -220,14 +224,14 @@ class Timeline:
 
         Args:
             batches: of one epoch.
-            sharded: whether our sampler deals the order to the processes, or the framework.
+            sharded: whether our sampler deals the order to the processes. If not, a framework does.
         """
         epoch, position, clock = self.epoch, self.position, self._clock
         asked, aside = time.perf_counter(), clock.aside()
         for batch in batches:
             position.from_loader, position.sharded = True, sharded
             self.step.came()
-            clock.begin(asked + clock.aside() - aside)  # a loader that scores has entered that time itself
+            clock.begin(asked + clock.aside() - aside)  # a loader that scores has counted that time itself
             yield batch
             position.rows_returned += len(batch.ids)
             clock.end()
@@ -236,7 +240,7 @@ class Timeline:
             self.end_epoch()
 
     def end_step(self) -> None:
-        """Enter the time of the last batch, once.
+        """Add the time of the last batch to the ledger, once.
 
         The loader does it when it is asked for the next one. Frameworks ask late, or never after the last.
         """
@@ -281,7 +285,7 @@ class Timeline:
         return (-(-size // world) if self.engine.covers(epoch) else size // world), exact
 
     def steps_of(self, epoch: int) -> int:
-        """Number of batches in `epoch`: exact where budget or scores fix it, else an upper bound."""
+        """Number of batches in `epoch`: exact if budget or scores fix it, else an upper bound."""
         if self.batch_size is None:
             raise ValueError("epoch_steps needs a batch size, got None. Give Selector(batch_size=...).")
         sharded = self.position.sharded
@@ -300,7 +304,7 @@ class Timeline:
         return self.waiting is not None and picker is not None and not picker.everything
 
     def refuse_empty(self, epochs: Iterable[int]) -> None:
-        """Raise for epochs that certainly have no batch, whatever the scores will be."""
+        """Raise for epochs that will have no batch for any scores."""
         for epoch in epochs:
             if self.steps_of(epoch):
                 continue
@@ -315,7 +319,7 @@ class Timeline:
 
     @property
     def progress(self) -> float:
-        """The share of the training done, in [0, 1], whatever the subset does."""
+        """The share of the training that is done, in [0, 1], for any size of the subset."""
         done, engine, position = 0.0, self.engine, self.position
         if self.waiting is not None and engine.opened and engine.narrows:
             done = min(1.0, position.done / len(engine.last_plan))
@@ -330,7 +334,7 @@ class Timeline:
     # ---------------------------------------------------------------------- other processes
 
     def agree(self) -> None:
-        """Compare with the other processes, once: differences would train wrong samples, or hang."""
+        """Compare settings with the other processes, once. If they differ, training is wrong or hangs."""
         if self._agreed or collectives.world() == 1:
             return
         engine, scoring, position = self.engine, self.step.scoring, self.position
@@ -353,7 +357,7 @@ class Timeline:
         self._agreed = True
 
     def sync(self) -> None:
-        """Take over what the other processes observed, and raise with them for bad losses."""
+        """Get what the other processes observed. All processes raise together for bad losses."""
         self.agree()
         self.engine.meet()
         self.engine.merge()
@@ -385,7 +389,7 @@ class Timeline:
         self._show_plan()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A copy continues where the original is, as after `load_state_dict`: no loop runs over it yet."""
+        """Continue a copy where the original is, as after `load_state_dict`: no loop runs over it yet."""
         vars(self).update(state)
         self._resumed = self._resumed or (self.position.from_loader and self.engine.opened)
         self.position.from_loader = False

@@ -15,7 +15,7 @@ from samplewise.loop.waiting import Waiting
 
 __all__ = ["AssemblingLoader", "Loader", "PlanSampler", "refuse_arguments"]
 
-_OURS = {
+_SET_BY_SELECTOR = {
     "sampler": (
         "The selector's own sampler gives the plan's order. To weight classes, weight the loss "
         "(Outputs.normalizer), or use sw.recipes.fixed(sw.Subset(ids, weights))"
@@ -25,7 +25,7 @@ _OURS = {
     "batch_sampler": "The selector's own sampler gives the plan's order",
     "generator": "The selector's loader has its own generator, so the global one does not change",
 }
-_USERS = (
+_ALLOWED = (
     "num_workers", "collate_fn", "pin_memory", "drop_last", "timeout", "worker_init_fn",
     "multiprocessing_context", "prefetch_factor", "persistent_workers", "pin_memory_device", "in_order",
 )  # fmt: skip
@@ -153,7 +153,7 @@ def refuse_arguments(arguments: dict[str, Any]) -> None:
     `Selector.loader` calls it first.
     """
     for word in arguments:
-        if word in _OURS:
-            raise ValueError(f"loader() takes no {word}. {_OURS[word]}.")
-        if word not in _USERS:
-            raise ValueError(f"loader() has no argument {word!r}.{nearest(word, _USERS)}")
+        if word in _SET_BY_SELECTOR:
+            raise ValueError(f"loader() takes no {word}. {_SET_BY_SELECTOR[word]}.")
+        if word not in _ALLOWED:
+            raise ValueError(f"loader() has no argument {word!r}.{nearest(word, _ALLOWED)}")

@@ -12,7 +12,7 @@ __all__ = ["normalized"]
 def normalized(
     factors: Float[Tensor, " k"] | None, normalizer: Shaped[Tensor, " k"], real: int | None
 ) -> Float[Tensor, " k"]:
-    """The factors of a mean, divided by the mean normalizer of the rows; all 0 where that is 0.
+    """The factors of a mean, divided by the mean normalizer of the rows; all 0 if that is 0.
 
     With `real`, the number of leading rows that are no padding, the mean is over those of all processes.
     """

@@ -1,4 +1,4 @@
-"""`Position`: how far the open epoch is, how its order is dealt to the processes, and what the ledger has."""
+"""`Position`: the progress in the open epoch, how its order is dealt to processes, and what was charged."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ __all__ = ["Position"]
 
 
 class Position:
-    """Counts of the open epoch on one rank. Steps write them, `Timeline` resets and enters them.
+    """Counts of the open epoch on one rank. Steps write them. `Timeline` resets and charges them.
 
     Args:
         engine: whose epochs are counted.
@@ -46,13 +46,13 @@ class Position:
         """Rows that ordinary training back-propagated in the closed epochs."""
 
     def reset(self) -> None:
-        """A new epoch opens, or the open one begins again."""
+        """Reset the counts, because an epoch opens or begins again."""
         self.batches = self.samples = self.done = self.rows_returned = self.rows_charged = 0
         self.order_read = False
 
     @property
     def rows_arrived(self) -> int:
-        """Rows of the open epoch that came to this process: to its steps, or to a loop without steps."""
+        """Rows of the open epoch that this process received, in its steps or in a loop without steps."""
         return self.samples or self.rows_returned
 
     # -------------------------------------------------------------------------- real rows
@@ -67,23 +67,23 @@ class Position:
         return None if real is None else RealRows(min(real.mine, b), real.total)
 
     def rows_of(self, size: int) -> int:
-        """Rows that this process trains on in an epoch of `size` samples, dealt as the open one."""
+        """Rows that this process trains on in an epoch of `size` samples, dealt like the open epoch."""
         world, covers = collectives.world(), self.engine.covers(self.engine.epoch)
         b = self.batch_size or max(1, size // world)
         return rows_of(size, b, collectives.rank(), world, self.sharded, covers, self.drop_last)
 
     def ordinary(self, rows: int) -> float:
-        """Rows of ordinary training's epoch at the same point, for `rows` of the open epoch."""
+        """Rows of ordinary training at the point where the open epoch has trained on `rows`."""
         n = self.engine.n
         if not n:
             return rows
         planned = self.rows_of(len(self.engine.last_plan))
         return self.rows_of(n) * (rows / planned) if planned else 0.0
 
-    # ------------------------------------------------------------------------------ account
+    # ------------------------------------------------------------------------------- ledger
 
     def charge(self, closing: bool = False) -> None:
-        """Enter the open epoch's rows into the ledger, from the plan or from the counts."""
+        """Add the open epoch's rows to the ledger, from the plan or from the counts."""
         ledger, engine = self.ledger, self.engine
         ledger.assistant_flops += engine.spent()
         if not engine.opened:
@@ -93,7 +93,7 @@ class Position:
             rows = came = self.rows_of(len(engine.last_plan))  # another loop trained on them
         if engine.policy.assemble and engine.narrows:
             came = self.done
-        # A step enters the batch that it narrows. A loop without steps trains on all rows.
+        # A step charges the batch that it narrows. A loop without steps trains on all rows.
         if engine.narrows and self.samples:
             rows = 0
         ledger.trained(rows - self.rows_charged)

@@ -26,7 +26,7 @@ __all__ = [
 
 
 def check_types(forward: Any, model: Any, scoring: Any, n: int) -> None:
-    """Refuse arguments of the wrong kind, which would fail only when they are used."""
+    """Raise for arguments of a wrong type, which would fail only later, when they are used."""
     if forward is not None and not callable(forward):
         raise TypeError(f"forward must be a function of a batch's data, got {type(forward).__name__}.")
     if model is not None and not isinstance(model, nn.Module):
@@ -46,7 +46,7 @@ def check_policy(
     labels: Tensor | None,
     scoring: Scoring,
 ) -> None:
-    """Refuse a policy that lacks what it will need."""
+    """Raise if something is missing that the policy will need."""
     forgets = policy.tracker is None or (type(policy.tracker) is Last and scoring.every == 1)
     if not n and (not forgets or policy.picker is not None or policy.level == "static"):
         raise ValueError(
@@ -70,7 +70,7 @@ def check_policy(
 
 
 def check_forward(policy: Policy, forward: Any, labels: Tensor | None) -> None:
-    """Refuse a forward that cannot give what the policy needs, as far as that is known before it runs."""
+    """Raise if forward cannot give what the policy needs, as far as this is known before it runs."""
     if forward is None:
         return
     if policy.proxy and not callable(getattr(forward, "proxy", None)):

@@ -11,7 +11,7 @@ __all__ = ["continue_from", "state_of"]
 
 
 def state_of(timeline: Timeline) -> dict[str, Any]:
-    """Memory, plan, position and account: tensors and plain values only."""
+    """Memory, plan, position and ledger: tensors and plain values only."""
     engine, ledger, waiting = timeline.engine, timeline.ledger, timeline.waiting
     ledger.assistant_flops += engine.spent()
     waits = {} if waiting is None else {"waiting": waiting.state_dict()}

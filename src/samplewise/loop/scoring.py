@@ -57,9 +57,9 @@ def without_trace(model: nn.Module, scoring: Scoring, lent: bool = True) -> Iter
     It uses `no_grad` and not inference mode: sharded modules and reused weights refuse inference tensors.
 
     Args:
-        model: scores.
-        scoring: says how.
-        lent: whether to restore torch's random states. If False, the caller does.
+        model: the model that scores.
+        scoring: the settings.
+        lent: whether to restore torch's random states. If False, the caller restores them.
     """
     device = device_of(model)
     flags = [(module, module.training) for module in model.modules()]
@@ -92,5 +92,5 @@ def without_trace(model: nn.Module, scoring: Scoring, lent: bool = True) -> Iter
 
 
 def _whole(model: nn.Module) -> list[bool]:
-    """For each parameter whether it is whole, not split between processes."""
+    """For each parameter: whether it is whole, so not sharded between processes."""
     return [not hasattr(parameter, "full_tensor") for parameter in model.parameters()]

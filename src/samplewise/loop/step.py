@@ -28,7 +28,7 @@ _HALF = (torch.float16, torch.bfloat16)
 
 
 class ForwardRunner(Protocol):
-    """How a step runs its training forward where that takes more than a call: see `loop.forwards`."""
+    """How a step runs its training forward if this needs more than one call: see `loop.forwards`."""
 
     def loss(self, step: "Step", data: Any, b: int) -> tuple[Tensor, Outputs]: ...
     def expect(self, model: nn.Module | None, b: int) -> None: ...
@@ -41,7 +41,7 @@ class Step:
 
     Args:
         engine: chooses and remembers.
-        ledger: the account.
+        ledger: counts samples, forwards and seconds.
         position: the counts of the open epoch.
         forward: batch data -> per-sample losses (b,) or `Outputs`.
         model: the module that forward runs.
@@ -85,7 +85,7 @@ class Step:
         return self.checked(self.forward(data), b)
 
     def checked(self, returned: Any, b: int) -> Outputs:
-        """What a forward returned, checked; the first time also for all the policy needs."""
+        """Check what a forward returned. The first time, also check for all fields that the policy needs."""
         outputs = as_outputs(returned, b)
         if self._unchecked_fields:
             check_fields(outputs, self._unchecked_fields, self.policy.name)
@@ -114,7 +114,7 @@ class Step:
             raise
 
     def narrow(self, given: Any) -> Batch:
-        """The rows of a batch to train on; the whole batch where the open epoch is not narrowed."""
+        """The rows of a batch to train on; the whole batch if the open epoch is not narrowed."""
         batch: Batch = given if type(given) is Batch else as_batch(given)
         engine, position, ids = self.engine, self.position, batch.ids
         by_ids = engine.n > 0 or position.from_loader
@@ -156,11 +156,11 @@ class Step:
         position.method_called = True
 
     def _narrowed(self, batch: Batch, real: RealRows | None) -> tuple[Batch, Chosen]:
-        """Score a batch if it is time to, and choose the rows to train on."""
+        """Score a batch if this epoch scores, and choose the rows to train on."""
         engine, (ids, data) = self.engine, batch
         if real is not None:
             if real.mine < 2:
-                return self._too_few(batch, real)
+                return self._at_most_one_row(batch, real)
             data, ids = self._layout.take(data, torch.arange(real.mine), len(ids)), ids[: real.mine]
         b = len(ids)
         scored = self._scores_epoch and engine.scores_batches
@@ -180,8 +180,8 @@ class Step:
         self.ledger.seconds["selecting"] += time.perf_counter() - begun
         return Batch(ids, data), chosen
 
-    def _too_few(self, batch: Batch, real: RealRows) -> tuple[Batch, Chosen]:
-        """A batch with at most one real row has nothing to choose. It keeps 2 rows, for batch norms."""
+    def _at_most_one_row(self, batch: Batch, real: RealRows) -> tuple[Batch, Chosen]:
+        """Keep 2 rows of a batch with at most one real row, because batch norm needs 2 rows."""
         engine, (ids, data) = self.engine, batch
         if real.mine:
             engine.look(ids[:1], self._layout.take(data, torch.arange(1), len(ids)))
@@ -217,7 +217,7 @@ class Step:
         return batch.ids[rows.to(batch.ids.device)]
 
     def _filled(self, made: Made, batch: Batch, waiting: Waiting) -> Batch:
-        """A batch of accepted samples. It is trained on as it is: its rows were scored before."""
+        """A batch of accepted samples. All of its rows are trained on: they were scored before."""
         waiting.trained(batch.ids.tolist())
         self.ledger.trained(len(batch.ids))
         self._note(made, Chosen(batch.ids, whole=False, unseen=False), len(batch.ids))
@@ -226,7 +226,7 @@ class Step:
     # --------------------------------------------------------------------------- its losses
 
     def reduced(self, outputs: Outputs) -> Tensor:
-        """(weights * losses).mean() of the rows that `narrow` gave, which are observed now if not before."""
+        """(weights * losses).mean() of the rows that `narrow` gave. Observes them if still needed."""
         return weighted_mean(outputs.loss, self.finish(outputs))
 
     def finish(self, outputs: Outputs) -> Float[Tensor, " k"] | None:
@@ -264,7 +264,7 @@ class Step:
         return factors
 
     def weigh(self, returned: Any) -> Float[Tensor, " k"]:
-        """The weights of the rows that `narrow` gave, which are observed now if not before."""
+        """The weights of the rows that `narrow` gave. Observes them if still needed."""
         k = len(self.awaited().ids)
         outputs = self.checked(returned, k)
         factors = self.finish(outputs)
@@ -287,7 +287,7 @@ class Step:
 
     @property
     def awaits_losses(self) -> bool:
-        """Whether the method needs the losses of the rows that `narrow` gave last, and has not got them."""
+        """Whether the method still needs the losses of the rows that `narrow` gave last."""
         chosen = self.chosen
         if chosen is None:
             return False
@@ -313,7 +313,7 @@ class Step:
     # ----------------------------------------------------------------------- the same batch
 
     def _again(self, made: Made, chosen: Chosen, batch: Batch) -> Batch:
-        """The rows chosen of a batch before, for another evaluation of its loss."""
+        """The rows that were chosen before from this batch, to evaluate its loss again."""
         if chosen.evaluated:
             self._charge_again(made, chosen)
         self.chosen, rows = chosen, chosen.rows
@@ -333,7 +333,7 @@ class Step:
     # ------------------------------------------------------------------------------- epochs
 
     def open(self) -> None:
-        """Decide what holds for the open epoch, and forget the steps of the one before."""
+        """Decide what is fixed for the open epoch, and forget the steps of the last epoch."""
         engine = self.engine
         self.forget()
         if engine.opened and engine.narrows and self.first_narrowed is None:
@@ -347,13 +347,13 @@ class Step:
         self._steps.forget()
 
     def came(self) -> None:
-        """The loader yielded a batch."""
+        """Note that the loader yielded a batch."""
         self._steps.came()
 
     # -------------------------------------------------------------------- several processes
 
     def _exchange(self) -> None:
-        """Between steps, at the same ones on every process: merge, or stop together for bad losses."""
+        """After the same steps on every process: merge, or stop together for bad losses."""
         batches = self.position.batches
         if self.sync_every is not None and batches % self.sync_every == 0:
             self.engine.merge()

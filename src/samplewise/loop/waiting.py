@@ -14,7 +14,7 @@ __all__ = ["Waiting"]
 
 
 class Waiting:
-    """The ids of accepted samples in the order of acceptance, until they were trained on."""
+    """The ids of accepted samples, in the order of acceptance. They are removed when they are trained on."""
 
     def __init__(self) -> None:
         self.ids: list[int] = []
@@ -24,11 +24,11 @@ class Waiting:
         """Number of leading ids that are in the batch last yielded."""
 
     def open(self) -> None:
-        """An epoch opens."""
+        """Note which ids wait when an epoch opens."""
         self.carried = list(self.ids)
 
     def restart(self) -> None:
-        """The open epoch begins again."""
+        """Go back to the ids that waited when the epoch opened."""
         self.ids, self.handed = list(self.carried), 0
 
     def trained(self, ids: list[int]) -> None:

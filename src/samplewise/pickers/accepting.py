@@ -1,4 +1,4 @@
-"""Rows that are accepted one by one, each by its own draw, so their number varies."""
+"""Accept rows one by one, each with its own random draw, so the number of rows varies."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar

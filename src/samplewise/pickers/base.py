@@ -1,4 +1,4 @@
-"""What a picker is, the pool it chooses from, and a picker inside each class."""
+"""`Picker`, the pool that it chooses from, and a picker inside each class."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -81,7 +81,7 @@ class Picker(ABC):
     random: ClassVar[bool] = False
     """Whether another seed may choose other samples."""
     one_by_one: ClassVar[bool] = False
-    """Whether it accepts each row by a draw of its own, so that accepted rows can wait for a full batch."""
+    """Whether it accepts each row by a separate draw, so that accepted rows can wait for a full batch."""
     by_class: ClassVar[bool] = False
     """Whether it chooses inside each class and so needs labels."""
     nested: ClassVar[bool] = False
@@ -91,9 +91,9 @@ class Picker(ABC):
     counts: ClassVar[Counts] = "size"
     """How many rows it keeps, for the laws of the budget.
 
-    `exact`: the share `keep`. `least`: no less than that. `below_mean`: that share of the samples below the
+    `exact`: the share `keep`. `least`: at least this share. `below_mean`: that share of the samples below the
     mean, and all others; `below_mean_at_random`: each of them with that probability. `halving`: all, then a
-    half, a quarter, ... and never more again. `size`: what `size` says.
+    half, a quarter, ..., never increasing. `size`: the number that `size` gives.
     """
 
     @property
@@ -109,7 +109,7 @@ class Picker(ABC):
 
     @property
     def fixed_subset(self) -> Subset | None:
-        """The coreset that it repeats, if that was chosen before the training."""
+        """The coreset that it always returns, if it has one that was chosen before the training."""
         return None
 
     def with_keep(self: Own, keep: float) -> Own:
@@ -132,7 +132,7 @@ class Picker(ABC):
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """Where it comes from and what that has cost, if it was made before the training."""
+        """The origin and cost of what it holds, if that was made before the training."""
         return {}
 
     def check_fits(self, n: int, fingerprint: Callable[[], str | None]) -> None:  # noqa: B027
@@ -151,7 +151,7 @@ class Picker(ABC):
         return self.pick(pool).rows
 
     def settle(self, state: dict[str, Tensor]) -> "Picker":
-        """The picker of the epoch that begins, given the memory."""
+        """The picker to use in the epoch that begins, computed from the memory."""
         return self
 
     def refuse(self, m: int) -> None:  # noqa: B027 - most pickers can choose from any number
@@ -163,16 +163,16 @@ class Picker(ABC):
 
     @property
     def everything(self) -> bool:
-        """Whether it is certain to keep all, so that no score is needed."""
+        """Whether it always keeps all rows, so that no score is needed."""
         return self.size(1 << 20) == (1 << 20, True)
 
     @property
     def uneven(self) -> bool:
-        """Whether it may keep different numbers of rows of batches of one size."""
+        """Whether it may keep different numbers of rows of batches of equal size."""
         return not self.size(1 << 20)[1]
 
     def mean_over(self, b: int, k: int) -> int:
-        """The number that a mean over the k rows chosen from a batch of b is divided by."""
+        """The divisor of the mean loss of k rows that were chosen from a batch of b."""
         return k
 
 
@@ -203,13 +203,13 @@ class Budgeted(Picker):
 
 
 class Around(Budgeted):
-    """A picker around another one of an exact share. It says of itself what the inner one says."""
+    """A picker that wraps a picker of an exact share, and takes its attributes from it."""
 
     inner: Budgeted
 
     @property
     def keep(self) -> float | Schedule:  # type: ignore[override]
-        """As the inner picker, like all below."""
+        """The value of the inner picker. The same holds for the attributes below."""
         return self.inner.keep
 
     @property

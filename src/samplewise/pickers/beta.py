@@ -60,7 +60,7 @@ class BetaDrawn(Budgeted):
         return gumbel_top(self.log_weights(pool), k, pool.rng)
 
     def log_weights(self, pool: Pool) -> Float[Tensor, " m"]:
-        """The logarithm of every sample's weight in the draw, but for a constant; NaN: never observed."""
+        """The logarithm of every sample's weight in the draw, up to a constant. NaN: never observed."""
         score, mean = pool.scores(None).double(), pool.scores("probability").double()
         highest = ranking.top(score.nan_to_num(-1.0), _ANCHORS, pool.ids)
         anchor = float(mean[highest].nanmean())

@@ -58,7 +58,7 @@ _PUBLISHED = ((0.3, 0.0), (0.5, 0.0), (0.7, 0.1), (0.8, 0.1), (0.9, 0.3))
 
 
 def ccs_beta(keep: float) -> float:
-    """The cut-off published for CIFAR-10 at the nearest share dropped; of two equally near the smaller.
+    """The cut-off published for CIFAR-10, at the nearest dropped share (the smaller of two equally near).
 
     >>> ccs_beta(0.5), ccs_beta(0.3), ccs_beta(0.15), ccs_beta(0.1)
     (0.0, 0.1, 0.1, 0.3)
@@ -89,7 +89,7 @@ def _bins(scores: Float[np.ndarray, " m"], strata: int) -> Integer[np.ndarray, "
 
 
 def ccs_allocate(counts: Int[Tensor, " s"], budget: int) -> Int[Tensor, " s"]:
-    """Divide a budget equally among strata, the smallest first; what one cannot use, the others share.
+    """Divide a budget equally among strata, the smallest first. The others share what one cannot use.
 
     >>> ccs_allocate(torch.tensor([10, 0, 2, 9]), 12)
     tensor([5, 0, 2, 5])

@@ -1,4 +1,4 @@
-"""Draws without replacement whose odds are exponential: in the rank, or in the score."""
+"""Draws without replacement, with probabilities exponential in the rank or in the score."""
 
 import math
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class RankDrawn(Budgeted):
     random: ClassVar[bool] = True
 
     def take(self, pool: Pool, k: int) -> Rows:
-        # Ranks are drawn first: their odds depend on no score.
+        # Draw the ranks first: their probabilities depend on no score.
         odds = torch.arange(pool.m, dtype=torch.float64).mul_(-math.log(number(self.pressure)) / pool.m)
         ranks = gumbel_top(odds, k, pool.rng)
         chosen = np.zeros(pool.m, dtype=bool)
@@ -64,7 +64,7 @@ def gumbel_top(log_weights: Float[Tensor, " m"], k: int, rng: torch.Generator) -
     values: Any = noise.numpy()
     # -ln(-ln(u)) with 1 - u for u, which is never 0: `uniform_` draws from [0, 1).
     np.log1p(np.negative(values, out=values), out=values)
-    with np.errstate(divide="ignore"):  # a draw of exactly 0 is an infinite key, and wins
+    with np.errstate(divide="ignore"):  # a draw of exactly 0 gives an infinite key, which is chosen first
         np.log(np.negative(values, out=values), out=values)
     return ranking.top(log_weights - noise.to(log_weights.device), k)
 

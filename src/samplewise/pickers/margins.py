@@ -79,7 +79,7 @@ def _keys(values: Any) -> Any:
 
 
 def _smallest(keys: Any, rows: Any, quota: int) -> Any:
-    """The rows of the smallest keys; equal ones by row. `rows` rise."""
+    """The rows of the smallest keys; equal ones by row. `rows` are ascending."""
     if len(rows) <= quota:
         return rows
     threshold = np.partition(keys, quota - 1)[quota - 1]
@@ -88,7 +88,7 @@ def _smallest(keys: Any, rows: Any, quota: int) -> Any:
 
 
 def _candidates(column: Any, free: Any, quota: int, probe: Any) -> Any:
-    """Free rows among which the quota's smallest are for certain: few, by a guess from a sample."""
+    """Free rows that surely contain the quota's smallest. A sample of keys limits their number."""
     seen = probe[free[probe]]
     share = quota / max(1, int(np.count_nonzero(free)))
     guess = math.ceil(share * len(seen) + 4 * math.sqrt(share * len(seen)) + 4)
@@ -104,7 +104,7 @@ def _candidates(column: Any, free: Any, quota: int, probe: Any) -> Any:
 def nearest_held(
     chunks: Callable[[], Iterable[Chunk]], n: int, classes: int, k: int, held: int
 ) -> tuple[Rows, int]:
-    """What `nearest` takes, from a stream of margins. It holds only the `held` smallest of each column.
+    """The choice of `nearest`, from a stream of margins. It holds only the `held` smallest of each column.
 
     That is 12 bytes for each number held, in place of 4 n a column. If other columns took the samples of a
     column, so that too few are left in it, the stream is read again and twice as many are held. So the result
@@ -123,7 +123,7 @@ def nearest_held(
     if k >= n:
         return torch.arange(n), 0
     wanted = quotas(k, classes)
-    # Column c can lose at most the quotas before it, so no more than these need ever be held.
+    # Column c can lose at most the quotas before it, so it never needs more than these and its own.
     most = np.minimum(np.cumsum(wanted), n)
     for reads in range(1, n.bit_length() + 2):
         columns = _hold(chunks(), classes, np.minimum(most, held))

@@ -95,7 +95,7 @@ class BelowMean(Picker):
 
     @property
     def counts(self) -> Counts:  # type: ignore[override]
-        """By `exact`."""
+        """How many rows it keeps: an exact or a random number, as `exact` says."""
         return "below_mean" if self.exact else "below_mean_at_random"
 
     def size(self, m: int, least: int = 0) -> tuple[int, bool]:
@@ -109,7 +109,7 @@ class BelowMean(Picker):
         if np.isnan(total):
             known = ~np.isnan(scores)
             seen, total = int(np.count_nonzero(known)), scores.sum(dtype=np.float64, where=known)
-        # A numpy number: scores are compared with a Python one in float32.
+        # A float64 of numpy: with a Python number, the scores would be compared in float32.
         low = scores < np.float64(total / max(seen, 1))
         below = np.flatnonzero(low)
         if keep == 1 or not len(below):

@@ -50,7 +50,7 @@ def top(scores: Shaped[Tensor, " m"], k: int, ids: Int[Tensor, " m"] | None = No
 
 
 def _comparable(scores: Tensor) -> Any:
-    """The scores as they are, or where some are NaN integers in the same order with NaN above +inf."""
+    """The scores, or if some are NaN: integers in the same order, with NaN above +inf."""
     if scores.dtype in (torch.float16, torch.bfloat16):
         scores = scores.float()
     found: Any = scores.numpy()
@@ -77,7 +77,7 @@ def uniform(m: int, k: int, rng: torch.Generator) -> Int[Tensor, " k"]:
     if k >= m:
         return torch.arange(m)
     chosen = np.zeros(m, dtype=bool)
-    # Marking the smaller side costs less and draws the same law.
+    # Marking the smaller side costs less and gives the same distribution.
     small = min(k, m - k)
     chosen[torch.randperm(m, generator=rng)[:small].numpy()] = True
     return torch.from_numpy(np.flatnonzero(chosen if small == k else ~chosen))
@@ -86,9 +86,9 @@ def uniform(m: int, k: int, rng: torch.Generator) -> Int[Tensor, " k"]:
 def race(weights: Float[Tensor, " m"], k: int, rng: torch.Generator) -> Int[Tensor, " k"]:
     """K rows drawn one after the other without replacement, P ~ weight among those left; ascending.
 
-    Every row runs an exponential time of rate `weight` and the first k win: exact in law, in chunks,
-    for any number of rows (`torch.multinomial` ends at 2**24). Rows of weight 0 win only when the
-    positive ones are used up, then uniformly; NaN (never observed) and infinite weights win first.
+    Every row draws an exponential time of rate `weight`, and the k shortest times are chosen. The
+    distribution is exact for any number of rows (`torch.multinomial` allows 2**24). Rows of weight 0 come
+    after all positive ones, uniformly. NaN (never observed) and infinite weights come first.
     """
     m = weights.shape[0]
     if k >= m or k <= 0:

@@ -66,7 +66,7 @@ class WithReplacement(Picker):
     def pick(self, pool: Pool) -> Picked:
         if self.everything:
             return Picked()
-        scores = _known(pool.scores(self.by))
+        scores = _without_nan(pool.scores(self.by))
         b, _ = self.size(pool.m, pool.least)
         times = np.bincount(_drawn(scores, b, pool.rng), minlength=pool.m)
         weights = times * self._weights(scores) / b
@@ -81,8 +81,8 @@ class WithReplacement(Picker):
         )
 
     def weights(self, scores: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
-        """The weight w of a draw of each row, in float64; all 1 where every score is 0."""
-        return torch.from_numpy(self._weights(_known(scores)))
+        """The weight w of a draw of each row, in float64; all 1 if every score is 0."""
+        return torch.from_numpy(self._weights(_without_nan(scores)))
 
     def _weights(self, s: _Scores) -> _Scores:
         total, k = s.sum(), number(self.k)
@@ -93,8 +93,8 @@ class WithReplacement(Picker):
         return np.asarray(bent * ((v @ s) / (bent @ s)))
 
 
-def _known(scores: Float[Tensor, " m"]) -> _Scores:
-    """The scores in float64, with NaN as the mean of the others; where all are NaN they are equal."""
+def _without_nan(scores: Float[Tensor, " m"]) -> _Scores:
+    """The scores in float64, with the mean of the others for NaN; 1 for each if all are NaN."""
     found: _Scores = scores.double().numpy()
     if np.isnan(found.sum()):
         unseen = np.isnan(found)

@@ -96,7 +96,7 @@ class Greedy(Budgeted):
     def _groups(self, pool: Pool) -> Groups:
         classes = pool.values.get("target") if pool.labels is None else pool.labels
         labels = torch.zeros(pool.m, dtype=torch.int64) if classes is None else classes.long()
-        # A generator of its own: the blocks must be the same at every call.
+        # A separate generator, because the blocks must be the same at every call.
         return greedy.groups(labels, self.largest, rng.generator(pool.rng.initial_seed(), "blocks"))
 
     def _run(self, pool: Pool, k: int) -> _Run:
@@ -117,7 +117,7 @@ class Greedy(Budgeted):
     # ----------------------------------------------------------------------------- from an order
 
     def _recorded(self, pool: Pool, k: int) -> Rows | None:
-        """The k rows that a recorded order begins with in each class; None: pick from the vectors."""
+        """The first k rows of a recorded order, by class. None: pick from the vectors."""
         recorded = pool.values.get("order")
         if recorded is None:
             return None
@@ -212,7 +212,7 @@ class FacilityLocation(Greedy):
 
     def _similarity(self, vectors: tuple[Tensor, ...]) -> Float[Tensor, "m m"]:
         residual, features = vectors
-        return greedy.similarity(greedy.brought_down(residual, features)[0], features)  # any scale will do
+        return greedy.similarity(greedy.brought_down(residual, features)[0], features)  # any scale is right
 
 
 @checked
@@ -254,7 +254,7 @@ class MatchingPursuit(Greedy):
 
     def _pursue(self, vectors: tuple[Tensor, ...], among: Int[Tensor, " m"], k: int) -> tuple[Rows, Weights]:
         residual, features = vectors
-        # With the gradients over a number, the ridge over its square makes the same fit.
+        # Gradients divided by a number fit the same if the ridge is divided by its square.
         residual, over = greedy.brought_down(residual, features)
         goal, square = greedy.toward_sum(residual, features)
         gram = greedy.gram(residual[among], features[among])

@@ -163,7 +163,7 @@ class Annealed(Schedule):
 @checked
 @dataclass(frozen=True)
 class Every(Schedule):
-    """`value` in epochs divisible by `period`, `otherwise` in the rest.
+    """`value` in epochs that are divisible by `period`, `otherwise` in all others.
 
     >>> [Every(2, value=1.0, otherwise=0.3).at(e, 5) for e in range(5)]
     [1.0, 0.3, 1.0, 0.3, 1.0]

@@ -29,7 +29,7 @@ def averaged(policy: Any) -> Periods | None:
 
 
 def long_enough(policy: Any, epochs: int) -> int:
-    """The epochs of a toy training: three times as many where a warm-up counts towards a small budget."""
+    """The epochs of a toy training: three times as many if a warm-up counts towards a small budget."""
     return epochs if averaged(policy) is None else 3 * epochs
 
 

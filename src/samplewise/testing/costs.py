@@ -67,7 +67,7 @@ def _closed_form(
 ) -> tuple[int | None, int | None]:
     """Samples trained and samples scored by METHODS D8, from the numbers in force in each epoch.
 
-    None where scores decide how many rows of a batch train.
+    None if scores decide how many rows of a batch are trained on.
     """
     n, batch, period = trace.n, training.batch, policy.every
     if policy.level == "static" and policy.picker is not None:

@@ -1,4 +1,4 @@
-"""A small real model that counts what is run through it, and a training loop over the front door."""
+"""A small real model that counts what is run through it, and a training loop with a Selector."""
 
 import random
 from collections.abc import Iterator
@@ -134,7 +134,7 @@ class ToyForward:
 
 @dataclass
 class Training:
-    """One training by the front door, batch after batch.
+    """One training with a Selector, batch after batch.
 
     With `real=False` the losses come from the trace, so that the same id shows the same loss in the
     same epoch; with `real=True` they are the model's.

@@ -81,7 +81,7 @@ def observed(policy: Any, trace: Trace, padding: int = 0) -> tuple[Selector, Tol
 
 
 def _pass(selector: Selector, trace: Trace, epoch: int) -> None:
-    """Each rank looks at its share of what a pass wants seen, and takes over the others'."""
+    """Each rank observes its share of a pass, and gets what the others observed."""
     if selector.pass_due(epoch):
         ids = selector.pass_ids(epoch)[collectives.rank() :: collectives.world()]
         selector.observe(ids, trace.outputs(ids, epoch), source="pass")
@@ -218,7 +218,7 @@ def _rows_are_right(policy: Any, at_once: tuple[Step, ...], epoch: int, there: s
         return  # a method without a Policy declares no number of rows
     finest = policy.at(epoch, EPOCHS).batch_picker
     if finest is not None and finest.keeps is None:
-        return  # a share that follows the training has a law of its own
+        return  # a share that follows the training has a separate law
     keep = 1.0 if finest is None else finest.share
     for step in at_once:
         b = len(step.given)
@@ -227,7 +227,7 @@ def _rows_are_right(policy: Any, at_once: tuple[Step, ...], epoch: int, there: s
 
 
 def _near(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
-    """A forward of another number of rows may round otherwise, so this is no comparison of bits."""
+    """A forward of another number of rows may round differently, so values are compared with a tolerance."""
     for name, column in theirs.items():
         close = torch.allclose(ours[name].double(), column.double(), rtol=1e-5, atol=1e-6, equal_nan=True)
         ensure(close, f"column {name} differs between one process and ranks in global mode")

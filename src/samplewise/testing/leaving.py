@@ -50,7 +50,7 @@ def _random_states() -> dict[str, Any]:
 
 
 def _changed(policy: Any, scoring: Scoring, trace: Trace) -> tuple[set[str], int]:
-    """What differed at a training forward from where the step before had left it, and how often we looked."""
+    """What a training forward found changed since the last step, and the number of comparisons."""
     training = Training(policy, trace, scoring=scoring, watch=True)
     left, changed, looked = state_of(training.model), set[str](), 0
     for _ in training.steps():

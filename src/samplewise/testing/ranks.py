@@ -41,7 +41,7 @@ class _Group:
         self.sent[self.rank()] = copy.deepcopy(thing)
         self.barrier.wait()
         found = [copy.deepcopy(sent) for sent in self.sent]
-        self.barrier.wait()  # nobody sends again before all have read
+        self.barrier.wait()  # no rank sends again before all have read
         return found
 
     def largest(self, number: int) -> int:

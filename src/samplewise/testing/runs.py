@@ -57,7 +57,7 @@ class History:
 def walk(
     selector: Selector, trace: Trace, batch: int, order: Order = "drawn", seen: int = 0, padding: int = 0
 ) -> Iterator[Event]:
-    """Train on a trace from where the selector stands, one event after the other.
+    """Train on a trace from the selector's position, one event after the other.
 
     Args:
         selector: built for n samples, without data or model.

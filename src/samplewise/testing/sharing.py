@@ -1,4 +1,4 @@
-"""Several processes train by the front door: what each was given, what it trained on, its gradient."""
+"""Several processes train with a Selector: what each was given, what it trained on, its gradient."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ Mode = Literal["sharded", "global"]
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Inside, this process takes itself for the only one, whatever group it is in."""
+    """Inside the block, this process acts as the only one, even if it is in a process group."""
     with (
         mock.patch.object(collectives, "world", return_value=1),
         mock.patch.object(collectives, "rank", return_value=0),
@@ -60,7 +60,7 @@ class Samples:
         return Outputs(loss, logits, y, x, (self.head, None))
 
     def narrow(self, x: Tensor) -> Tensor:
-        """Logits of a part of the classifier, which stands for a proxy."""
+        """Logits of a part of the classifier, which is used as the proxy."""
         weight, *_, bias = self.net.parameters()
         return F.linear(x, weight[:3], bias)
 

@@ -70,7 +70,7 @@ def build(recipe: Recipe, n: int, keep: float | None = None, **wanted: Any) -> A
         recipe: the recipe.
         n: of the data set.
         keep: for every keep parameter; None: the defaults.
-        wanted: parameters by name, ignored where the recipe has none of that name.
+        wanted: parameters by name, ignored if the recipe has none of that name.
     """
     if recipe.toy is not None:
         return recipe.toy(n)

@@ -1,4 +1,4 @@
-"""What a tracker is, trackers in a row, and helpers for their columns and for windows of epochs."""
+"""`Tracker`, trackers in sequence, and helpers for their columns and for windows of epochs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -77,18 +77,18 @@ class Tracker(ABC):
         """Write the values of `ids` to the state. Return what the next tracker gets; fewer rows are fine."""
 
     def derive(self, state: State, ids: Ids | None = None) -> Values:
-        """Columns that follow from others, at `ids` or whole. They take no memory until a score is final."""
+        """Columns that are computed from others, for `ids` or all samples. They use no memory until final."""
         return {}
 
     def read(self, state: State, ids: Ids | None = None) -> Values:
-        """All columns for pickers and tables, at `ids` or whole."""
+        """All columns for pickers and tables: the rows of `ids`, or all rows."""
         declared = self.columns({})
         kept = {name: at(state[name], ids) for name, c in declared.items() if c.read and name in state}
         final = any(c.since == "final" and name in state for name, c in declared.items())
         return kept if final else self.derive(state, ids) | kept
 
     def bytes_a_sample(self, values: Values, final: bool = False) -> int:
-        """The memory of its columns for each sample, while it records or when a static score is final."""
+        """Bytes of its columns for each sample, while recording or after a static score is final."""
         first, declared = next(iter(values.values())), self.columns(values).values()
         left = [c for c in declared if (c.until != "final" if final else c.since is None)]
         return sum(column.bytes_a_sample(values.get(column.of or "", first)) for column in left)
@@ -107,12 +107,12 @@ class Tracker(ABC):
 
     @property
     def sizes(self) -> Mapping[str, int]:
-        """What the letters stand for in the bytes that its docstring states, such as K epochs of a window."""
+        """Values of the letters in the memory that its docstring states, such as K for epochs of a window."""
         return {}
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """Where it comes from and what that has cost, if it was made before the training."""
+        """The origin and cost of what it holds, if that was made before the training."""
         return {}
 
     def check_fits(self, n: int, fingerprint: Callable[[], str | None]) -> None:  # noqa: B027
@@ -150,7 +150,7 @@ class Tracker(ABC):
                 state.pop(name, None)
 
     def __or__(self, following: "Tracker") -> "Pipe":
-        # A subclass of Pipe may behave otherwise: it stays whole, as one stage.
+        # A subclass of Pipe may behave differently, so it becomes one stage.
         parts = [part.stages if type(part) is Pipe else (part,) for part in (self, following)]
         return Pipe(parts[0] + parts[1])
 
@@ -183,7 +183,7 @@ class Pipe(Tracker):
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """That of the first stage that has one."""
+        """The provenance of the first stage that has one."""
         return next((stage.provenance for stage in self.stages if stage.provenance), {})
 
     def check_fits(self, n: int, fingerprint: Callable[[], str | None]) -> None:
@@ -208,7 +208,7 @@ class Pipe(Tracker):
         return self._begun(values, lambda stage, seen: stage.start(n, seen))
 
     def _begun(self, values: Values, begin: Callable[["Tracker", Values], State]) -> State:
-        """The state of all stages; `begin` makes that of one from what it is fed, without rows."""
+        """The state of all stages. `begin` makes the state of one stage from its inputs without rows."""
         state: State = {}
         values = {name: value[:0] for name, value in values.items()}
         for before, stage in zip((None, *self.stages), self.stages, strict=False):
@@ -225,8 +225,8 @@ class Pipe(Tracker):
                 )
             state |= columns
             # An empty observe gives the next stage its input names and dtypes.
-            nobody = torch.empty(0, dtype=torch.int64, device=next(iter(values.values())).device)
-            _, values = stage.observe(state, nobody, values)
+            no_ids = torch.empty(0, dtype=torch.int64, device=next(iter(values.values())).device)
+            _, values = stage.observe(state, no_ids, values)
         return state
 
     def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
@@ -245,7 +245,7 @@ class Pipe(Tracker):
 
     @property
     def enough(self) -> int | None:
-        """That of the first stage that has one: later stages then see nothing new."""
+        """The number of the first stage that has one: after it, later stages see nothing new."""
         return next((stage.enough for stage in self.stages if stage.enough is not None), None)
 
     def close(self, state: State) -> None:
@@ -276,7 +276,7 @@ def only(values: Values, owner: str) -> Tensor:
 
 
 def at(column: Shaped[Tensor, "n ..."], ids: Ids | None) -> Tensor:
-    """The column at `ids`, or whole."""
+    """The rows of a column at `ids`, or all rows."""
     return column if ids is None else column.index_select(0, ids)
 
 

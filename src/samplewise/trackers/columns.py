@@ -45,7 +45,7 @@ class Column:
 
     @property
     def read(self) -> bool:
-        """Whether a tracker's `read` gives it: it has n rows, and is not only there for the recording."""
+        """Whether `Tracker.read` returns it: it has n rows, and is not used for recording only."""
         return self.per_sample and self.join != "local" and self.until != "final"
 
     def kind(self, like: Tensor) -> torch.dtype:

@@ -84,7 +84,7 @@ def distances(
     for members in np.split(order, starts):
         if not len(members) or classes[members[0]] < 0:
             continue
-        # Columns side by side: a median down the rows of a matrix takes half as long again.
+        # Columns side by side: a median over the rows of a matrix takes 1.5 times as long.
         mine = np.ascontiguousarray(vectors[members].T)
         with np.errstate(over="ignore", invalid="ignore"):  # the caller refuses what is not finite
             # By a power of two, which changes no digit: squares of very large numbers do not fit float32.

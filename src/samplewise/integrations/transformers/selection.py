@@ -313,7 +313,7 @@ class Selection:
         part_of_step: Tensor = tokens * processes / torch.as_tensor(items, device=mean.device).clamp(min=1)
         return mean * part_of_step
 
-    # --------------------------------------------------------------------------------- account
+    # ---------------------------------------------------------------------------------- ledger
 
     def seconds_aside(self) -> float:
         """Seconds of scoring and selecting, which the selector adds to the ledger itself."""

@@ -56,7 +56,7 @@ def quotas(k: int, into: Groups) -> Int[Tensor, " g"]:
 
 
 def capped(k: int, sizes: Int[Tensor, " c"], most: Int[Tensor, " c"]) -> Int[Tensor, " c"]:
-    """K divided by largest remainder, but nobody gets more than `most`: the next remainders do.
+    """K divided by largest remainder, with at most `most` for each: the rest goes to the next remainders.
 
     A larger total can give a class less, so an order made for one keep may be short by one elsewhere.
 

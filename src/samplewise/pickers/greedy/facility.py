@@ -37,7 +37,7 @@ def locate(similarity: Float[Tensor, "m m"], k: int) -> Int[Tensor, " k"]:
 
 
 def clusters(similarity: Float[Tensor, "m m"], order: Int[Tensor, " k"]) -> Int[Tensor, " k"]:
-    """How many rows each pick represents best; among equals the one picked first does.
+    """The number of rows that each pick represents best. Equally near rows count for the first pick.
 
     >>> clusters(torch.tensor([[3.0, 2.0, 0.0], [2.0, 3.0, 1.0], [0.0, 1.0, 3.0]]), torch.tensor([1, 2]))
     tensor([2, 1])

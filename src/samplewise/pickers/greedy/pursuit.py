@@ -34,7 +34,7 @@ def pursue(
         eps: the relative residual that is good enough.
     """
     fit = _Fit(gram, goal.double(), k, lam)
-    # Each pick lowers the objective, so no support comes twice; the bound is for rounding errors only.
+    # Each pick lowers the objective, so no support repeats. The bound is for rounding errors only.
     for _ in range(8 * k):
         if fit.size == k or fit.residual(square) <= eps * eps * square:
             break
@@ -77,11 +77,11 @@ class _Fit:
         return pick if float(left[pick]) > self.floor else None
 
     def add(self, pick: int) -> None:
-        """Let a candidate join, then let those leave whose weight would be negative."""
+        """Add a candidate to the support. Then remove the members whose weight would be negative."""
         s, row = self.size, self.gram[self.place[pick]]
         inside = self.factor[:s, :s]
         along = inside @ row[self.who[:s]].double()
-        # Never below the ridge, whatever float32 products say.
+        # Never below the ridge. Rounding errors of float32 products could make it smaller.
         height = float((row[pick].double() + self.lam - along @ along).clamp(min=self.lam).sqrt())
         self.factor[s, :s] = (along @ inside) / -height
         self.factor[s, s] = 1 / height

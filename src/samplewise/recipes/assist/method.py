@@ -163,7 +163,7 @@ class AutoAssist:
         self.assistant.learn(z, loss > average, known)
         self.average = torch.where(mean.isnan(), average, _NEWEST * mean + (1 - _NEWEST) * average)
 
-    # ------------------------------------------------------------------------- account and state
+    # -------------------------------------------------------------------------- ledger and state
 
     @property
     def flops(self) -> int:
