@@ -206,7 +206,7 @@ def test_columns_that_differ_and_states_that_lack_the_others_are_refused_by_both
     zero, one = (rank["refusals"] for rank in ranks)
     assert len(zero) == 3
     assert all("processes must hold the same columns" in said for said in zero + one[:3])
-    assert "call selector.sync() on every process before state_dict()" in one[3]
+    assert "Call selector.sync() on every process before state_dict()" in one[3]
 
 
 def check_recording(one, two):
