@@ -45,6 +45,13 @@ def frozen(in_channels, classes, image_size):
         (["--noise", "flips"], "--noise must be one of 'uniform', 'flip', got 'flips'."),
         (["--optimizer", "sdg"], "Did you mean 'sgd'?"),
         (["--schedule", "cos"], "--schedule must be one of"),
+        (
+            ["--schedule", "step", "--milestone", "60"],
+            "--milestone must ascend in (0, 1), as shares of the run",
+        ),
+        (["--schedule", "cosine", "--warmup", "0.1"], "--warmup needs one of the schedules onecycle"),
+        (["--momentum", "1"], "--momentum must be in [0, 1), got 1"),
+        (["--weight-decay", "-1"], "--weight-decay must be >= 0, got -1"),
         (["--model", "cnnn"], "Did you mean 'cnn'?"),
         (["--data", "nowhere.npz"], "nowhere.npz does not exist"),
         (["--data", ""], "--data must be digits, a .npz file, a folder or hf:NAME, got ''"),

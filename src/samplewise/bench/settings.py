@@ -8,14 +8,13 @@ import torch
 
 from samplewise import recipes
 from samplewise.bench.models import builder
-from samplewise.bench.optim import DEFAULT_LR
+from samplewise.bench.optim import DEFAULT_LR, LrSchedule, LrShape
 from samplewise.checks import Range, checked
 from samplewise.policy import Policy, Weighting
 
 IRREDUCIBLE = "irreducible"
 """The name of irreducible losses in `samplewise score --method`. It is not a method for training."""
 Optimizer = Literal["sgd", "adamw"]
-LrSchedule = Literal["cosine", "onecycle", "constant"]
 Noise = Literal["uniform", "flip"]
 Strategy = Literal["E", "P"]
 Normalize = Literal["mean1"]
@@ -38,7 +37,13 @@ class Settings:
     batch_size: Annotated[int, Range(2)] = 128
     lr: Annotated[float | None, Range(0, open_low=True)] = None
     optimizer: Optimizer = "sgd"
+    weight_decay: Annotated[float, Range(0)] = 5e-4
+    momentum: Annotated[float, Range(0, 1, open_high=True)] = 0.9
     schedule: LrSchedule = "onecycle"
+    milestone: tuple[float, ...] = (0.5, 0.75)
+    factor: Annotated[float, Range(0, 1, open_low=True)] = 0.1
+    warmup: Annotated[float | None, Range(0, 1, open_high=True)] = None
+    power: Annotated[float, Range(0, open_low=True)] = 1.0
     seeds: Annotated[int, Range(1, 10**4)] = 3
     augment: bool = False
     label_noise: Annotated[float, Range(0, 1, open_high=True)] = 0.0
@@ -62,6 +67,12 @@ class Settings:
     def __post_init__(self) -> None:
         # JSON has no tuples: a stored value is read as a list.
         object.__setattr__(self, "method", tuple(self.method))
+        object.__setattr__(self, "milestone", tuple(self.milestone))
+        self.lr_shape()
+
+    def lr_shape(self) -> LrShape:
+        """How the learning rate changes; raises if its settings do not fit together."""
+        return LrShape(self.schedule, self.milestone, self.factor, self.warmup, self.power)
 
     def resolved(self) -> "Settings":
         """Fill in all defaults, and check the methods, models and device.

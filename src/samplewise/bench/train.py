@@ -78,7 +78,8 @@ class Run:
         self.model.to(self.device)
         # The forward is built first: the optimizer must also get the norms of the narrow view.
         self.forward = Forward(self.model, data, s, getattr(task.policy, "proxy", False))
-        self.optimizer = optim.optimizer(s.optimizer, self.model, s.lr or 0.0)
+        self.optimizer = optim.optimizer(s.optimizer, self.model, s.lr or 0.0, s.weight_decay, s.momentum)
+        self.lr_shape = s.lr_shape()
         self.selector = sw.Selector(
             task.policy,
             Images(data.train_x, data.train_y),
@@ -103,9 +104,8 @@ class Run:
             images, labels = batch.data
             images = augment.crop_and_flip(images, self.task.seed, epoch, self.step)
             batch = sw.Batch(batch.ids, (images, labels))
-        lr = (s.lr or 0.0) * optim.shape(s.schedule, self.selector.progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr * self.selector.lr_factor(epoch)
+        lr = (s.lr or 0.0) * self.selector.lr_factor(epoch)
+        self.lr_shape.set(self.optimizer, lr, self.selector.progress)
         loss = self.selector.loss(batch)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)

@@ -9,7 +9,7 @@ import typer
 from samplewise import recipes
 from samplewise.bench import settings
 from samplewise.bench.models import BUILDERS
-from samplewise.bench.optim import DEFAULT_LR
+from samplewise.bench.optim import DEFAULT_LR, WARMUPS
 from samplewise.bench.settings import IRREDUCIBLE, Settings
 from samplewise.policy import Recipe
 
@@ -75,9 +75,29 @@ Lr = Annotated[
     option("Top learning rate.", default=", ".join(f"{lr} for {name}" for name, lr in DEFAULT_LR.items())),
 ]
 Optimizer = Annotated[settings.Optimizer | None, option("The optimizer.", default=DEFAULT.optimizer)]
+WeightDecay = Annotated[float | None, option("Weight decay.", default=DEFAULT.weight_decay)]
+Momentum = Annotated[float | None, option("Momentum of sgd, beta1 of adamw.", default=DEFAULT.momentum)]
 Schedule = Annotated[
     settings.LrSchedule | None, option("How the learning rate changes.", default=DEFAULT.schedule)
 ]
+Milestone = Annotated[
+    list[float] | None,
+    option(
+        "step: a share of the run after which the rate is multiplied by --factor. Repeat the option.",
+        default=", ".join(f"{milestone:g}" for milestone in DEFAULT.milestone),
+    ),
+]
+Factor = Annotated[
+    float | None, option("step: what a milestone multiplies the rate by.", default=DEFAULT.factor)
+]
+Warmup = Annotated[
+    float | None,
+    option(
+        "The share of the run in which the rate rises.",
+        default=", ".join(f"{share:g} for {name}" for name, share in WARMUPS.items()),
+    ),
+]
+Power = Annotated[float | None, option("polynomial: the power of the decay.", default=DEFAULT.power)]
 Augment = Annotated[bool | None, option("Random crops and flips of the training images.", "--augment")]
 LabelNoise = Annotated[float | None, option("Share of the training labels to make wrong.", default=0)]
 Noise = Annotated[
@@ -97,6 +117,7 @@ Threads = Annotated[int | None, option("CPU threads of torch.", default="torch's
 def settings_of(options: dict[str, Any], other: set[str]) -> tuple[Settings, dict[str, Any]]:
     """The settings of a command, and those that the user gave; `other` names options that are none."""
     given = {key: value for key, value in options.items() if key not in other and value is not None}
-    if "method" in given:
-        given["method"] = tuple(given["method"])
+    for name in ("method", "milestone"):
+        if name in given:
+            given[name] = tuple(given[name])
     return Settings(**given), given

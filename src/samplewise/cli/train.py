@@ -45,7 +45,13 @@ def train(
     batch_size: options.BatchSize = None,
     lr: options.Lr = None,
     optimizer: options.Optimizer = None,
+    weight_decay: options.WeightDecay = None,
+    momentum: options.Momentum = None,
     schedule: options.Schedule = None,
+    milestone: options.Milestone = None,
+    factor: options.Factor = None,
+    warmup: options.Warmup = None,
+    power: options.Power = None,
     seeds: Annotated[
         int | None, option("Number of runs per method (seeds 0, 1, ...).", default=DEFAULT.seeds)
     ] = None,
