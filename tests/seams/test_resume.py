@@ -251,3 +251,49 @@ def test_a_method_that_stops_scoring_inside_an_epoch_continues_alike():
     whole = rows(None)
     assert [n for n, _, graph in whole if not graph] == [8] * FewScores.enough
     assert rows(4) == whole
+
+
+class LateNarrowing(FewScores):
+    """One that keeps the batches of the first epoch whole until it saw a loss."""
+
+    def __init__(self):
+        super().__init__()
+        self.scores, self.narrows = True, False
+
+    def plan(self, epoch):
+        self.narrows = epoch > 0
+        return super().plan(epoch)
+
+    def observe(self, ids, outputs, source):
+        self.narrows = True
+
+    def state_dict(self):
+        return {"narrows": self.narrows}
+
+    def load_state_dict(self, state):
+        self.narrows = state["narrows"]
+
+
+def test_scoring_every_few_epochs_counts_from_the_first_epoch_that_opened_narrowed():
+    def scored(resumes):
+        method, epochs = LateNarrowing(), 4
+        selector, model = make(method, epochs=epochs, batch_size=8, scoring=sw.Scoring(every=2))
+        found = []
+        for _ in range(epochs):
+            before = selector.ledger.scoring_forwards
+            for count, batch in enumerate(selector.loader()):
+                selector.loss(batch)
+                if resumes and selector.epoch == 0 and count == 2:
+                    state = through_a_file(selector.state_dict())
+                    selector, _ = make(
+                        method, epochs=epochs, batch_size=8, scoring=sw.Scoring(every=2), model=model
+                    )
+                    selector.load_state_dict(state)
+                    break
+            if selector.timeline.engine.opened:
+                for batch in selector.loader():
+                    selector.loss(batch)
+            found.append(selector.ledger.scoring_forwards - before > 0)
+        return found
+
+    assert scored(resumes=True)[1:] == scored(resumes=False)[1:] == [True, False, True]

@@ -124,6 +124,8 @@ class Timeline:
         self.position.reset()
         self._skip = 0
         self._clock.forget()
+        if self.engine.narrows and self.step.first_narrowed is None:
+            self.step.first_narrowed = self.engine.epoch
         self.step.open()
         self._show_plan()
 

@@ -336,8 +336,6 @@ class Step:
         """Decide what is fixed for the open epoch, and forget the steps of the last epoch."""
         engine = self.engine
         self.forget()
-        if engine.opened and engine.narrows and self.first_narrowed is None:
-            self.first_narrowed = engine.epoch
         first = engine.epoch if self.first_narrowed is None else self.first_narrowed
         self._scores_epoch = (engine.epoch - first) % self.scoring.every == 0
 
