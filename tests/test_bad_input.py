@@ -288,6 +288,28 @@ def test_the_order_of_calls():
         engine.plan(2)
 
 
+def test_an_epoch_is_a_whole_number_and_becomes_a_plain_int():
+    """A state with a number of numpy would be refused by the safe `torch.load`."""
+    code = """
+import numpy as np, torch, samplewise as sw
+for call in ("plan", "set_epoch", "epoch_steps", "lr_factor", "pass_due", "pass_ids"):
+    for epoch in (1.5, 1.0, "1", None, True, [1], torch.tensor(1.0), np.int64(1), torch.tensor(1)):
+        selector = sw.Selector("kakurenbo", 8, epochs=4, batch_size=4)
+        try:
+            getattr(selector, call)(epoch)
+            said = "fine"
+        except ValueError as error:
+            said = str(error)
+        assert said == "fine" or not selector.engine.opened, said
+        print(call, type(selector.epoch).__name__, said.partition(":")[0])
+"""
+    said = plainly(code).splitlines()
+    for k, call in enumerate(["plan", "set_epoch", "epoch_steps", "lr_factor", "pass_due", "pass_ids"]):
+        *wrong, numpy, torchs = said[9 * k : 9 * k + 9]
+        assert all(line.startswith(f"{call} int epoch must be a whole number, got ") for line in wrong), wrong
+        assert numpy == torchs == f"{call} int fine"
+
+
 def test_scores_by_an_unknown_name():
     selector = sw.Selector("eswp", 4, epochs=4)
     selector.plan(0)

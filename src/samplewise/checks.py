@@ -4,6 +4,7 @@ import difflib
 import importlib
 import inspect
 import math
+import operator
 import sys
 import types
 import typing
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
-__all__ = ["Range", "Share", "check_arguments", "checked", "nearest", "require", "warn"]
+__all__ = ["Range", "Share", "check_arguments", "checked", "epoch_number", "nearest", "require", "warn"]
 
 T = TypeVar("T")
 
@@ -52,6 +53,18 @@ class Scheduled(Protocol):
     """An object that returns a number for each epoch: see `samplewise.schedules`."""
 
     def at(self, epoch: int, epochs: int) -> float: ...
+
+
+def epoch_number(epoch: Any) -> int:
+    """The epoch as an int: a state must hold plain values, so numbers of numpy or torch are converted."""
+    try:
+        if isinstance(epoch, bool):
+            raise TypeError
+        return operator.index(epoch)
+    except TypeError:
+        raise ValueError(
+            f"epoch must be a whole number, got {epoch!r}. Give the number of the epoch, from 0 on."
+        ) from None
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, Integer, Shaped
 from torch import Tensor, nn
 
 from samplewise import recipes
-from samplewise.checks import Range, check_arguments
+from samplewise.checks import Range, check_arguments, epoch_number
 from samplewise.coresets.table import ScoreTable
 from samplewise.cost.ledger import Ledger
 from samplewise.data.dataset import labels_of, length_of
@@ -158,11 +158,11 @@ class Selector(Generic[T]):
 
         `set_epoch(epochs)` closes the last one: a loop without our loader ends with it.
         """
-        self.timeline.set_epoch(epoch)
+        self.timeline.set_epoch(epoch_number(epoch))
 
     def epoch_steps(self, epoch: int) -> int:
         """Batches in `epoch`: exact if budget or scores fix it, else an upper bound until it begins."""
-        return self.timeline.steps_of(epoch)
+        return self.timeline.steps_of(epoch_number(epoch))
 
     @property
     def progress(self) -> float:
@@ -171,6 +171,7 @@ class Selector(Generic[T]):
 
     def lr_factor(self, epoch: int) -> float:
         """Multiply your learning rate by this: KAKURENBO's 1 / share that trains; 1 for other methods."""
+        epoch = epoch_number(epoch)
         if self.policy.lr == "actual":
             self.timeline.open(epoch)
         return self.engine.lr_factor(epoch)
@@ -272,15 +273,15 @@ class Selector(Generic[T]):
 
     def pass_due(self, epoch: int) -> bool:
         """Whether a pass is needed before `epoch`: see `pass_ids`."""
-        return self.engine.pass_due(epoch)
+        return self.engine.pass_due(epoch_number(epoch))
 
     def pass_ids(self, epoch: int) -> Ids:
         """The ids to be observed with source="pass" before `plan(epoch)`."""
-        return self.engine.pass_ids(epoch)
+        return self.engine.pass_ids(epoch_number(epoch))
 
     def plan(self, epoch: int) -> Subset:
         """Open `epoch`: its samples, equal on every rank, and their weights (None: all 1)."""
-        return self.timeline.plan(epoch)
+        return self.timeline.plan(epoch_number(epoch))
 
     def observe(
         self, ids: Ids, outputs: Outputs | Tensor, source: Literal["training", "pass"] = "training"

@@ -6,7 +6,7 @@ from typing import Any, Generic
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from samplewise.checks import nearest
+from samplewise.checks import epoch_number, nearest
 from samplewise.data.outputs import Batch, T
 from samplewise.loop.epochs import Timeline
 from samplewise.loop.ids import IdCollate, IdDataset, in_order
@@ -47,7 +47,7 @@ class PlanSampler(Sampler[int]):
 
     def set_epoch(self, epoch: int) -> None:
         """Close the epoch before and open this one. A second call changes nothing."""
-        self.timeline.set_epoch(epoch)
+        self.timeline.set_epoch(epoch_number(epoch))
 
     def __len__(self) -> int:
         return self.timeline.samples_of(self.timeline.open_or_next, self.sharded)[0]
