@@ -35,7 +35,7 @@ class Policy:
         picker: runs over all samples, every `every` epochs.
         batch_picker: runs inside every meta-batch.
         every: the period of `picker` in epochs.
-        source: where observations come from: `training` (the ordinary forward pass, and the scoring
+        source: where observations come from: `training` (the ordinary forward, and the scoring
             forward of the batch level), `pass` (a pass in eval mode over all samples before a
             selection), `training+pass` (a pass over the samples left out of the epoch before, or with
             `refresh` over all), `none`.
@@ -137,12 +137,12 @@ class Policy:
 
     @property
     def pickers(self) -> tuple[Picker, ...]:
-        """The pickers it has, the finest last."""
+        """Its pickers: `picker`, then `batch_picker`, if it has them."""
         return tuple(p for p in (self.picker, self.batch_picker) if p is not None)
 
     @property
     def ranks(self) -> str | None:
-        """The column that the finest picker ranks by."""
+        """The column that the last of its `pickers` ranks by."""
         named = self.pickers[-1].by if self.pickers else None
         tracked = None if self.tracker is None else self.tracker.ranks
         return named or tracked or (self.signals[0].__name__ if self.signals else None)
@@ -163,7 +163,7 @@ class Policy:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What forward must return. A pass fills in the rest of what is read."""
+        """The fields of `Outputs` that forward must return. A pass computes the others that are read."""
         return tuple(name for name in self.reads if name != "gradient_norm")
 
     @property
@@ -173,7 +173,7 @@ class Policy:
 
     @property
     def scores(self) -> bool:
-        """Whether it runs forward passes besides those of training."""
+        """Whether it runs forwards in addition to those of training."""
         return "pass" in self.source or (self.batch_picker is not None and bool(self.signals))
 
     @property

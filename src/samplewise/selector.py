@@ -286,7 +286,7 @@ class Selector(Generic[T]):
     def observe(
         self, ids: Ids, outputs: Outputs | Tensor, source: Literal["training", "pass"] = "training"
     ) -> None:
-        """Remember what a forward pass showed: `outputs` (or losses) of the samples `ids`.
+        """Remember the results of a forward: `outputs` (or losses) of the samples `ids`.
 
         An id twice in one call counts once. If the method does not use the source, the ledger counts the
         observation and nothing else happens.

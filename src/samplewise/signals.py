@@ -1,4 +1,4 @@
-"""Signals: pure functions that measure each sample of a forward pass.
+"""Signals: pure functions that measure each sample of a forward.
 
 A signal's parameters name what it needs of `Outputs`, so a policy can tell at the start what the
 user's forward must return. `weight` and `bias` are the head's.
@@ -109,7 +109,7 @@ def el2n(logits: Float[Tensor, "b c"], targets: Int[Tensor, " b"]) -> Float[Tens
 
 
 def negative_margin(logits: Float[Tensor, "b c"], targets: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
-    """Probability of the likeliest other class minus the target's, in [-1, 1]: high if the model is wrong.
+    """Probability of the most likely other class minus the target's, in [-1, 1]: high if the model is wrong.
 
     >>> negative_margin(torch.tensor([[0.0, 0.0, 9.0]]), torch.tensor([2]))
     tensor([-0.9996])
@@ -176,7 +176,7 @@ def grand(
     """
     h = _flat(features)
     errors: Tensor = torch.linalg.vector_norm(residual(logits, targets), dim=1)
-    return errors * _lengths(h, beside=1)
+    return errors * _lengths(h, added=1)
 
 
 def grand_without_bias(
@@ -290,12 +290,12 @@ def _flat(features: Float[Tensor, "b ..."]) -> Float[Tensor, "b d"]:
     return features.flatten(1) if features.ndim > 1 else features[:, None]
 
 
-def _lengths(vectors: Float[Tensor, "b d"], beside: int = 0) -> Float[Tensor, " b"]:
-    """sqrt(||h||^2 + beside) of each row, also if the squares are too large or too small for floats."""
-    scale = _scale_of(vectors.abs().amax(1), 0 if beside else -_POWER)
+def _lengths(vectors: Float[Tensor, "b d"], added: int = 0) -> Float[Tensor, " b"]:
+    """sqrt(||h||^2 + added) of each row, also if the squares are too large or too small for floats."""
+    scale = _scale_of(vectors.abs().amax(1), 0 if added else -_POWER)
     squares = (vectors * scale[:, None]).square().sum(1)
-    if beside:
-        squares = squares + beside * scale.square()
+    if added:
+        squares = squares + added * scale.square()
     return squares.sqrt() / scale
 
 

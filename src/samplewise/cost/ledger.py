@@ -8,7 +8,7 @@ __all__ = ["BACKWARD", "FORWARD", "STAGES", "Ledger"]
 
 STAGES = ("data", "scoring", "selecting", "training")
 FORWARD, BACKWARD = 1, 2
-"""Cost of a forward pass and of a backward pass of one sample, in forward units."""
+"""Cost of a forward and of a backward of one sample, in forward units."""
 
 
 class Ledger:
@@ -56,7 +56,7 @@ class Ledger:
         self.ordinary_again += (FORWARD + BACKWARD * backward) * ordinary
 
     def passed(self, forwards: int) -> None:
-        """Count the forwards of a scoring pass. If there is a proxy, the pass runs the proxy."""
+        """Count the forwards of a pass. If there is a proxy, the pass runs the proxy."""
         if self.proxy:
             self.proxy_scoring_forwards += forwards
         else:

@@ -1,4 +1,4 @@
-"""`Outputs` of a forward pass, `Batch`, their checks, and a walk over the parts of a nested batch."""
+"""`Outputs` of a forward, `Batch`, their checks, and a walk over the parts of a nested batch."""
 
 import copy
 import dataclasses
@@ -33,7 +33,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Outputs:
-    """The results of a forward pass on b samples. Give `loss`, and the fields that the recipe needs.
+    """The results of a forward on b samples. Give `loss`, and the fields that the recipe needs.
 
     Args:
         loss: per-sample losses (b,), with the autograd graph if the batch is trained.
@@ -41,7 +41,7 @@ class Outputs:
         targets: (b,), class numbers.
         features: (b, d), the input of the last layer.
         head: the last layer's weight (c, d) and bias (c,) or None.
-        gradient_norm: (b,), the norm of each sample's gradient over all parameters. The scoring pass of
+        gradient_norm: (b,), the norm of each sample's gradient over all parameters. The pass of
             `grand` fills it in. If you call `observe` yourself, give it.
         normalizer: (b,), >= 0: what each sample adds to the divisor of the reduced loss, in place of 1. The
             loss is then `(weights * losses).sum() / normalizer.sum()` over the trained rows. torch reduces in

@@ -127,7 +127,7 @@ def in_float32(ids: Ids, outputs: Outputs, epoch: int, refuse: bool) -> Outputs:
 
     Args:
         ids: the samples, for the error.
-        outputs: what the forward pass showed.
+        outputs: the results of the forward.
         epoch: for the error.
         refuse: whether to raise for losses that are too large for float32.
     """

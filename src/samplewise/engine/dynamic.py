@@ -28,7 +28,7 @@ class Dynamic(Engine):
         self._tracked = tracked or (policy.signals[0].__name__ if policy.signals else None)
         """The column that pickers rank by unless they name another."""
         self._finest = policy.ranks or ""
-        """The column that the finest picker ranks by."""
+        """The column that the batch picker, or else the picker, ranks by."""
         self._by_class = policy.by_class
         self._rng = torch.Generator()
 

@@ -42,7 +42,7 @@ class Memory:
         self.columns: dict[str, Tensor] = {}
         self.times_selected = torch.zeros(n, dtype=torch.int32)
         self.passed: Tensor | None = None
-        """Which samples a pass showed since the last plan; None: no pass."""
+        """Which samples were observed in a pass since the last plan; None: no pass."""
         self.last_ids: Ids | None = None
         """Of a stream without end: the ids of the batch that `columns` holds."""
         self.checked_ids: Ids | None = None

@@ -17,7 +17,7 @@ __all__ = ["Accepted", "accepted"]
 @checked
 @dataclass(frozen=True)
 class Accepted(Picker):
-    """Accepts each row with probability score ** power, for scores in [0, 1]; unseen rows always.
+    """Accepts each row with probability score ** power, for scores in [0, 1], and each row without a score.
 
     If fewer rows are accepted than a batch needs, the rows with the highest scores are added, equal ones in
     the order of the samples. power = 0 accepts all.

@@ -22,8 +22,8 @@ __all__ = ["Boltzmann", "RankDrawn", "by_rank", "gumbel_top"]
 class RankDrawn(Budgeted):
     """Draws without replacement, P of the rank-th highest score ~ exp(-ln(pressure) rank / n).
 
-    `pressure` is the odds of the first rank against the last: 1 draws uniformly. Unseen samples rank first,
-    equal scores in the order of the samples.
+    `pressure` is the odds of the first rank against the last: 1 draws uniformly. Samples without a score
+    rank first, equal scores in the order of the samples.
     """
 
     keep: Keep

@@ -81,10 +81,10 @@ class EpsilonGreedy(Budgeted):
 class BelowMean(Picker):
     """A random `keep` share of the samples below the mean, with larger weights, and all other samples.
 
-    Unseen samples do not count in the mean and are all kept. `exact=True` keeps int(keep * low) of the `low`
-    samples below the mean, at least one, each with weight low / kept: the weights add up to all samples.
-    `exact=False` keeps each with probability `keep` and weight 1 / keep. The mean is computed in float64: in
-    float32 the mean of equal scores can round up, and all samples would be below it.
+    Samples without a score do not count in the mean and are all kept. `exact=True` keeps int(keep * low) of
+    the `low` samples below the mean, at least one, each with weight low / kept: the weights add up to all
+    samples. `exact=False` keeps each with probability `keep` and weight 1 / keep. The mean is computed in
+    float64: in float32 the mean of equal scores can round up, and all samples would be below it.
     """
 
     keep: Annotated[float | Schedule, Range(0.1, 1)] = 0.5

@@ -34,7 +34,7 @@ class WithReplacement(Picker):
 
     If all draws fall on one row, the row with the highest score of the others trains too, because a batch
     norm needs two rows. Its weight is 1e-30, too small to change a float32 sum. The drawn row has twice its
-    weight, because the mean is over two. Unseen scores count as the mean of the others.
+    weight, because the mean is over two. A missing score counts as the mean of the others.
 
     Args:
         draws: the number of draws as a share of the rows, by the rule of every budget.

@@ -24,7 +24,7 @@ def epsilon_greedy(
     The paper publishes no `eps`. Its sweep shows little effect.
 
     Signal: loss. Memory: 4 bytes a sample. Choice: top-k and a uniform draw.
-    Cost: one forward over all n samples at every checkpoint.
+    Cost: one forward over all n samples every `period` epochs.
     """
     return Policy(
         signal=signals.loss,

@@ -33,7 +33,7 @@ def online_batch_selection(
     pressure: Annotated[float | Schedule, Range(1)] = 100.0,
     refresh: Annotated[int, Range(1)] = 5,
 ) -> Policy:
-    """Draw `keep` of the samples for every epoch; the larger the last loss ranks, the likelier the draw.
+    """Draw `keep` of the samples for every epoch; a higher rank of the last loss makes the draw more likely.
 
     P(rank r of n) ~ exp(-ln(s) r / n), without replacement. So s is how much more likely the first rank is
     than the last. s falls exponentially from `pressure` (the paper's s_e0) in the first epoch to 1, a uniform
@@ -43,7 +43,7 @@ def online_batch_selection(
     epoch. The defaults of `keep` and `refresh` are ours.
 
     Signal: loss. Memory: 4 bytes a sample. Choice: weighted draw by rank.
-    Cost: one forward pass over all n samples every `refresh` epochs, before the first too.
+    Cost: one forward over all n samples every `refresh` epochs, also before the first epoch.
     """
     return Policy(
         signal=signals.loss,

@@ -1,4 +1,4 @@
-"""A fresh random subset at every checkpoint (arXiv:2111.12621, the random control)."""
+"""A new random subset in every period (arXiv:2111.12621, the random control)."""
 
 from typing import Annotated
 

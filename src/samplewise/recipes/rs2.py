@@ -9,7 +9,7 @@ __all__ = ["rs2"]
 
 @recipe(paper="arXiv:2305.18424", level="epoch", source="none")
 def rs2(keep: Keep = 0.5) -> Policy:
-    """Train on a random `keep` share in every epoch. No sample is repeated before every sample was used once.
+    """Train on a random `keep` share in every epoch. No sample is repeated before all were used.
 
     Signal: none. Memory: 0 bytes a sample. Choice: uniform among the samples that were selected least often.
     Cost: no forward beyond training.

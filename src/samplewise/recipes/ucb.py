@@ -1,4 +1,4 @@
-"""UCB: the mean loss plus its variance over the checkpoints (arXiv:2111.12621)."""
+"""UCB: the mean loss plus its variance over the passes (arXiv:2111.12621)."""
 
 from typing import Annotated
 
@@ -27,7 +27,7 @@ def ucb(
     value matters little.
 
     Signal: loss. Memory: 8 bytes a sample. Choice: top-k.
-    Cost: one forward over all n samples at every checkpoint.
+    Cost: one forward over all n samples every `period` epochs.
     """
     return Policy(
         signal=signals.loss,

@@ -1,4 +1,4 @@
-"""The largest loss at a checkpoint, plain or averaged (arXiv:2111.12621)."""
+"""The largest loss of a pass, plain or averaged over passes (arXiv:2111.12621)."""
 
 from typing import Annotated
 
@@ -18,7 +18,7 @@ def uncertainty(keep: Keep = 0.5, period: Annotated[int, Range(1)] = 10) -> Poli
     The first selection is at epoch 0, with the untrained network. There is no warm-up.
 
     Signal: loss. Memory: 4 bytes a sample. Choice: top-k.
-    Cost: one forward over all n samples at every checkpoint.
+    Cost: one forward over all n samples every `period` epochs.
     """
     return Policy(
         signal=signals.loss,
@@ -31,12 +31,12 @@ def uncertainty(keep: Keep = 0.5, period: Annotated[int, Range(1)] = 10) -> Poli
 
 @recipe(paper="arXiv:2111.12621", level="epoch", source="pass")
 def uncertainty_ema(keep: Keep = 0.5, period: Annotated[int, Range(1)] = 10, alpha: Rate = 0.8) -> Policy:
-    """Every `period` epochs, select the samples with the largest loss, averaged over the checkpoints.
+    """Every `period` epochs, select the samples with the largest loss, averaged over the passes.
 
-    `alpha` is the paper's weight of the NEWEST loss. The first checkpoint starts the average.
+    `alpha` is the paper's weight of the NEWEST loss. The first pass starts the average.
 
     Signal: loss. Memory: 4 bytes a sample. Choice: top-k.
-    Cost: one forward over all n samples at every checkpoint.
+    Cost: one forward over all n samples every `period` epochs.
     """
     return Policy(
         signal=signals.loss,

@@ -42,7 +42,7 @@ class Trace:
         self.logits, self.losses = logits.to(dtype), losses.to(dtype)
 
     def outputs(self, ids: Int[Tensor, " b"], epoch: int) -> Outputs:
-        """What a forward pass over `ids` shows in `epoch`: fresh tensors at every call."""
+        """The outputs of a forward over `ids` in `epoch`: new tensors at every call."""
         at = min(epoch, self.epochs - 1)
         return Outputs(
             loss=self.losses[at, ids],

@@ -84,10 +84,10 @@ class Mean(Tracker):
 @checked
 @dataclass(frozen=True)
 class Forgotten(Tracker):
-    """How often `correct` fell from right to wrong between two presentations, column `forgotten`.
+    """How often `correct` fell from right to wrong between two visits, column `forgotten`.
 
-    Before its first presentation a sample counts as wrong. `never` is what a sample gets that was
-    seen but never right: +inf, 0, or its count plus the number of epochs.
+    Before its first visit a sample counts as wrong. `never` is the value of a sample that was observed
+    but never right: +inf, 0, or its count plus the number of epochs.
     Memory: 7 bytes a sample while recording, 4 when final.
     """
 

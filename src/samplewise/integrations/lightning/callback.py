@@ -138,7 +138,7 @@ class SelectionCallback:
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """End the epoch: Lightning does not request a batch after the last one."""
-        # The next epoch, with its scoring pass, starts later: training may stop here.
+        # The next epoch, with its pass, starts later: training may stop here.
         self.selector.timeline.end_epoch()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:

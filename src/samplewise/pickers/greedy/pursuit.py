@@ -92,7 +92,7 @@ class _Fit:
         after = self.y[s] * self.factor[s, : s + 1]
         after[:s] += self.weights
         while float(after.min()) <= 0:
-            # As far as the first weight that falls to 0 on the straight way to the free solution.
+            # Go towards the unconstrained solution until the first weight reaches 0.
             falls = torch.where(after <= 0, before / (before - after).clamp(min=1e-300), torch.inf)
             first = int(falls.argmin())
             before = before.lerp(after, falls[first])
