@@ -3,7 +3,7 @@
     python benchmarks/faults.py
 
 A plain loop, Lightning, the Trainer and Accelerate, with 0 and 2 workers: 30 moments each, 12 of them
-inside a checkpoint write and 5 inside a scoring pass. At each moment the training process is killed and
+inside a checkpoint write and 5 inside a pass. At each moment the training process is killed and
 started again from its last complete checkpoint. Then it is compared with the run that was never killed: the
 ids of every training step, the final weights and the whole state of the selector. Finished moments are
 in the rows file, and a second call continues after them.

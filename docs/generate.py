@@ -102,7 +102,7 @@ def methods_page() -> str:
         "After reading this page you know what each method measures, stores, chooses and costs.\n\n"
         "Every method is a recipe: a function that returns a `Policy`. Give its name to `Selector`. For "
         "other parameters give the call, or its command-line form to `samplewise train --method`.\n\n"
-        "*reads* says where a method's observations come from: `training` (the forward passes that training "
+        "*reads* says where a method's observations come from: `training` (the forwards that training "
         "makes, and at batch level the scoring forward), `pass` (a separate pass with frozen weights) or "
         "`none`. `keep` is always the share that is kept.",
         method_table(""),

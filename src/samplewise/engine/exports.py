@@ -26,7 +26,7 @@ class Exports:
 
     Args:
         engine: the method at work.
-        ledger: the account, for the seconds until a score was final.
+        ledger: gives the seconds until a score was final.
         dataset: the samples that are trained on; None for an engine without a data set.
         clean: the same samples without augmentation, if scores are computed from those.
         labels: their class numbers, if known.

@@ -122,7 +122,7 @@ class Memory:
                 good = None if fine else self.bad.set_aside(ids, loss)
             elif not fine:
                 self.bad.refuse(ids, loss, self.epoch)
-        if ids is not self.checked_ids and (on_cpu or ids.is_cpu):  # ids on an accelerator are not waited for
+        if ids is not self.checked_ids and (on_cpu or ids.is_cpu):  # do not wait for ids on an accelerator
             refuse_outside(ids, self.n)
             self.checked_ids = ids
         if training and not self.opened:

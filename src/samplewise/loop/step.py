@@ -340,7 +340,7 @@ class Step:
         self._scores_epoch = (engine.epoch - first) % self.scoring.every == 0
 
     def forget(self) -> None:
-        """Forget the steps made so far and the losses awaited."""
+        """Forget all steps, and do not wait for losses."""
         self.chosen = None
         self._steps.forget()
 

@@ -276,7 +276,7 @@ class PerClass(Around):
 
 
 def inside(pool: Pool, members: Rows) -> Pool:
-    """The pool of these rows alone."""
+    """A pool of these rows only."""
     return pool._replace(
         m=len(members),
         values={name: column[members] for name, column in pool.values.items()},

@@ -130,9 +130,9 @@ class BelowMean(Picker):
 @checked
 @dataclass(frozen=True)
 class HideEasy(Picker):
-    """Hides the samples with the smallest losses that were predicted right and with confidence.
+    """Hides the samples with the smallest losses that were predicted correctly with high confidence.
 
-    It hides at most 1 - keep of the samples, and only those whose last prediction was right with a
+    It hides at most 1 - keep of the samples, and only those whose last prediction was correct with a
     probability of at least `tau`. Reads the columns loss, correct, confidence.
     """
 

@@ -43,7 +43,7 @@ class Greedy(Budgeted):
 
     @property
     def largest(self) -> int | None:
-        """The most rows that are compared with each other; larger classes are split at random."""
+        """The maximum number of rows compared with each other. Larger classes are split at random."""
         return None
 
     @abstractmethod

@@ -138,7 +138,7 @@ class Tracker(ABC):
         """Called when the open epoch begins again."""
 
     def finish(self, state: State) -> None:
-        """Called once when a static score is final. Drops what is kept `until="final"`, adds what is new."""
+        """Called once when a static score is final. Drops `until="final"`, adds `since="final"`."""
         since = [name for name, column in self.columns({}).items() if column.since == "final"]
         made = self.derive(state) if since else {}
         self._drop(state, "final")

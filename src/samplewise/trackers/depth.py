@@ -20,7 +20,7 @@ Absolute = Literal["inside", "outside", "none"]
 WindowAverage = Literal["ema", "mean"]
 
 _EPS = 1e-8
-_AT_ONCE = 1 << 18  # numbers of a snapshot worked on at a time: they stay in the cache
+_AT_ONCE = 1 << 18  # numbers of a snapshot in one chunk, so that a chunk fits the cache
 
 
 @checked

@@ -51,7 +51,7 @@ class Percentile(Tracker):
 
     def _percentile(self, state: State, values: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         recent = state["recent"]
-        empty = recent.isnan()  # slots that are not filled yet are below no value
+        empty = recent.isnan()  # slots that are not filled yet sort last
         ascending = recent.masked_fill(empty, torch.inf).sort().values
         below = torch.searchsorted(ascending, values.to(recent.dtype).contiguous())
         known = (~empty).sum().clamp(min=1)

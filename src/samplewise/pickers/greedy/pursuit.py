@@ -22,14 +22,14 @@ def pursue(
 
     Minimises ||target - sum_j w_j g_j||^2 + lam ||w||^2: the sample with the largest correlation
     <g_i, target - sum_j w_j g_j> joins and all weights are fitted again, w >= 0. A pick whose
-    weight falls to 0 in this is unpicked, and may come back. Ends with k picks, with no positive
+    weight becomes 0 is removed, and may be picked again. Ends with k picks, with no positive
     correlation left, or when the residual is below `eps` times the target. O(k^2 + k m) a pick.
 
     Args:
         gram: all inner products of the m candidates; its rows are permuted in place.
         goal: the inner product of every candidate with the target.
         square: the target's squared norm.
-        k: the most picks.
+        k: the maximum number of picks.
         lam: the ridge, > 0.
         eps: the relative residual that is good enough.
     """
@@ -103,7 +103,7 @@ class _Fit:
         self.weights = after
 
     def _drop(self, p: int) -> None:
-        # A reflection of the rows leaves column p with one entry, in the last row: both can go.
+        # A reflection of the rows leaves column p with one entry, in the last row: both can be removed.
         last = self.size - 1
         inside, y = self.factor[: self.size, : self.size], self.y[: self.size]
         mirror = inside[:, p].clone()
