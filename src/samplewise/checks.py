@@ -1,6 +1,8 @@
 """Ranges declared in type annotations, their check, and the texts of the errors."""
 
+import dataclasses
 import difflib
+import functools
 import importlib
 import inspect
 import math
@@ -14,7 +16,17 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
-__all__ = ["Range", "Share", "check_arguments", "checked", "epoch_number", "nearest", "require", "warn"]
+__all__ = [
+    "Range",
+    "Share",
+    "check_arguments",
+    "checked",
+    "epoch_number",
+    "nearest",
+    "refuse_taken_fields",
+    "require",
+    "warn",
+]
 
 T = TypeVar("T")
 
@@ -65,6 +77,27 @@ def epoch_number(epoch: Any) -> int:
         raise ValueError(
             f"epoch must be a whole number, got {epoch!r}. Give the number of the epoch, from 0 on."
         ) from None
+
+
+@functools.cache
+def refuse_taken_fields(cls: type, base: type, free: str) -> None:
+    """Raise if a field of the dataclass has the name of a method, property or attribute of its base.
+
+    A field that sets an attribute, with a default of the same type, is fine.
+
+    Args:
+        cls: the dataclass, once it is complete.
+        base: what it is derived from.
+        free: the name of the base that may be a field.
+    """
+    for field in dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ():
+        name, missing = field.name, dataclasses.MISSING
+        kept = inspect.getattr_static(base, name, missing)
+        if kept is not missing and name != free and type(kept) is not type(field.default):
+            raise TypeError(
+                f"{cls.__name__}.{name} must not be a field: {base.__name__} uses this name itself. Give the "
+                f"field another name. To set what {base.__name__} uses, leave out the annotation."
+            )
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from samplewise.checks import Range
+from samplewise.checks import Range, refuse_taken_fields
 from samplewise.pickers import ranking
 from samplewise.schedules import Schedule, number
 from samplewise.subset import Subset
@@ -95,6 +95,10 @@ class Picker(ABC):
     mean, and all others; `below_mean_at_random`: each of them with that probability. `halving`: all, then a
     half, a quarter, ..., never increasing. `size`: the number that `size` gives.
     """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        refuse_taken_fields(cls, Picker, "by")
+        return super().__new__(cls)
 
     @property
     def keeps(self) -> float | Schedule | None:

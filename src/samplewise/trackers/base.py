@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from samplewise.checks import refuse_taken_fields
 from samplewise.schedules.epochs import refuse_unresolved
 from samplewise.trackers.columns import Column
 
@@ -49,6 +50,10 @@ class Tracker(ABC):
     """Whether it may see only whole batches, not the rows that were chosen from them."""
     complete: ClassVar[bool] = False
     """Whether every sample must be seen in every epoch."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        refuse_taken_fields(cls, Tracker, "ranks")
+        return super().__new__(cls)
 
     @property
     @abstractmethod
