@@ -32,6 +32,7 @@ def test_cnn_takes_any_side(side):
     ("name", "classes", "published"),
     [
         ("resnet18", 10, 11_173_962),
+        ("resnet34", 10, 21_282_122),
         ("resnet50", 10, 23_520_842),
         # 14,728,266 with the biases of the 4,224 convolved channels.
         ("vgg16", 10, 14_728_266 - 4_224),
@@ -47,8 +48,8 @@ def test_networks_have_their_published_size(name, classes, published):
 @pytest.mark.parametrize(
     ("name", "layers", "side"),
     # The layers a network is named after, and where it has them the projections of shortcuts.
-    [("resnet18", 18 + 3, 4), ("resnet50", 50 + 4, 4), ("vgg16", 14, 1), ("mobilenet_v2", 53, 4),
-     ("shufflenet_v2", 1 + 13 * 3 + 3 * 5 + 2, 4)],
+    [("resnet18", 18 + 3, 4), ("resnet34", 34 + 3, 4), ("resnet50", 50 + 4, 4), ("vgg16", 14, 1),
+     ("mobilenet_v2", 53, 4), ("shufflenet_v2", 1 + 13 * 3 + 3 * 5 + 2, 4)],
 )  # fmt: skip
 def test_networks_have_their_layers_and_shrink_32_pixels_to(name, layers, side):
     model, seen = models.build(name, 3, 10, 32, seed=0).eval(), []
@@ -128,7 +129,7 @@ def test_a_users_function_builds_the_model():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("resnet", r"must be one of cnn, mlp, resnet18, .* or .*Did you mean 'resnet(18|50)'\?"),
+        ("resnet", r"must be one of cnn, mlp, resnet18, .* or .*Did you mean 'resnet(18|34|50)'\?"),
         ("nowhere:build", "nowhere:build cannot be imported"),
         (f"{__name__}:absent", "absent cannot be imported"),
         (f"{__name__}:__name__", "must name a function"),

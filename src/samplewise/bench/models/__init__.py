@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from samplewise.bench.models.mobilenet import MobileNetV2
-from samplewise.bench.models.resnet import ResNet18, ResNet50
+from samplewise.bench.models.resnet import ResNet18, ResNet34, ResNet50
 from samplewise.bench.models.shufflenet import ShuffleNetV2
 from samplewise.bench.models.small import Cnn, Mlp
 from samplewise.bench.models.vgg import Vgg16
@@ -25,6 +25,7 @@ BUILDERS: dict[str, Builder] = {
     "cnn": Cnn,
     "mlp": Mlp,
     "resnet18": ResNet18,
+    "resnet34": ResNet34,
     "resnet50": ResNet50,
     "vgg16": Vgg16,
     "mobilenet_v2": MobileNetV2,

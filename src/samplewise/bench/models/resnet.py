@@ -82,6 +82,12 @@ class ResNet18(ResNet):
     name, block, depths = "resnet18", Block, (2, 2, 2, 2)
 
 
+class ResNet34(ResNet):
+    """34 layers, 21.3 million parameters. Images need at least 8 pixels per side."""
+
+    name, block, depths = "resnet34", Block, (3, 4, 6, 3)
+
+
 class ResNet50(ResNet):
     """50 layers, 23.5 million parameters. Images need at least 8 pixels per side."""
 
