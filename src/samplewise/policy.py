@@ -72,7 +72,8 @@ class Policy:
         if (self.source == "none") != (not self.signals):
             raise ValueError(
                 "Policy.source must be 'none' exactly when there is no signal, got "
-                f"{self.source!r} with {len(self.signals)} signals."
+                f"{self.source!r} with {len(self.signals)} signals. Give a signal and the source of its "
+                "forwards, or neither."
             )
         if self.signals and self.tracker is None:
             raise ValueError(
@@ -200,6 +201,13 @@ class Policy:
         picker = sized(self.picker, n)
         return self if picker is self.picker else replace(self, picker=picker)
 
+    def _fits(self, part: Tracker | Schedule, epochs: int) -> None:
+        """Raise, with the name of the method, if a part does not fit into a training of `epochs`."""
+        try:
+            part.within(epochs)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from error
+
     def check(self, epochs: int) -> None:
         """Raise now for what would fail later: a schedule out of range, or a training that is too short."""
         if isinstance(self.final, int) and self.final > epochs:
@@ -210,7 +218,7 @@ class Policy:
         if self.final is None or self.picker is None or not self.picker.everything:
             for part in _parts(self):
                 if isinstance(part, Tracker | Schedule):
-                    part.within(epochs)
+                    self._fits(part, epochs)
         if any(isinstance(part, Schedule) for part in _parts(self)):
             # A range is one interval, so checking the smallest and the largest number is enough.
             for epoch in sorted({e for part in _scheduled(self) for e in _extremes(part, epochs)}):

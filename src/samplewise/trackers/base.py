@@ -337,7 +337,9 @@ def refuse_short(where: str, needed: int, epochs: int) -> None:
     """Raise unless a training of `epochs` has as many as the parameter `where` needs."""
     if needed > epochs:
         said = "1 epoch" if epochs == 1 else f"{epochs} epochs"
-        raise ValueError(f"{where} must fit into a training of {said}, got {needed}. Train longer.")
+        raise ValueError(
+            f"{where} must fit into a training of {said}, got {needed}. Train longer, or give less."
+        )
 
 
 def refuse_longer(owner: str, T: int | None, window: int | None) -> None:  # noqa: N803 - the papers' letter
