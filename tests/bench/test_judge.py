@@ -67,6 +67,27 @@ def test_as_good_needs_both_controls_inside_delta():
     assert verdicts["far"].word != "as good"
 
 
+def test_better_needs_both_controls():
+    rng = np.random.default_rng(7)
+    above, level = 5 + rng.standard_normal(10), rng.standard_normal(10)
+    level += 0.1 - level.mean()  # above 0 in the mean, but not shown to be
+    pairs = {"both": (above, above), "ladder": (above, level), "exact": (level, above)}
+    verdicts = judge({name: Differences(*pair) for name, pair in pairs.items()}, DELTA)
+    assert {name: verdict.word for name, verdict in verdicts.items()} == {
+        "both": "better",
+        "ladder": "not shown",
+        "exact": "not shown",
+    }
+
+
+def test_worse_than_one_control_is_worse():
+    rng = np.random.default_rng(8)
+    below, level = -5 + rng.standard_normal(10), rng.standard_normal(10)
+    pairs = (below, level), (level, below), (below, -below)
+    verdicts = judge({str(i): Differences(*pair) for i, pair in enumerate(pairs)}, DELTA)
+    assert {verdict.word for verdict in verdicts.values()} == {"worse"}
+
+
 def test_few_seeds_and_values_that_do_not_vary_show_nothing():
     rng = np.random.default_rng(4)
     values = 5 + rng.standard_normal(4)
