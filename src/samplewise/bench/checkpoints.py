@@ -10,7 +10,7 @@ from samplewise.checks import Range
 
 __all__ = ["refuse_foreign", "refuse_misplaced"]
 
-PARTS = ("model", "optimizer", "selector", "random", "step", "done", "cpu", "curve")
+PARTS = ("model", "optimizer", "selector", "random", "step", "done", "cpu", "curve", "best")
 _OF_A_PARAMETER = {"SGD": {"momentum_buffer"}, "AdamW": {"step", "exp_avg", "exp_avg_sq"}}
 
 

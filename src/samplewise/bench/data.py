@@ -21,7 +21,7 @@ class ImageData:
     Images are uint8, or float32 if the files hold floats or 16 bits. `mean` and `std` are of the training
     images, per channel, in the unit of the stored pixels. Vectors of d numbers are stored as d channels of
     one pixel. `class_names` is empty if labels are numbers. `test_split` is the name of the test split in
-    the source.
+    the source. The validation split is None until `held_out` makes it.
     """
 
     name: str
@@ -35,6 +35,8 @@ class ImageData:
     vectors: bool = False
     class_names: tuple[str, ...] = ()
     test_split: str = "test"
+    validation_x: Num[Tensor, "v ch side side"] | None = None
+    validation_y: Int[Tensor, " v"] | None = None
 
     def __len__(self) -> int:
         return len(self.train_y)
@@ -46,6 +48,13 @@ class ImageData:
     @property
     def side(self) -> int:
         return self.train_x.shape[2]
+
+    def split(self, name: str) -> tuple[Tensor, Tensor]:
+        """The images and labels of "train", "validation" or "test"."""
+        x, y = getattr(self, f"{name}_x"), getattr(self, f"{name}_y")
+        if x is None:
+            raise ValueError(f"{self.name} has no {name} split. Make it with bench.data.held_out.")
+        return x, y
 
     def relabelled(self, train_y: Int[Tensor, " n"]) -> "ImageData":
         """Return the same images with other training labels."""
@@ -131,6 +140,37 @@ def limited(data: ImageData, limit: int) -> ImageData:
     train_x = data.train_x[ids]
     mean, std = _moments(train_x)
     return replace(data, train_x=train_x, train_y=data.train_y[ids], mean=mean, std=std)
+
+
+def held_out(data: ImageData, share: float) -> ImageData:
+    """Take a share of the training images as the validation split, the same in every run.
+
+    Every class gives the same share, rounded, and keeps at least one image for training.
+
+    Raises:
+        ValueError: if the validation split would be empty.
+    """
+    order = torch.randperm(len(data), generator=rng.generator(0, "validation"))
+    taken = torch.zeros(len(data), dtype=torch.bool)
+    for y in range(data.classes):
+        members = order[data.train_y[order] == y]
+        taken[members[: min(round(share * len(members)), len(members) - 1)]] = True
+    if not taken.any():
+        raise ValueError(
+            f"validation must leave at least one image, got {share:g} of the {len(data)} training images of "
+            f"{data.name}. Take a larger share."
+        )
+    train_x = data.train_x[~taken]
+    mean, std = _moments(train_x)
+    return replace(
+        data,
+        train_x=train_x,
+        train_y=data.train_y[~taken],
+        validation_x=data.train_x[taken],
+        validation_y=data.train_y[taken],
+        mean=mean,
+        std=std,
+    )
 
 
 def _class_count(source: str, train: Tensor, test: Tensor) -> int:

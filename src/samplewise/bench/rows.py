@@ -6,7 +6,17 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from samplewise.checks import Range, check_arguments
 
-__all__ = ["ConfigData", "EpochRow", "ResultRow", "ScoringRow", "TestedEpoch", "check_curve", "check_rows"]
+__all__ = [
+    "AnyEpoch",
+    "ConfigData",
+    "EpochRow",
+    "ResultRow",
+    "ScoringRow",
+    "TestedEpoch",
+    "ValidatedEpoch",
+    "check_curve",
+    "check_rows",
+]
 
 Count = Annotated[int, Range(0)]
 Amount = Annotated[float, Range(0)]
@@ -20,13 +30,26 @@ class ConfigData:
     train: Annotated[int, Range(1)]
 
 
-class TestedEpoch:
-    """The test of a model after an epoch."""
+class AnyEpoch:
+    """The state of a run after an epoch."""
 
     epoch: Annotated[int, Range(1)]
     epochs: Annotated[int, Range(1)]
-    test_accuracy: Percent
     seconds: Amount
+
+
+class TestedEpoch(AnyEpoch):
+    """The test of a model after an epoch."""
+
+    test_accuracy: Percent
+
+
+class ValidatedEpoch(AnyEpoch):
+    """The test on the validation split after an epoch."""
+
+    validation_accuracy: Percent
+    cost: Amount
+    cpu_seconds: Amount
 
 
 class EpochRow(TestedEpoch):
@@ -62,7 +85,7 @@ class ResultRow(EpochRow):
     seconds_training: Amount
 
 
-def check_curve(curve: Any, kind: type[TestedEpoch], epochs: Iterable[int], whole: int) -> None:
+def check_curve(curve: Any, kind: type[AnyEpoch], epochs: Iterable[int], whole: int) -> None:
     """Check the rows of an unfinished run's curve against `kind`, and their epochs against `epochs`.
 
     Args:

@@ -15,10 +15,11 @@ from torch import Tensor
 
 import samplewise as sw
 from samplewise.bench import augment, models, optim, rngstate
+from samplewise.bench.best import BestEpoch
 from samplewise.bench.checkpoints import refuse_foreign, refuse_misplaced
 from samplewise.bench.data import ImageData
 from samplewise.bench.forward import Forward
-from samplewise.bench.rows import EpochRow, TestedEpoch, check_curve
+from samplewise.bench.rows import AnyEpoch, EpochRow, ValidatedEpoch, check_curve
 from samplewise.bench.settings import Settings
 from samplewise.files import checkpoints
 from samplewise.loop.loader import Loader
@@ -54,7 +55,8 @@ class Task:
     """The definition of one run: a method, a seed and the data.
 
     `stretch` is the number of its epochs per epoch of ordinary training. `model` replaces the model of the
-    settings, for a proxy that only scores.
+    settings, for a proxy that only scores. If the data have a validation split, a run is tested on it after
+    its epochs, and `best_by` names the result that chooses the best epoch.
     """
 
     method: str
@@ -65,6 +67,7 @@ class Task:
     baseline_seconds: float | None = None
     stretch: float = 1.0
     model: str | None = None
+    best_by: str = "accuracy"
 
 
 class Run:
@@ -96,6 +99,7 @@ class Run:
         self.cpu = 0.0
         self.next_save = time.monotonic() + EVERY
         self.curve: list[dict[str, Any]] = []
+        self.best = None if data.validation_y is None else BestEpoch(task.best_by)
 
     def train_step(self, batch: sw.Batch, epoch: int) -> None:
         """One training step, as in the loop of the README."""
@@ -131,30 +135,45 @@ class Run:
         self.cpu += time.process_time() - begun
         self.step, self.done = 0, epoch + 1
 
-    def evaluate(self) -> tuple[float, float]:
-        """Return the accuracy in percent and the mean loss on the test split."""
-        x, y = self.task.data.test_x, self.task.data.test_y
-        right, loss = 0, 0.0
+    def evaluate(self, split: str = "test") -> dict[str, float]:
+        """Test the model on a split: accuracies in percent, and the mean loss.
+
+        `worst_class` is the lowest accuracy of a class.
+        """
+        x, y = self.task.data.split(split)
+        right, loss = torch.zeros(len(y), dtype=torch.bool), 0.0
         self.model.eval()
         with torch.no_grad():
-            for images, labels in zip(torch.split(x, 500), torch.split(y, 500), strict=True):
-                logits, labels = self.forward.logits(images), labels.to(self.device)
-                right += int((logits.argmax(1) == labels).sum())
+            for rows in torch.split(torch.arange(len(y)), 500):
+                logits, labels = self.forward.logits(x[rows]), y[rows].to(self.device)
+                right[rows] = (logits.argmax(1) == labels).cpu()
                 loss += float(F.cross_entropy(logits, labels, reduction="sum"))
         self.model.train()
-        return 100 * right / len(y), loss / len(y)
+        sizes = torch.bincount(y, minlength=self.task.data.classes)
+        by_class = torch.bincount(y[right], minlength=self.task.data.classes)[sizes > 0] / sizes[sizes > 0]
+        return {
+            "accuracy": 100 * int(right.sum()) / len(y),
+            "loss": loss / len(y),
+            "worst_class": 100 * float(by_class.min()),
+        }
 
     def record(self, epoch: int) -> dict[str, Any]:
-        """Test the model and return the row of the curve after `epoch` epochs."""
-        accuracy, loss = self.evaluate()
+        """Test the model and return the row of the curve after `epoch` epochs.
+
+        With a validation split, the model is tested on it, and the weights of the best epoch are kept.
+        """
+        split = "test" if self.best is None else "validation"
+        found = self.evaluate(split)
         ledger = self.selector.ledger
+        if self.best is not None:
+            self.best.offer(epoch, found, self.model)
         return {
             "method": self.task.method,
             "seed": self.task.seed,
             "epoch": epoch,
             "epochs": self.task.settings.epochs,
-            "test_accuracy": accuracy,
-            "test_loss": loss,
+            f"{split}_accuracy": found["accuracy"],
+            f"{split}_loss": found["loss"],
             "samples_backpropagated": ledger.samples_backpropagated,
             "training_forwards": ledger.training_forwards,
             "scoring_forwards": ledger.scoring_forwards,
@@ -196,12 +215,13 @@ class Run:
             "done": self.done,
             "cpu": self.cpu,
             "curve": self.curve,
+            "best": self.best and self.best.state_dict(),
         }
         checkpoints.save(path, state)
         ended = time.monotonic()
         self.next_save = ended + max(EVERY, SPARING * (ended - begun))
 
-    def restore(self, path: Path, kind: type[TestedEpoch] = EpochRow, tested: Iterable[int] = ()) -> None:
+    def restore(self, path: Path, kind: type[AnyEpoch] = EpochRow, tested: Iterable[int] = ()) -> None:
         """Continue from a checkpoint of this run.
 
         Args:
@@ -228,6 +248,8 @@ class Run:
             rngstate.restore(state["random"])
             self.step, self.done, self.cpu = state["step"], state["done"], state["cpu"]
             self.curve = state["curve"]
+            if self.best is not None:
+                self.best.load_state_dict(state["best"], self.model)
         except (LookupError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(
                 f"checkpoint {path} does not fit this run: {error}. Delete it to restart this run from its "
@@ -252,7 +274,8 @@ def train(
         return not epoch % settings.test_every or epoch == settings.epochs
 
     if checkpoint.exists():
-        run.restore(checkpoint, EpochRow, filter(tested, range(1, settings.epochs + 1)))
+        kind = EpochRow if run.best is None else ValidatedEpoch
+        run.restore(checkpoint, kind, filter(tested, range(1, settings.epochs + 1)))
     loader = run.loader()
     for epoch in range(run.done, settings.epochs):
         run.train_epoch(loader, epoch, checkpoint, on_step)
