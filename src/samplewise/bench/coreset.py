@@ -9,6 +9,7 @@ from samplewise import recipes
 from samplewise.bench import models, protocols
 from samplewise.bench.data import ImageData
 from samplewise.bench.folder import SCORING, RunFolder
+from samplewise.bench.methods import chooses_coreset
 from samplewise.bench.settings import Settings
 from samplewise.bench.train import Run, Task, train
 from samplewise.coresets.choose import choose, refuse_weights
@@ -22,13 +23,9 @@ _ANY_KEEP = 0.5
 def static_methods(settings: Settings) -> dict[str, Policy]:
     """The methods of an experiment that need a scoring run."""
     policies = {name: policy for name, policy in settings.policies().items() if name in settings.method}
-    static = {
-        name: policy
-        for name, policy in policies.items()
-        if policy.level == "static" and policy.fixed_subset is None
-    }
-    if settings.weights in ("per_sample", "batch_mean"):
-        for name, policy in static.items():
+    static = {name: policy for name, policy in policies.items() if chooses_coreset(policy)}
+    for name, policy in static.items():
+        if settings.of(name).weights in ("per_sample", "batch_mean"):
             refuse_weights(policy, name)
     return static
 
@@ -95,11 +92,13 @@ def score(task: Task, checkpoint: Path, on_step: Callable[[float], None] = lambd
 
 def subsets(run: Run, policies: Mapping[str, Policy], settings: Settings) -> dict[str, Subset]:
     """The coreset of every method, chosen from a finished scoring run."""
-    wanted: dict[str, Any] = {"weights": settings.weights, "normalize": settings.normalize}
     lead, found = leaders(policies), {}
     for name, policy in policies.items():
         if name in lead:
-            subset = run.selector.subset(lead[name], keep=keep_of(policy), **wanted)
+            own = settings.of(name)
+            subset = run.selector.subset(
+                lead[name], keep=keep_of(policy), weights=own.weights, normalize=own.normalize
+            )
             found[name] = _recounted(subset, run)
         else:
             labels, n = run.task.data.train_y, len(run.task.data)
@@ -159,7 +158,7 @@ def on_subset(task: Task, subset: Subset) -> Task:
         task,
         policy=recipes.fixed(subset),
         settings=replace(settings, epochs=plan.epochs, batch_size=plan.batch_size),
-        stretch=plan.epochs / settings.epochs,
+        stretch=task.stretch * plan.epochs / settings.epochs,
     )
 
 

@@ -121,18 +121,17 @@ def run(path: Path, settings: Settings, listener: Listener) -> list[dict[str, An
     with rngstate.kept():
         for method, seed in pending(folder, settings):
             full = [row for row in folder.results() if (row["method"], row["seed"]) == ("full", seed)]
-            task = Task(
-                method,
-                policies[method],
-                seed,
-                noisy(data, settings, seed),
-                settings,
-                full[0]["seconds"] if full else None,
-            )
-            if method in static or method == subset:
-                task = _with_coreset(task, static, folder, listener)
+            ready = noisy(data, settings, seed)
+            if method in static and seed not in folder.scorings():
+                scored(Task(SCORING, policies[method], seed, ready, settings), static, folder, listener)
+            task = task_of(method, policies[method], seed, ready, settings)
+            task = replace(task, baseline_seconds=full[0]["seconds"] if full else None)
+            if method in static:
+                task = coreset.on_subset(task, Subset.read(folder.subset(method, seed)))
+            elif method == subset:
+                task = coreset.on_subset(task, coreset.given(settings))
             listener.began(method, seed)
-            listener.ended(_one_run(task, folder, listener))
+            listener.ended(_one_run(task, static, folder, listener))
     return folder.results()
 
 
@@ -150,13 +149,10 @@ def prepare(folder: RunFolder, settings: Settings) -> ImageData:
     return data
 
 
-def _with_coreset(task: Task, static: dict[str, Policy], folder: RunFolder, listener: Listener) -> Task:
-    """The task on its coreset: the subset of `--subset`, or the one that a scoring run chooses."""
-    if task.method not in static:
-        return coreset.on_subset(task, coreset.given(task.settings))
-    if task.seed not in folder.scorings():
-        scored(task, static, folder, listener)
-    return coreset.on_subset(task, Subset.read(folder.subset(task.method, task.seed)))
+def task_of(method: str, policy: Policy, seed: int, data: ImageData, settings: Settings) -> Task:
+    """The run of one method, with its own settings. Its cost is relative to an ordinary run of `settings`."""
+    own = settings.of(method)
+    return Task(method, policy, seed, data, own, stretch=own.epochs / settings.epochs)
 
 
 def scored(task: Task, static: dict[str, Policy], folder: RunFolder, listener: Listener) -> dict[str, Any]:
@@ -178,10 +174,10 @@ def noisy(data: ImageData, settings: Settings, seed: int) -> ImageData:
     return data.relabelled(wrong.labels)
 
 
-def _one_run(task: Task, folder: RunFolder, listener: Listener) -> dict[str, Any]:
+def _one_run(task: Task, static: dict[str, Policy], folder: RunFolder, listener: Listener) -> dict[str, Any]:
     checkpoint = folder.checkpoint(task.method, task.seed)
     under_way = train(task, checkpoint, listener.stepped, listener.epoch_ended)
-    _table(under_way, folder).to_parquet(folder.scores(task.method, task.seed))
+    _table(under_way, static, folder).to_parquet(folder.scores(task.method, task.seed))
     ledger = under_way.selector.ledger
     if task.method == "full":
         ledger.baseline_seconds = ledger.wall
@@ -190,13 +186,13 @@ def _one_run(task: Task, folder: RunFolder, listener: Listener) -> dict[str, Any
     return result
 
 
-def _table(run: Run, folder: RunFolder) -> ScoreTable:
+def _table(run: Run, static: dict[str, Policy], folder: RunFolder) -> ScoreTable:
     """The score table of a run. The scores of a static method come from the scoring run."""
     table = run.selector.table()
     scores = folder.scores(SCORING, run.task.seed)
-    if not folder.subset(run.task.method, run.task.seed).exists():
+    if run.task.method not in static:
         return table
-    lead, scored = coreset.leaders(coreset.static_methods(run.task.settings)), ScoreTable.read(scores)
+    lead, scored = coreset.leaders(static), ScoreTable.read(scores)
     name = lead.get(run.task.method)
     own = {key: scored[key] for key in scored.columns if name and (key == name or key.startswith(f"{name}_"))}
     return replace(table, columns=own, provenance={**scored.provenance, "trained": table.provenance})
@@ -216,10 +212,10 @@ def _warm_up(settings: Settings, data: ImageData) -> None:
             _try_model(proxy)
     _try_model(Run(Task("full", recipes.full(), 0, ready, settings)))
     for name, policy in policies.items():
-        Run(Task(name, policy, 0, ready, settings))
+        Run(task_of(name, policy, 0, ready, settings))
         if isinstance(getattr(policy, "tracker", None), Reducible):
             for seed in range(1, settings.seeds):  # label noise differs by seed, and the table may not fit it
-                Run(Task(name, policy, seed, noisy(data, settings, seed), settings))
+                Run(task_of(name, policy, seed, noisy(data, settings, seed), settings))
     if settings.subset is not None:
         for seed in range(settings.seeds):  # label noise differs by seed, and the subset may not fit it
             name, labelled = settings.names[-1], noisy(data, settings, seed)

@@ -200,7 +200,7 @@ def _file_word(method: str) -> str:
     >>> _file_word("rho_loss:irreducible=a/il.parquet")
     'rho_loss_irreducible=a_il.parquet-3123215b'
     """
-    word = re.sub(r"[^\w.=,+-]", "_", method, flags=re.ASCII)
+    word = re.sub(r"[^\w.=,+@-]", "_", method, flags=re.ASCII)
     if word == method.replace(":", "_", 1) and len(word) <= _LONGEST:
         return word
     return f"{word[:_LONGEST]}-{hashlib.sha256(os.fsencode(method)).hexdigest()[:8]}"

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import torch
 
 from samplewise import recipes
+from samplewise.bench.methods import refuse_unused, split
 from samplewise.bench.models import builder
 from samplewise.bench.optim import DEFAULT_LR, LrSchedule, LrShape
 from samplewise.checks import Range, checked
@@ -91,7 +92,9 @@ class Settings:
                 f"--subset must not have the name of a method, got {self.subset}: {stem} is one. Rename "
                 "the file"
             )
-        self.policies()
+        policies = self.policies()
+        for name in self.method:
+            refuse_unused(name, policies[name], self.of(name).schedule)
         for name in filter(None, (self.model, self.score_model)):
             builder(name)
         return replace(
@@ -126,9 +129,33 @@ class Settings:
         """The names of what is compared: the methods as written, and the stem of the subset's file."""
         return self.method if self.subset is None else (*self.method, Path(self.subset).stem)
 
+    def of(self, name: str) -> "Settings":
+        """The settings of one method's run: these, with those that the method has after its `@`.
+
+        With another optimizer or schedule, its default learning rate or warm-up holds, unless the method
+        has its own.
+
+        Raises:
+            ValueError: if a setting of the method cannot be used.
+        """
+        own = split(name)[1] if name in self.method else {}
+        if not own:
+            return self
+        if own.get("optimizer", self.optimizer) != self.optimizer:
+            own = {"lr": None} | own
+        if own.get("schedule", self.schedule) != self.schedule:
+            own = {"warmup": None} | own
+        try:
+            mine = replace(self, **own)
+        except ValueError as error:
+            raise ValueError(f"{name!r:.200}: {str(error).replace('Settings.', '')}") from None
+        return mine if mine.lr is not None else replace(mine, lr=DEFAULT_LR[mine.optimizer])
+
     def policies(self) -> dict[str, Policy]:
         """The policy of each name."""
-        policies = {m: recipes.full() if m == IRREDUCIBLE else recipes.parse(m) for m in self.method}
+        policies = {
+            m: recipes.full() if m == IRREDUCIBLE else recipes.parse(split(m)[0]) for m in self.method
+        }
         if self.subset is not None:
             policies[Path(self.subset).stem] = recipes.fixed(self.subset)
         return policies

@@ -9,6 +9,7 @@ import typer
 
 from samplewise.bench import experiment, irreducible, scoring
 from samplewise.bench.lock import file_alone
+from samplewise.bench.methods import split
 from samplewise.bench.settings import IRREDUCIBLE, Combine, Fit
 from samplewise.checks import require
 from samplewise.cli import options
@@ -78,9 +79,15 @@ def score(
     Until then its state is in FILE.work beside the file, and --resume continues from there.
     """
     work = out.with_name(f"{out.name}.work")
-    written = locals() | {"seeds": runs}
-    settings, given = options.settings_of(written, {"out", "runs", "resume", "force", "work"})
+    all_options = locals() | {"seeds": runs}
+    settings, given = options.settings_of(all_options, {"out", "runs", "resume", "force", "work"})
     settings = replace(settings, method=given.get("method", ()), seeds=given.get("seeds", 1))
+    for written in settings.method:
+        if split(written)[1]:
+            raise ValueError(
+                f"--method {written:.200} has settings of its own, but all methods of samplewise score share "
+                "one training. Give them as options."
+            )
     if IRREDUCIBLE in settings.method and fit is None:
         settings = replace(settings, fit="cross")
     console = terminal()

@@ -33,7 +33,8 @@ def train(
     method: Annotated[
         list[str] | None,
         option(
-            "A method, as in `ucb` or `ucb:keep=0.3,period=5`. Repeat the option for several.",
+            "A method, as in `ucb` or `ucb:keep=0.3,period=5`; settings of its own run follow an @, as in "
+            "`ucb:keep=0.3@lr=0.1`. Repeat the option for several.",
             default=", ".join(DEFAULT.method),
             complete=options.methods,
         ),

@@ -9,7 +9,7 @@ from typing import Any
 from samplewise.checks import nearest
 from samplewise.policy import REGISTRY, Recipe
 
-__all__ = ["get", "parse"]
+__all__ = ["get", "items", "parse"]
 
 _CALL = re.compile(r"\s*(?:\w+\.)?recipes\.(\w+)\(")
 
@@ -48,7 +48,7 @@ def parse(spec: str) -> Any:
         name, pairs = called[1], _keywords(spec)
     else:
         name, _, written = spec.partition(":")
-        pairs = _items(spec, written)
+        pairs = items(written, spec, "NAME:key=value,key=value")
     made, params = get(name), dict[str, Any]()
     for key, value in pairs:
         if key in params:
@@ -79,12 +79,18 @@ def _keywords(spec: str) -> Iterator[tuple[str, Any]]:
             ) from None
 
 
-def _items(spec: str, written: str) -> Iterator[tuple[str, Any]]:
-    """The parameters of `key=value,key=value`."""
+def items(written: str, spec: str, form: str) -> Iterator[tuple[str, Any]]:
+    """The pairs of `key=value,key=value`. Values are Python literals, or else text.
+
+    Args:
+        written: the pairs.
+        spec: the whole text that they are a part of, for errors.
+        form: how the whole text must be written, for errors.
+    """
     for item in _split(written):
         word, equals, value = item.partition("=")
         if not equals:
-            raise ValueError(f"{spec!r}: parameters must be written NAME:key=value,key=value, got {item!r}.")
+            raise ValueError(f"{spec!r:.200}: parameters must be written {form}, got {item!r:.80}.")
         yield word.strip(), _value(value.strip())
 
 
