@@ -395,7 +395,7 @@ for call in (
     expected = [
         "ValueError source must be one of 'training', 'pass', got 'trainig'.",
         "ValueError mode must be one of 'global', 'sharded', got 'shard'.",
-        "ValueError how must be one of 'mean', 'sum', got 'median'.",
+        "ValueError combine.how must be one of 'mean', 'sum', 'spread', 'ucb', got 'median'.",
         "ValueError observe needs a 1-D tensor of int64 ids, got torch.float32 of shape (2,)",
         "ValueError forward must return losses of shape (3,), got (2,).",
         "ValueError forward returned one loss for the whole batch",

@@ -305,6 +305,7 @@ class Recipe:
         source: Source,
         exempt: Mapping[str, str],
         toy: Callable[[int], Any] | None,
+        hints: Mapping[str, str],
     ) -> None:
         functools.update_wrapper(self, build)
         self._build = build
@@ -312,18 +313,17 @@ class Recipe:
         self.paper = paper
         self.level = level
         self.source = source
-        self.exempt = dict(exempt)
+        self.exempt, self.hints = dict(exempt), dict(hints)
         self.toy = toy
         self.signature = inspect.signature(build)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         for word in kwargs:
             if word not in self.signature.parameters:
-                known = list(self.signature.parameters)
-                has = (
-                    f"has no parameter {word!r}, only {', '.join(known)}" if known else "takes no parameters"
-                )
-                raise ValueError(f"{self.name} {has}.{nearest(word, known)}")
+                known = ", ".join(self.signature.parameters)
+                has = f"has no parameter {word!r}, only {known}" if known else "takes no parameters"
+                hint = self.hints.get(word) or nearest(word, self.signature.parameters).strip()
+                raise ValueError(f"{self.name} {has}. {hint}".rstrip())
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -375,6 +375,7 @@ def recipe(
     source: Source,
     exempt: Mapping[str, str] = MappingProxyType({}),
     toy: Callable[[int], Any] | None = None,
+    hints: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[Callable[P, R]], TypedRecipe[P, R]]:
     """Register the decorated function as a method under its own name.
 
@@ -384,6 +385,7 @@ def recipe(
         source: where its observations come from.
         exempt: laws that cannot hold for it, each with the reason.
         toy: builds an instance for n samples, for recipes that need an object.
+        hints: parameters that it does not have but users look for, each with what to do instead.
     """
 
     def register(build: Callable[P, R]) -> TypedRecipe[P, R]:
@@ -391,7 +393,7 @@ def recipe(
             raise ValueError(
                 f"a recipe named {build.__name__!r} is registered already. Give the function another name."
             )
-        made: TypedRecipe[P, R] = TypedRecipe(build, paper, level, source, exempt, toy)
+        made: TypedRecipe[P, R] = TypedRecipe(build, paper, level, source, exempt, toy, hints)
         REGISTRY[made.name] = made
         return made
 

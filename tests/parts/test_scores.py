@@ -11,7 +11,7 @@ from pyarrow import parquet
 import samplewise as sw
 from samplewise.coresets.table import ScoreTable, Subset
 
-nan = float("nan")
+nan, inf = float("nan"), float("inf")
 
 
 def table(fingerprint="f", scale=1.0, labels=True):
@@ -96,6 +96,42 @@ def test_combining_averages_or_sums_the_scores_and_sums_the_selections():
     assert mean.labels.tolist() == [3, 1, 0, 2]
     assert len(mean.provenance["runs"]) == 2
     assert mean.provenance["fingerprint"] == "f"
+
+
+def test_the_spread_and_the_upper_bound_over_runs_are_their_formulas():
+    runs = [
+        [0.5, 2.0, 1e-30, nan, inf, 4.0],
+        [1.5, 2.0, 3e-30, 1.0, inf, inf],
+        [4.0, 2.0, 0.0, 2.0, inf, 1.0],
+    ]
+    tables = [ScoreTable(range(6), {"s": torch.tensor(run)}, [1] * 6, provenance={"n": 6}) for run in runs]
+    spread, bound = [], []
+    for values in zip(*runs, strict=True):
+        center = sum(values) / 3
+        spread.append((sum((v - center) ** 2 for v in values) / 2) ** 0.5)
+        mean, variance = values[0], 0.0
+        for v in values[1:]:  # the variance first, with the mean before
+            variance = 0.2 * variance + 0.8 * (v - mean) ** 2
+            mean = 0.2 * mean + 0.8 * v
+        bound.append(mean + variance)
+    spread[4:], bound[4:] = [0.0, inf], [inf, inf]
+    for how, expected in (("spread", spread), ("ucb", bound)):
+        found = ScoreTable.combine(tables, how=how)
+        assert found["s"].tolist() == pytest.approx(expected, nan_ok=True)
+        assert found.provenance["combined"] == how
+        assert found.times_selected.tolist() == [3] * 6
+        with pytest.raises(ValueError, match=rf"combine\(how='{how}'\) needs at least two tables, got one"):
+            ScoreTable.combine(tables[:1], how=how)
+
+
+def test_no_coreset_is_chosen_by_a_spread():
+    tables = [
+        ScoreTable(range(4), {"el2n": torch.tensor([0.1, 0.2, 0.3, run])}, [1] * 4, provenance={"n": 4})
+        for run in (0.0, 0.5)
+    ]
+    assert ScoreTable.combine(tables, how="ucb").subset("el2n", keep=0.5).ids.tolist() == [2, 3]
+    with pytest.raises(ValueError, match="the spread of the scores over several runs, which is no score"):
+        ScoreTable.combine(tables, how="spread").subset("el2n", keep=0.5)
 
 
 def test_combining_refuses_what_does_not_belong_together():

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from samplewise.checks import Range, nearest, require
+from samplewise.checks import Range, check_arguments, nearest, require
 from samplewise.coresets.choose import choose, ranked_column
+from samplewise.coresets.over_runs import Combine, over_runs, summed_costs
 from samplewise.coresets.parse import parse
 from samplewise.data.byid import by_id, class_numbers, numbers, whole_numbers
 from samplewise.data.declared import Anything, Fields, Is, Items, Maybe, Named, Number, refuse_misfit
@@ -188,6 +189,11 @@ class ScoreTable:
                 f"the score of {name} was not final when this table was made (unfinished: "
                 f"{', '.join(unfinished)}). Train to the end, then make the table again."
             )
+        if self.provenance.get("combined") == "spread":
+            raise ValueError(
+                "this table has the spread of the scores over several runs, which is no score. Choose by the "
+                "table of combine(tables, how='mean')."
+            )
         self._refuse_partial()
         ranks = ranked_column(policy)
         inside = {
@@ -217,7 +223,7 @@ class ScoreTable:
             provenance | {"method": name, "draw_seed": seed},
         )
 
-    def _ranks_of_means(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _ranks_of_means(self, columns: Mapping[str, Tensor], how: Combine) -> dict[str, Tensor]:
         """The rank columns of several runs, from their mean distances, because ranks have no mean."""
         made = {}
         for name in self.provenance.get("methods", {}):
@@ -226,6 +232,10 @@ class ScoreTable:
             if ranks == "order":
                 raise ValueError(
                     f"{name} gives an order of picks: the orders of several runs cannot be combined."
+                )
+            if ranks == "rank" and how == "ucb":
+                raise ValueError(
+                    f"{name} ranks by a distance, so an upper bound over runs has no meaning. Use 'mean'."
                 )
             if ranks == "rank" and policy.picker is not None:
                 values = {"distance": columns[f"{name}_distance"]}
@@ -243,49 +253,57 @@ class ScoreTable:
             )
 
     @classmethod
-    def combine(cls, tables: Sequence["ScoreTable"], how: Literal["mean", "sum"] = "mean") -> "ScoreTable":
-        """Combine several runs over one data set: average or sum the score columns, sum the selections."""
+    def combine(cls, tables: Sequence["ScoreTable"], how: Combine = "mean") -> "ScoreTable":
+        """Combine several runs over one data set: one number of each score column, the sum of selections.
+
+        Args:
+            tables: of the runs, in their order.
+            how: `mean` or `sum`; `spread` is the standard deviation over the runs (divisor R - 1), which
+                shows how far models disagree, and no score to choose by; `ucb` is the running mean plus the
+                running variance over the runs, with the weight 0.8 on the newest (arXiv:2111.12621, for
+                EL2N over initialisations).
+
+        Raises:
+            ValueError: if the tables are not of the same data, methods and length of training.
+        """
         if not tables:
             raise ValueError("combine needs at least one table.")
-        if how not in ("mean", "sum"):
-            raise ValueError(f"how must be one of 'mean', 'sum', got {how!r}.")
+        check_arguments("combine", cls.combine, {"how": how})
+        if how in ("spread", "ucb") and len(tables) < 2:
+            raise ValueError(
+                f"combine(how={how!r}) needs at least two tables, got one. Score again, with another seed."
+            )
         first = tables[0]
         for table in tables[1:]:
-            told = [[t.provenance.get(said) for said in ("fingerprint", "n")] for t in (first, table)]
-            same = torch.equal(table.ids, first.ids) and told[0] == told[1]
-            same = same and table.columns.keys() == first.columns.keys()
-            if not same or not _labels_agree(first.labels, table.labels):
-                raise ValueError("combine needs tables of the same data set with the same columns.")
-            for said in ("methods", "epochs"):
-                found = [t.provenance.get(said) for t in (first, table)]
-                if found[0] != found[1]:
-                    raise ValueError(
-                        f"combine needs tables of the same {said}, got {found[0]} and {found[1]}."
-                    )
+            first._refuse_other_runs(table)
         columns = {}
         for name in first.columns:
-            stacked = torch.stack([table.columns[name].double() for table in tables])
-            columns[name] = stacked.mean(0) if how == "mean" else stacked.sum(0)
-        columns |= first._ranks_of_means(columns) if len(tables) > 1 else {}
+            columns[name] = over_runs([table.columns[name].double() for table in tables], how)
+        if len(tables) > 1 and how != "spread":
+            columns |= first._ranks_of_means(columns, how)
         times = torch.stack([table.times_selected for table in tables]).sum(0)
         provenance: dict[str, Any] = {"combined": how, "runs": [dict(table.provenance) for table in tables]}
         unfinished = {name for table in tables for name in table.provenance.get("unfinished", ())}
         provenance["unfinished"] = sorted(unfinished)
         kept = ("fingerprint", "methods", "columns", "recipe", "policy", "n", "model", "epochs")
-        provenance["scoring"] = _summed_costs([table.provenance.get("scoring", {}) for table in tables])
+        provenance["scoring"] = summed_costs([table.provenance.get("scoring", {}) for table in tables])
         provenance |= {key: first.provenance[key] for key in kept if key in first.provenance}
         labels = next((table.labels for table in tables if table.labels is not None), None)
         return cls(first.ids, columns, times, labels, provenance)
+
+    def _refuse_other_runs(self, table: "ScoreTable") -> None:
+        """Raise unless `table` is of the same data, methods and length of training."""
+        told = [[t.provenance.get(said) for said in ("fingerprint", "n")] for t in (self, table)]
+        same = torch.equal(table.ids, self.ids) and told[0] == told[1]
+        same = same and table.columns.keys() == self.columns.keys()
+        if not same or not _labels_agree(self.labels, table.labels):
+            raise ValueError("combine needs tables of the same data set with the same columns.")
+        for said in ("methods", "epochs"):
+            found = [t.provenance.get(said) for t in (self, table)]
+            if found[0] != found[1]:
+                raise ValueError(f"combine needs tables of the same {said}, got {found[0]} and {found[1]}.")
 
 
 def _labels_agree(one: Tensor | None, other: Tensor | None) -> bool:
     """Whether the labels of two tables do not contradict: they are equal, or one table has none."""
     return one is None or other is None or torch.equal(one, other)
-
-
-def _summed_costs(scorings: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
-    """The total cost of several scoring runs, for each method."""
-    return {
-        name: {key: sum(scoring.get(name, {}).get(key, 0.0) for scoring in scorings) for key in spent}
-        for name, spent in scorings[0].items()
-    }

@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 from samplewise import pickers, signals, trackers
 from samplewise.checks import Range, Share
 from samplewise.policy import Policy, recipe
+from samplewise.recipes.el2n import MODELS
 
 __all__ = ["grand"]
 
 
-@recipe(paper="arXiv:2107.07075", level="static", source="pass")
+@recipe(paper="arXiv:2107.07075", level="static", source="pass", hints={"models": MODELS})
 def grand(
     keep: Share = 0.5,
     at: Annotated[int, Range(0)] = 1,
@@ -17,16 +18,16 @@ def grand(
     bias: bool = True,
     balance: bool = False,
 ) -> Policy:
-    """Keep the samples with the largest gradient before epoch `at`, in eval mode.
+    """Keep the samples with the largest gradient after `at` epochs of training, in eval mode.
 
     `layer="last"` is the closed form for cross-entropy in the last layer, ||p - e_y|| sqrt(||h||^2 + 1),
     or ||p - e_y|| ||h|| with `bias=False`. Forward must return logits, targets and features.
     `layer="full"` is the norm over all parameters, of any loss that forward returns. It uses per-sample
     gradients (`samplewise.loop.gradients`) and ignores `bias`.
 
-    The paper takes the mean over 10 models. For that, combine the tables of several runs. The gradient is
-    that of each sample's own loss. A gradient of a batch's mean loss would be larger in the last, smaller
-    batch.
+    The paper takes the mean over 10 models: train 10 times with `samplewise score --runs 10`, or combine the
+    tables of 10 trainings with `ScoreTable.combine`. The gradient is that of each sample's own loss. A
+    gradient of a batch's mean loss would be larger in the last, smaller batch.
 
     Signal: gradient norm. Memory: 4 bytes a sample. Choice: top-k.
     Cost: one forward over all n samples; with `layer="full"` one forward and one backward of each.
