@@ -29,6 +29,7 @@ EXAMPLES = {
     "Smoothed": {"amount": 0.1, "rate": Linear(0.1, 0.2)},
     "PerClass": {"inner": pickers.TopK(Linear(0.5, 0.3))},
     "Nested": {"inner": pickers.TopK(Linear(0.5, 0.3))},
+    "Always": {"subset": recipes.always_set.toy(4).picker.subset, "keep": Linear(0.5, 0.3)},
     "Given": {"subset": recipes.fixed.toy(4).picker.subset},
     "WithReplacement": {"draws": Linear(0.5, 0.3)},
     "MedianBlock": {"keep": 0.5},

@@ -4,6 +4,7 @@ A picker gets a `Pool` of m candidates and returns a `Picked`. `keep` is always 
 """
 
 from samplewise.pickers.accepting import Accepted
+from samplewise.pickers.always import Always
 from samplewise.pickers.base import Budgeted, PerClass, Picked, Picker, Pool
 from samplewise.pickers.base import Keep as Keep
 from samplewise.pickers.beta import BetaDrawn
@@ -28,6 +29,7 @@ from samplewise.pickers.vectors import FacilityLocation, Herding, MatchingPursui
 __all__ = [
     "Accepted",
     "AdaptiveTopK",
+    "Always",
     "BelowMean",
     "BetaDrawn",
     "Boltzmann",

@@ -2,6 +2,7 @@
 
 from samplewise.coresets.parse import get, parse
 from samplewise.policy import REGISTRY, Recipe
+from samplewise.recipes.always_set import always_set
 from samplewise.recipes.aum import aum
 from samplewise.recipes.auto_assist import auto_assist
 from samplewise.recipes.ccs import ccs
@@ -39,6 +40,7 @@ from samplewise.recipes.uncertainty import uncertainty, uncertainty_ema
 
 __all__ = [
     "all",
+    "always_set",
     "aum",
     "auto_assist",
     "ccs",

@@ -9,7 +9,7 @@ from samplewise.pickers import Given
 from samplewise.policy import Policy, recipe
 from samplewise.subset import Subset
 
-__all__ = ["fixed"]
+__all__ = ["fixed", "given_subset"]
 
 
 def _toy(n: int) -> Any:
@@ -27,8 +27,13 @@ def fixed(subset: Subset | str | Path) -> Policy:
 
     Signal: none. Memory: 0 bytes a sample. Choice: as given. Cost: no forward beyond training.
     """
+    return Policy(picker=Given(given_subset("fixed", subset)), final=0)
+
+
+def given_subset(owner: str, subset: Subset | str | Path) -> Subset:
+    """The subset itself, or the one in the file. Errors name `owner`, the recipe."""
     if isinstance(subset, str | Path):
         subset = Subset.read(subset)
     if not isinstance(subset, Subset):
-        raise ValueError(f"fixed.subset must be a Subset or a path to one, got a {type(subset).__name__}.")
-    return Policy(picker=Given(subset), final=0)
+        raise ValueError(f"{owner}.subset must be a Subset or a path to one, got a {type(subset).__name__}.")
+    return subset
