@@ -22,8 +22,8 @@ _ANY_KEEP = 0.5
 
 def static_methods(settings: Settings) -> dict[str, Policy]:
     """The methods of an experiment that need a scoring run."""
-    policies = {name: policy for name, policy in settings.policies().items() if name in settings.method}
-    static = {name: policy for name, policy in policies.items() if chooses_coreset(policy)}
+    policies = settings.policies()
+    static = {name: policies[name] for name in settings.method if chooses_coreset(policies[name])}
     for name, policy in static.items():
         if settings.of(name).weights in ("per_sample", "batch_mean"):
             refuse_weights(policy, name)

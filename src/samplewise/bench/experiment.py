@@ -12,6 +12,7 @@ from samplewise.bench import coreset, machine, models, protocols, rngstate
 from samplewise.bench import data as images
 from samplewise.bench.data import ImageData
 from samplewise.bench.folder import SCORING, RunFolder, plain
+from samplewise.bench.methods import chooses_coreset
 from samplewise.bench.settings import Settings
 from samplewise.bench.train import Run, Task, train
 from samplewise.checks import require
@@ -149,10 +150,30 @@ def prepare(folder: RunFolder, settings: Settings) -> ImageData:
     return data
 
 
-def task_of(method: str, policy: Policy, seed: int, data: ImageData, settings: Settings) -> Task:
-    """The run of one method, with its own settings. Its cost is relative to an ordinary run of `settings`."""
+def task_of(method: str, policy: Any, seed: int, data: ImageData, settings: Settings) -> Task:
+    """The run of one method, with its own settings. Its cost is relative to an ordinary run of `settings`.
+
+    Strategy P of a method that chooses no coreset is applied here, and that of a coreset by `on_subset`.
+    """
     own = settings.of(method)
+    if own.strategy == "P" and method in settings.method and not chooses_coreset(policy):
+        own = replace(own, epochs=_as_many_samples(method, policy, len(data), own))
     return Task(method, policy, seed, data, own, stretch=own.epochs / settings.epochs)
+
+
+def _as_many_samples(method: str, policy: Any, n: int, settings: Settings) -> int:
+    """The epochs in which a method back-propagates as many samples as ordinary training."""
+    found = None
+    if isinstance(policy, Policy):
+        found = protocols.epochs_for_samples(policy, n, settings.batch_size, settings.epochs)
+    if found is None:
+        joined = "," if "@" in method else "@"
+        raise ValueError(
+            f"--strategy P needs a method whose number of samples is known before the training, but that of "
+            f"{method:.200} depends on what it measures. Use --method '{method:.200}{joined}strategy=E', or "
+            "give it epochs of its own as well."
+        )
+    return found
 
 
 def scored(task: Task, static: dict[str, Policy], folder: RunFolder, listener: Listener) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from samplewise.policy import Policy
 
 __all__ = ["OWN", "SHARED", "chooses_coreset", "refuse_unused", "split"]
 
-_CORESET = ("strategy", "weights", "normalize", "coreset_batch_size")
+_CORESET = ("weights", "normalize", "coreset_batch_size")
 OWN = (
     *("epochs", "batch_size", "lr", "optimizer", "weight_decay", "momentum"),
-    *("schedule", "milestone", "factor", "warmup", "power", "proxy_width", *_CORESET),
+    *("schedule", "milestone", "factor", "warmup", "power", "proxy_width", "strategy", *_CORESET),
 )
 """The settings that one method's run may have for itself."""
 _TASK = "Methods can be compared only on the same task"

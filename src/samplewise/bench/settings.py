@@ -11,7 +11,7 @@ from samplewise.bench.methods import refuse_unused, split
 from samplewise.bench.models import builder
 from samplewise.bench.optim import DEFAULT_LR, LrSchedule, LrShape
 from samplewise.checks import Range, checked
-from samplewise.policy import Policy, Weighting
+from samplewise.policy import Weighting
 
 IRREDUCIBLE = "irreducible"
 """The name of irreducible losses in `samplewise score --method`. It is not a method for training."""
@@ -151,8 +151,8 @@ class Settings:
             raise ValueError(f"{name!r:.200}: {str(error).replace('Settings.', '')}") from None
         return mine if mine.lr is not None else replace(mine, lr=DEFAULT_LR[mine.optimizer])
 
-    def policies(self) -> dict[str, Policy]:
-        """The policy of each name."""
+    def policies(self) -> dict[str, Any]:
+        """The policy of each name, or the user's own method."""
         policies = {
             m: recipes.full() if m == IRREDUCIBLE else recipes.parse(split(m)[0]) for m in self.method
         }

@@ -23,7 +23,6 @@ from samplewise.bench.rows import AnyEpoch, EpochRow, ValidatedEpoch, check_curv
 from samplewise.bench.settings import Settings
 from samplewise.files import checkpoints
 from samplewise.loop.loader import Loader
-from samplewise.policy import Policy
 
 # EVERY: seconds between two checkpoints in an epoch, so a kill loses only a few seconds of work.
 # SPARING: the interval is at least this many times the time to write one, which counts as training time.
@@ -54,13 +53,14 @@ def collate(samples: list[tuple[np.ndarray, int]]) -> tuple[Tensor, Tensor]:
 class Task:
     """The definition of one run: a method, a seed and the data.
 
-    `stretch` is the number of its epochs per epoch of ordinary training. `model` replaces the model of the
-    settings, for a proxy that only scores. If the data have a validation split, a run is tested on it after
-    its epochs, and `best_by` names the result that chooses the best epoch.
+    `policy` is a `Policy` or the user's own method. `stretch` is the number of its epochs per epoch of
+    ordinary training. `model` replaces the model of the settings, for a proxy that only scores. If the data
+    have a validation split, a run is tested on it after its epochs, and `best_by` names the result that
+    chooses the best epoch.
     """
 
     method: str
-    policy: Policy
+    policy: Any
     seed: int
     data: ImageData
     settings: Settings

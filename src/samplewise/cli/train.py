@@ -59,7 +59,8 @@ def train(
     strategy: Annotated[
         Strategy | None,
         option(
-            "Coresets: E trains as many epochs, in smaller batches at keep <= 0.2; P trains 1/keep as many.",
+            "E trains as many epochs, coresets of keep <= 0.2 in smaller batches; P trains as many samples "
+            "as ordinary training, so 1/keep as many epochs.",
             default=DEFAULT.strategy,
         ),
     ] = None,

@@ -1,11 +1,13 @@
-"""The length of a training on a coreset: strategies E and P, and runs with the same number of samples."""
+"""The length of a training: strategies E and P, and runs with the same number of samples."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 from samplewise.checks import Range, Share, check_arguments, nearest
 from samplewise.pickers.ranking import budget
+from samplewise.policy import Policy
 
 STRATEGIES = ("E", "P")
 # Tolerance for rounding errors: a share such as 0.3 - 0.1 may be slightly above its exact value.
@@ -63,6 +65,55 @@ def equalised_epochs(epochs: Positive, keep: Share) -> int:
     """
     check_arguments("equalised_epochs", equalised_epochs, locals())
     return _half_up(epochs / keep)
+
+
+def planned_samples(policy: Policy, n: Positive, batch_size: Positive, epochs: Positive) -> int | None:
+    """How many samples `epochs` epochs of a method back-propagate, on n samples in batches of `batch_size`.
+
+    None if that depends on scores, as for `infobatch`: then it is known only while training.
+
+    >>> from samplewise import recipes
+    >>> planned_samples(recipes.ucb(keep=0.3), 1000, 50, 200)
+    60000
+    >>> planned_samples(recipes.infobatch(), 1000, 50, 200) is None
+    True
+    """
+    policy, total = policy.sized(n), 0
+    for epoch in range(epochs):
+        begun = policy.at(epoch - epoch % policy.every, epochs).picker
+        k, exact = (n, True) if begun is None else begun.size(n)
+        rows = policy.at(epoch, epochs).batch_picker
+        if rows is not None:
+            whole, rest = divmod(k, batch_size)
+            full, known = rows.size(batch_size, 2)
+            k, exact = whole * full + (rows.size(rest, 2)[0] if rest else 0), exact and known
+        if not exact:
+            return None
+        total += k
+    return total
+
+
+def epochs_for_samples(policy: Policy, n: Positive, batch_size: Positive, epochs: Positive) -> int | None:
+    """Epochs in which a method back-propagates as many samples as `epochs` epochs of ordinary training.
+
+    The nearest whole number; None if the method's number of samples depends on scores.
+
+    >>> from samplewise import recipes
+    >>> epochs_for_samples(recipes.ucb(keep=0.3), 1000, 50, 200)
+    667
+    """
+    wanted = n * epochs
+
+    def planned(length: int) -> int:
+        return planned_samples(policy, n, batch_size, length) or 0
+
+    if planned_samples(policy, n, batch_size, epochs) is None:
+        return None
+    longest = epochs
+    while planned(longest) < wanted:
+        longest *= 2
+    found = epochs + bisect_left(range(epochs, longest), wanted, key=planned)
+    return found - (found > epochs and wanted - planned(found - 1) < planned(found) - wanted)
 
 
 def scaled_milestones(milestones: Sequence[int], epochs: Positive, new_epochs: Positive) -> tuple[int, ...]:
