@@ -24,7 +24,8 @@ FLOORS = (
     ("loop",),
     ("selector",),
     (PACKAGE,),
-    ("testing", "integrations", "bench", "report", "theory"),
+    ("testing", "integrations", "report", "theory"),
+    ("bench",),
     ("cli",),
     ("__main__",),
 )

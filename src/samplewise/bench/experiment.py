@@ -141,7 +141,7 @@ def prepare(folder: RunFolder, settings: Settings) -> ImageData:
     torch.set_num_threads(settings.threads or torch.get_num_threads())
     data = load_data(settings)
     with rngstate.kept():
-        _warm_up(settings, data)
+        warm_up(settings, data)
     config = _config(settings, data)
     if folder.begun:
         _same_experiment(folder, config)
@@ -219,7 +219,7 @@ def _table(run: Run, static: dict[str, Policy], folder: RunFolder) -> ScoreTable
     return replace(table, columns=own, provenance={**scored.provenance, "trained": table.provenance})
 
 
-def _warm_up(settings: Settings, data: ImageData) -> None:
+def warm_up(settings: Settings, data: ImageData) -> None:
     """Build every run, so that a method that cannot run raises before any file is written.
 
     Then do a few unrecorded steps. Without them, the first run would be charged for one-time start-up costs.
@@ -271,7 +271,7 @@ def _config(settings: Settings, data: ImageData) -> dict[str, Any]:
             "test_split": data.test_split,
             "mean": data.mean.tolist(),
             "std": data.std.tolist(),
-            "sha256": _digest(data),
+            "sha256": digest(data),
         },
         "subset": settings.subset and hashlib.sha256(Path(settings.subset).read_bytes()).hexdigest(),
         "versions": machine.versions(),
@@ -279,11 +279,12 @@ def _config(settings: Settings, data: ImageData) -> dict[str, Any]:
     }
 
 
-def _digest(data: ImageData) -> str:
-    digest = hashlib.sha256()
+def digest(data: ImageData) -> str:
+    """SHA-256 of the images and labels of the training and the test split, in hexadecimal digits."""
+    found = hashlib.sha256()
     for tensor in (data.train_x, data.train_y, data.test_x, data.test_y):
-        digest.update(tensor.numpy().data)
-    return digest.hexdigest()
+        found.update(tensor.numpy().data)
+    return found.hexdigest()
 
 
 def _same_experiment(folder: RunFolder, config: dict[str, Any]) -> None:

@@ -1,0 +1,97 @@
+"""`Rows`: the finished runs of a study, one JSON line each. The file is the cache."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from samplewise.bench import files
+from samplewise.bench.study.jobs import Job, canonical
+
+__all__ = ["Row", "Rows"]
+
+Row = dict[str, Any]
+_FIELDS = ("key", "task", "method", "epochs", "seed", "lr", "n", "cost", "seconds", "test", "validation")
+
+
+class Rows:
+    """The rows of a study by their keys.
+
+    A row is appended when its run has finished. A kill can leave an unfinished last line, which is dropped.
+
+    Args:
+        path: of the JSON-lines file. It need not exist.
+        task: the digest of the study's task. Rows of another task are refused.
+
+    Raises:
+        ValueError: if a line is damaged, or a row is of another task or has another key than its fields give.
+    """
+
+    def __init__(self, path: Path, task: str) -> None:
+        self.path, self.task = path, task
+        self._rows: dict[str, Row] = {}
+        self.stale = 0
+        """Rows of earlier versions of a method's choices. They are not used."""
+        self._cut_torn_line()
+        for number, row in enumerate(files.read_lines(path), 1):
+            self._take(row, f"{path}, line {number}")
+
+    def _cut_torn_line(self) -> None:
+        if not self.path.exists():
+            return
+        content = self.path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            with self.path.open("r+b") as file:
+                file.truncate(len(whole))
+
+    def _take(self, row: Row, where: str) -> None:
+        if missing := [name for name in _FIELDS if name not in row]:
+            raise ValueError(f"{where} is damaged: it has no {missing[0]!r}.")
+        if row["task"] != self.task:
+            raise ValueError(
+                f"{where} is of task {row['task']}, but this study is task {self.task}: data or settings "
+                "differ. Rows of two tasks are not mixed. Restore the study's settings, or choose another "
+                "--out."
+            )
+        try:
+            job = Job(row["method"], row["epochs"], row["seed"], row["lr"])
+            version = canonical(job.method)[1]
+        except ValueError:
+            self.stale += 1  # a method that this version, or this machine, does not know
+            return
+        if row.get("version", version) != version:
+            self.stale += 1
+            return
+        if job.key(self.task) != row["key"]:
+            raise ValueError(
+                f"{where} is damaged: its key must be {job.key(self.task)} for {job.method}, {job.epochs} "
+                f"epochs, seed {job.seed}, got {row['key']}. Remove the line."
+            )
+        self._rows[row["key"]] = row
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows.values())
+
+    def get(self, job: Job) -> Row | None:
+        """The row of a job, or None if it has not finished."""
+        return self._rows.get(job.key(self.task))
+
+    def add(self, job: Job, found: Row) -> Row:
+        """Append the row of a finished job. It is on disk when this returns."""
+        key = job.key(self.task)
+        named = {"key": key, "task": self.task, "version": canonical(job.method)[1]}
+        row = named | {"method": job.method, "epochs": job.epochs, "seed": job.seed, "lr": job.lr} | found
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        line = (json.dumps(row) + "\n").encode()
+        with self.path.open("ab") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        # What was read from the file and what is new are the same objects of JSON.
+        self._rows[key] = json.loads(line)
+        return self._rows[key]

@@ -1,0 +1,152 @@
+"""Doing the runs of a study, in this process or in several."""
+
+import os
+import pickle
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from typing import Protocol, runtime_checkable
+
+from samplewise.bench.study.cache import Row
+from samplewise.bench.study.jobs import Job
+from samplewise.bench.study.plan import Plan
+from samplewise.bench.study.trainer import OnStep, Trainer
+
+__all__ = ["Failure", "Watcher", "do_all"]
+
+Failure = tuple[Job, Exception]
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """Callbacks for the progress of a study."""
+
+    def began(self, job: Job, missing: int) -> None:
+        """A run starts or continues; `missing` runs are known to be left, with this one."""
+
+    def stepped(self, progress: float) -> None:
+        """The run has done a step; `progress` is its finished share. Not called with several processes."""
+
+    def ended(self, job: Job, row: Row) -> None:
+        """A run is finished and on disk."""
+
+    def failed(self, job: Job, error: Exception) -> None:
+        """A run raised an error. The others go on."""
+
+
+def do_all(plan: Plan, trainer: Trainer, watcher: Watcher, jobs: int) -> list[Failure]:
+    """Do every missing run. A run that raises is left out, and the others go on.
+
+    Returns:
+        the runs that raised, with their errors.
+    """
+    failures: list[Failure] = []
+    under_way: set[Job] = set()
+    with _Here(trainer, watcher) if jobs == 1 else _Pool(trainer, jobs) as runner:
+        while True:
+            raised = {job for job, _ in failures}
+            wanted = [job for job in plan.missing() if job not in raised]
+            for job in [job for job in wanted if job not in under_way][: jobs - len(under_way)]:
+                watcher.began(job, len(wanted))
+                under_way.add(job)
+                runner.start(job)
+            if not under_way:
+                return failures
+            for job, found in runner.collect():
+                under_way.discard(job)
+                if isinstance(found, Exception):
+                    failures.append((job, found))
+                    watcher.failed(job, found)
+                else:
+                    row = plan.rows.add(job, found)
+                    trainer.finished(job)
+                    watcher.ended(job, row)
+
+
+Found = Row | Exception
+
+
+class _Here:
+    """One run at a time, in this process."""
+
+    def __init__(self, trainer: Trainer, watcher: Watcher) -> None:
+        self.trainer, self.watcher = trainer, watcher
+        self.job: Job | None = None
+
+    def __enter__(self) -> "_Here":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def start(self, job: Job) -> None:
+        self.job = job
+
+    def collect(self) -> Iterator[tuple[Job, Found]]:
+        if self.job is not None:
+            yield self.job, _attempt(self.trainer, self.job, self.watcher.stepped)
+
+
+class _Pool:
+    """Several runs at a time, each in a process of its own."""
+
+    def __init__(self, trainer: Trainer, jobs: int) -> None:
+        try:
+            pickle.dumps(trainer)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f"jobs must be 1 for this training, got {jobs}: it cannot be sent to another process "
+                f"({error}). Define train at the top of a module."
+            ) from None
+        self.pool = ProcessPoolExecutor(
+            jobs, get_context("spawn"), _begin, (trainer, os.getpid()), max_tasks_per_child=None
+        )
+        self.futures: dict[Future[Found], Job] = {}
+
+    def __enter__(self) -> "_Pool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown(wait=not self.futures, cancel_futures=True)
+        for process in list((self.pool._processes or {}).values()) if self.futures else ():
+            process.terminate()
+
+    def start(self, job: Job) -> None:
+        self.futures[self.pool.submit(_in_process, job)] = job
+
+    def collect(self) -> Iterator[tuple[Job, Found]]:
+        done, _ = wait(self.futures, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield self.futures.pop(future), future.result()
+
+
+_trainer: Trainer | None = None
+
+
+def _begin(trainer: Trainer, parent: int) -> None:
+    """Prepare a process for runs. It ends when its parent does, so that no run goes on unseen."""
+    global _trainer
+    _trainer = trainer
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _in_process(job: Job) -> Found:
+    if _trainer is None:
+        raise RuntimeError("this process has no trainer: it must begin with _begin")
+    return _attempt(_trainer, job, lambda progress: None)
+
+
+def _attempt(trainer: Trainer, job: Job, on_step: OnStep) -> Found:
+    """The row of a run, or the error that it raised."""
+    try:
+        return trainer.run(job, on_step)
+    except Exception as error:  # one run that fails must not stop the others; it is shown and counted
+        return error

@@ -1,0 +1,185 @@
+"""`Spec`: what a study asks, apart from its task. It is read from a study file."""
+
+import itertools
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from samplewise.bench.best import LOWER_IS_BETTER
+from samplewise.bench.methods import split
+from samplewise.bench.study.jobs import canonical
+from samplewise.checks import Range, checked, nearest
+from samplewise.coresets.parse import parse
+
+__all__ = ["CONTROLS", "DELTA", "At", "Spec", "read_toml", "written"]
+
+DELTA = {"accuracy": 0.3, "loss": 0.02, "worst_class": 1.0}
+"""The smallest difference that matters, by metric: percentage points, or nats."""
+CONTROLS = (
+    *(f"random_dynamic:keep={keep},period=1" for keep in (0.25, 0.5, 0.75)),
+    *(f"rs2:keep={keep}" for keep in (0.25, 0.5, 0.75)),
+    *(f"random_batch:keep={keep}" for keep in (0.25, 0.5)),
+)
+"""Random selection of equal cost, which every study runs beside its methods."""
+At = Literal["last", "best"]
+
+
+@checked
+@dataclass(frozen=True)
+class Spec:
+    """The question of a study.
+
+    Args:
+        methods: as on the command line, without `full`, which is the reference.
+        epochs: of full training.
+        seeds: runs of every method and every rung, with seeds 0, 1, ... A verdict needs 5, and wants 10.
+        metric: the result that is judged.
+        at: "last" judges the model after the last epoch, "best" that of the epoch that validation chooses.
+        delta: the smallest difference that matters, in units of the metric.
+        controls: whether the random controls run.
+        tune: whether every method and every rung has its own learning rate, chosen on the validation split
+            from 1/2, 1 and 2 times the study's.
+        tune_seeds: runs for each of these learning rates, with seeds 1000, 1001, ...
+        higher: whether a higher metric is better. By default only a `loss` is better when it is lower.
+        name: a title.
+        question: what the study asks, in a sentence.
+    """
+
+    methods: tuple[str, ...]
+    epochs: Annotated[int, Range(2, 10**6)]
+    seeds: Annotated[int, Range(1, 1000)] = 10
+    metric: str = "accuracy"
+    at: At = "last"
+    delta: Annotated[float | None, Range(0, open_low=True)] = None
+    controls: bool = True
+    tune: bool = False
+    tune_seeds: Annotated[int, Range(1, 1000)] = 2
+    higher: bool | None = None
+    name: str = "study"
+    question: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "methods", tuple(self.methods))
+        if self.delta is None:
+            if self.metric not in DELTA:
+                raise ValueError(
+                    f"delta must be given for the metric {self.metric!r}: the smallest difference that "
+                    "matters."
+                )
+            object.__setattr__(self, "delta", DELTA[self.metric])
+        if self.higher is None:
+            object.__setattr__(self, "higher", self.metric not in LOWER_IS_BETTER)
+        seen: dict[str, str] = {}
+        for method in self.methods:
+            if method == "full":
+                raise ValueError("methods must not hold full: every study runs it at every length.")
+            same = str(canonical(method))
+            if same in seen:
+                raise ValueError(f"methods must name each method once, got {seen[same]} and {method}.")
+            seen[same] = method
+
+    @property
+    def margin(self) -> float:
+        """`delta`, which is always set."""
+        return float(self.delta or 0)
+
+    @property
+    def sign(self) -> int:
+        """1 if a higher metric is better, else -1."""
+        return 1 if self.higher else -1
+
+    @property
+    def control_methods(self) -> tuple[str, ...]:
+        """The random controls that are not among the methods."""
+        mine = {str(canonical(method)) for method in self.methods}
+        return tuple(c for c in CONTROLS if self.controls and str(canonical(c)) not in mine)
+
+
+_STUDY = tuple(field.name for field in fields(Spec) if field.name not in ("methods", "epochs"))
+_FILE = (*_STUDY, "methods", "budgets", "validation", "task")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a study file. Its keys are checked, its task is not.
+
+    Raises:
+        ValueError: if the file cannot be read, or holds unknown keys or no methods.
+    """
+    try:
+        content = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist: it must be a study file (TOML).") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ValueError(f"{path} is no study file (TOML): {error}.") from None
+    for key in content:
+        if key not in _FILE:
+            raise ValueError(
+                f"{path}: unknown key {key!r}.{nearest(key, _FILE)} A study has {', '.join(_FILE)}."
+            )
+    for key, kind, shown in (("task", dict, "a table [task]"), ("methods", list, "a list of methods")):
+        if not isinstance(content.get(key), kind):
+            raise ValueError(f"{path} must have {shown}, got {content.get(key)!r:.80}.")
+    return content
+
+
+def written(methods: Sequence[Any], budgets: Sequence[float] = ()) -> tuple[str, ...]:
+    """The methods of a study file as on the command line, with every point of their grids.
+
+    An item is a method's text, or a table such as
+    `{ method = "ucb", grid = { keep = [0.3, 0.5] }, run = { lr = 0.1 } }`, whose `run` holds settings of its
+    own runs. With `budgets`, every method that takes `keep` and does not
+    give it runs with each of them.
+
+    >>> written([{"method": "ucb", "grid": {"keep": [0.3, 0.5], "period": [5]}}, "full"], budgets=[0.1])
+    ('ucb:keep=0.3,period=5', 'ucb:keep=0.5,period=5', 'full')
+    """
+    found: list[str] = []
+    for item in methods:
+        for spec, run in _points(item):
+            keeps: Sequence[float | None] = [None]
+            policy = parse(spec)
+            if budgets and "keep" in policy.params and "keep" not in _given(spec):
+                keeps = list(budgets)
+            for keep in keeps:
+                whole = spec if keep is None else f"{spec}{',' if ':' in spec else ':'}keep={keep!r}"
+                found.append(f"{whole}@{run}" if run else whole)
+    return tuple(found)
+
+
+def _points(item: Any) -> list[tuple[str, str]]:
+    """The grid points of one item: each a recipe's text, and the settings of its run as text."""
+    if isinstance(item, str):
+        spec, _ = split(item)
+        return [(spec, item[len(spec) :].lstrip().removeprefix("@"))]
+    if not isinstance(item, Mapping) or not isinstance(item.get("method"), str):
+        raise ValueError(
+            f"a method must be a text, or a table with the key method, got {item!r:.100}. "
+            'Write { method = "ucb", grid = { keep = [0.3, 0.5] } }.'
+        )
+    known = ("method", "grid", "run")
+    for key in item:
+        if key not in known:
+            raise ValueError(f"method {item['method']}: unknown key {key!r}.{nearest(key, known)}")
+    grid, run = item.get("grid", {}), item.get("run", {})
+    for key, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"method {item['method']}: grid.{key} must be a list of values, got {values!r}.")
+    points = itertools.product(*([(key, value) for value in values] for key, values in grid.items()))
+    settings = _pairs(run.items())
+    spec = item["method"]
+    glue = "," if ":" in spec else ":"
+    return [(f"{spec}{glue}{pairs}" if (pairs := _pairs(point)) else spec, settings) for point in points]
+
+
+def _pairs(pairs: Any) -> str:
+    return ",".join(f"{key}={tuple(value) if isinstance(value, list) else value}" for key, value in pairs)
+
+
+def _given(spec: str) -> set[str]:
+    """The parameters that the text of a method gives."""
+    default = parse(spec.partition(":")[0]).params
+    policy = parse(spec)
+    named = {part.partition("=")[0].strip() for part in spec.partition(":")[2].split(",")}
+    return {key for key in policy.params if key in named or policy.params[key] != default.get(key)}

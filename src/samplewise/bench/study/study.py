@@ -1,0 +1,234 @@
+"""`Study`: methods against ordinary training of the same cost."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from samplewise.bench import files
+from samplewise.bench.judge import Verdict
+from samplewise.bench.lock import folder_alone
+from samplewise.bench.settings import Settings
+from samplewise.bench.study.cache import Rows
+from samplewise.bench.study.images import TASK_SETTINGS, ImageTrainer
+from samplewise.bench.study.jobs import FULL, Job, digest
+from samplewise.bench.study.own import OwnTraining
+from samplewise.bench.study.plan import Plan
+from samplewise.bench.study.results import Results, results_of
+from samplewise.bench.study.running import Failure, Watcher, do_all
+from samplewise.bench.study.spec import CONTROLS, At, Spec, read_toml, written
+from samplewise.bench.study.trainer import Trainer
+from samplewise.checks import Range, nearest
+
+__all__ = ["Quiet", "Study"]
+
+_SHARE = Range(0, 0.5, open_low=True)
+_ABOUT = tuple(field.name for field in fields(Spec) if field.name not in ("methods", "epochs"))
+
+
+class Quiet:
+    """A watcher that shows nothing."""
+
+    def began(self, job: Job, missing: int) -> None:
+        """Nothing."""
+
+    def stepped(self, progress: float) -> None:
+        """Nothing."""
+
+    def ended(self, job: Job, row: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def failed(self, job: Job, error: Exception) -> None:
+        """Nothing."""
+
+
+class Study:
+    """Judges methods by runs with seeds, beside a ladder of ordinary training and random controls.
+
+    Finished runs are rows of `rows.jsonl` in the folder. They are never repeated: a second call, or a call on
+    another machine that has the file, does only what is missing.
+
+    Args:
+        train: your training, `train(policy, seed, epochs, report) -> results on test data`. It gives the
+            policy to `sw.Selector`, trains for `epochs`, and calls `report(selector, validation, test)` after
+            every epoch with results by name. The ledger of the selector gives the cost. Or a `Trainer`.
+        methods: as on the command line, without `full`.
+        epochs: of full training.
+        seeds: runs of every method. A verdict needs 5, and wants 10.
+        metric: the result that is judged, as `train` names it.
+        delta: the smallest difference that matters. It can be left out for `accuracy` (0.3) and `loss`
+            (0.02).
+        higher: whether a higher metric is better. By default only `loss` is better when it is lower.
+        controls: whether the random controls run.
+        at, tune, tune_seeds: as in `Spec`. Only a `Trainer` can tune.
+        out: the folder of the study; by default `runs/NAME`.
+        key: names your training. Rows are kept under it. By default it is the digest of the source of
+            `train`.
+        name: a title.
+        question: what the study asks, in a sentence.
+
+    Raises:
+        ValueError: for settings that cannot be, methods that are not known, or a ladder of one rung.
+    """
+
+    def __init__(
+        self,
+        train: Callable[..., Mapping[str, float]] | Trainer,
+        methods: Sequence[str],
+        *,
+        epochs: int,
+        seeds: int = 10,
+        metric: str = "accuracy",
+        at: At = "last",
+        delta: float | None = None,
+        higher: bool | None = None,
+        controls: bool = True,
+        tune: bool = False,
+        tune_seeds: int = 2,
+        out: str | Path | None = None,
+        key: str | None = None,
+        name: str = "study",
+        question: str = "",
+    ) -> None:
+        self.spec = spec = Spec(
+            tuple(methods),
+            epochs,
+            seeds,
+            metric,
+            at,
+            delta,
+            controls,
+            tune,
+            tune_seeds,
+            higher,
+            name,
+            question,
+        )
+        self.folder = Path(out or Path("runs") / name)
+        if not isinstance(train, Trainer):
+            if tune:
+                raise ValueError("tune must be False for your own training: it takes no learning rate.")
+            train = OwnTraining(train, metric, spec.sign, key)
+        self.trainer = train
+        known = train.metrics()
+        if known and metric not in known:
+            raise ValueError(
+                f"metric must be one of {', '.join(known)}, got {metric!r}.{nearest(metric, known)}"
+            )
+        self._rows: Rows | None = None
+
+    @classmethod
+    def load(cls, path: str | Path, *, out: str | Path | None = None, data: str | None = None) -> "Study":
+        """Read a study file.
+
+        Args:
+            path: of the TOML file.
+            out: the folder of the study; by default the path without its suffix.
+            data: replaces the source of the data. The rows depend on the data, not on where they lie.
+
+        Raises:
+            ValueError: if the file, its task or its methods cannot be used.
+        """
+        path = Path(path)
+        content = read_toml(path)
+        task = dict(content["task"])
+        for key in task:
+            if key not in (*TASK_SETTINGS, "epochs"):
+                known = (*TASK_SETTINGS, "epochs")
+                raise ValueError(f"{path}: [task] has an unknown key {key!r}.{nearest(key, known)}")
+        if "epochs" not in task:
+            raise ValueError(f"{path}: [task] must have epochs, the length of full training.")
+        share = content.get("validation", 0.1)
+        if not isinstance(share, float) or share not in _SHARE:
+            raise ValueError(f"{path}: validation must be {_SHARE}, got {share!r}.")
+        methods = written(content["methods"], content.get("budgets", ()))
+        source = data or _beside(path, task.get("data", "digits"))
+        chosen: dict[str, Any] = {"threads": 1} | task | {"data": source, "method": (FULL, *methods)}
+        folder = Path(out) if out is not None else path.with_suffix("")
+        trainer = ImageTrainer(
+            Settings(**chosen).resolved(),
+            share,
+            folder / "work",
+            (*CONTROLS, *methods),
+            content.get("metric", "accuracy"),
+        )
+        about = {key: value for key, value in content.items() if key in _ABOUT}
+        return cls(trainer, methods, epochs=task["epochs"], out=folder, **{"name": path.stem} | about)
+
+    @property
+    def plan(self) -> Plan:
+        """What is to run and what has run."""
+        if self._rows is None:
+            task = self.trainer.task()
+            self._refuse_other_task(task)
+            self._rows = Rows(self.folder / "rows.jsonl", digest(task))
+        return Plan(self.spec, self._rows)
+
+    def run(self, jobs: int = 1, watcher: Watcher | None = None) -> Results:
+        """Do every missing run, then write the outputs. Return the results.
+
+        Args:
+            jobs: processes that run at the same time.
+            watcher: is told of the progress.
+
+        Raises:
+            ValueError: if a method cannot run on the task, before the first run; or at the end, if runs
+                raised errors.
+        """
+        if jobs < 1:
+            raise ValueError(f"jobs must be >= 1, got {jobs}.")
+        with folder_alone(self.folder):
+            plan = self.plan
+            if any(True for _ in plan.missing()):
+                self.trainer.check(plan.judged)
+            files.write_json(
+                self.folder / "study.json", {"hash": plan.rows.task, "task": self.trainer.task()}
+            )
+            failures = do_all(plan, self.trainer, watcher or Quiet(), jobs)
+        if failures:
+            raise ValueError(_failed(failures))
+        return self.results()
+
+    def results(self) -> Results:
+        """What the finished runs say."""
+        plan = self.plan
+        return results_of(plan, self.spec.name, self.spec.question, plan.rows.task)
+
+    def verdicts(self) -> dict[str, Verdict]:
+        """The verdict of every method that has one."""
+        return self.results().verdicts
+
+    def _refuse_other_task(self, task: dict[str, Any]) -> None:
+        """Raise if the folder holds rows of another task, and say what differs."""
+        about = self.folder / "study.json"
+        if not about.exists() or not (self.folder / "rows.jsonl").exists():
+            return
+        stored = files.read_json(about).get("task", {})
+        mine = {**task, **task.get("settings", {})}
+        theirs = {**stored, **stored.get("settings", {})}
+        changed = [
+            f"{key} was {theirs.get(key)!r:.60}, now {mine.get(key)!r:.60}"
+            for key in sorted({*mine, *theirs} - {"settings"})
+            if theirs.get(key) != mine.get(key)
+        ]
+        if changed:
+            raise ValueError(
+                f"{self.folder} holds rows of another task: {'; '.join(changed)}. Rows of two tasks are not "
+                "mixed. Restore the study's settings, or choose another --out."
+            )
+
+
+def _beside(study: Path, source: str) -> str:
+    """The source of the data: a path in a study file is relative to the file."""
+    here = study.parent / source
+    named = source == "digits" or source.startswith("hf:")
+    return str(here) if not named and here.exists() else source
+
+
+def _failed(failures: list[Failure]) -> str:
+    job, error = failures[0]
+    more = f" {len(failures) - 1} more runs failed." if len(failures) > 1 else ""
+    return (
+        f"{job.method}, {job.epochs} epochs, seed {job.seed} failed: {error} All other runs are kept; the "
+        f"same command repeats only what is missing.{more}"
+    )
