@@ -58,7 +58,7 @@ class Policy:
     source: Source = "none"
     lr: Literal["nominal", "actual"] | None = None
     final: Annotated[int | Literal["end"] | None, Range(0)] = None
-    weighting: Weighting = "none"
+    weighting: Weighting | Literal["raw"] = "none"
     proxy: bool = False
     refresh: Annotated[int | None, Range(1)] = None
     mode: Literal["eval", "train"] | None = None

@@ -330,7 +330,7 @@ class Selector(Generic[T]):
         *,
         keep: float | None = None,
         balance: bool | None = None,
-        weights: Weighting | None = None,
+        weights: Weighting | Literal["raw"] | None = None,
         normalize: Literal["mean1"] | None = None,
     ) -> Subset:
         """The coreset of a static method, once its score is final.
@@ -339,8 +339,8 @@ class Selector(Generic[T]):
             method: which one, of a `Recorder`.
             keep: the share kept; None: the method's own.
             balance: choose inside each class; None: as the method says.
-            weights: importance weights, the score min-max over all n: each for its own sample, or the
-                batch's mean weight for the batch's mean loss; None: the method's own.
+            weights: importance weights, the score min-max over all n (or `raw`): each for its own sample,
+                or the batch's mean weight for the batch's mean loss; None: the method's own.
             normalize: "mean1" divides the weights by their mean over the subset.
 
         Raises:

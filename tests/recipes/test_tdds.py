@@ -66,9 +66,9 @@ def reference(epochs, window, beta=0.9, depth1="kl", absolute="inside", sqrt=Tru
         {},
         {"absolute": "outside"},
         {"sqrt": False},
-        {"absolute": "outside", "sqrt": False},  # the paper's equations
-        {"absolute": "none"},
+        {"absolute": "outside", "sqrt": False},
         {"depth1": "ce"},
+        {"depth1": "ce", "absolute": "none"},
         {"depth1": "el2n"},
         {"average": "mean"},
         {"beta": 0.85},
@@ -79,6 +79,42 @@ def test_the_scores_and_the_subsets_are_the_equations(options):
     for epochs, window in ((9, 4), (6, 3), (5, 5)):
         selector, _ = scored(sw.recipes.tdds(T=epochs, window=window, **options))
         check_kept(selector, "tdds", reference(epochs, window, **options))
+
+
+def equations(T, K, beta=0.9):
+    """Eqs. 10 to 12 with T changes: K of them in every window, no root, the absolute value of the sum."""
+    scores = []
+    for i in range(N):
+        deltas = []
+        for t in range(T):
+            p, q = probability(t, i), probability(t + 1, i)
+            deltas.append(abs(sum(b * math.log(b / a) for a, b in zip(p, q, strict=True))))
+        score = 0.0
+        for k in range(T - K + 1):
+            window = deltas[k : k + K]
+            mean = sum(window) / K
+            score = beta * sum((delta - mean) ** 2 for delta in window) + (1 - beta) * score
+        scores.append(score)
+    return scores
+
+
+def test_the_equations_of_the_paper_need_one_epoch_more():
+    T, K = 7, 3
+    policy = sw.recipes.tdds(T=T + 1, window=K + 1, absolute="outside", sqrt=False)
+    check_kept(scored(policy)[0], "tdds", equations(T, K))
+
+
+def test_raw_weights_are_the_scores_themselves():
+    scores = reference(6, 4)
+    for weighting, said in (("per_sample", "raw"), ("raw", None)):
+        subset = scored(sw.recipes.tdds(0.5, 6, 4, weighting=weighting))[0].subset(weights=said)
+        assert subset.weights.tolist() == pytest.approx([scores[i] for i in hardest(scores, 0.5)], rel=1e-3)
+        assert subset.weighting == "per_sample"
+    table = scored(sw.recipes.aum(keep=0.5))[0].table()
+    with pytest.raises(
+        ValueError, match=r"weights='raw' needs scores of at least 0, but the lowest of aum is -"
+    ):
+        table.subset("aum", weights="raw")
 
 
 def test_the_first_parameters_are_keep_t_window_and_beta():
@@ -217,3 +253,5 @@ def test_numbers_that_make_no_sense_are_refused_when_built():
         sw.Selector(sw.recipes.tdds(0.5, 10, 5), N, epochs=EPOCHS)
     with pytest.raises(ValueError, match=r"DualDepth.T must fit into a training of 3 epochs, got 4"):
         sw.Selector("tdds", N, epochs=3)
+    with pytest.raises(ValueError, match=r"DualDepth.absolute='none' needs depth1='ce': a KL divergence is"):
+        sw.recipes.tdds(absolute="none")

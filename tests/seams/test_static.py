@@ -403,7 +403,7 @@ except ValueError as error:
     assert plainly(code).splitlines() == [
         "subset.balance must be True or False, got 'no'.",
         "subset.normalize must be one of 'mean1', got True.",
-        "subset.weights must be one of 'none', 'per_sample', 'batch_mean', got True.",
+        "subset.weights must be one of 'none', 'per_sample', 'batch_mean', 'raw', got True.",
         "fixed.subset must be a Subset or a path to one, got a Tensor.",
     ]
 

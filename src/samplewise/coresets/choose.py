@@ -26,7 +26,7 @@ def choose(
     seed: int,
     keep: Annotated[float | None, Range(0, 1, open_low=True)] = None,
     balance: bool | None = None,
-    weights: Weighting | None = None,
+    weights: Weighting | Literal["raw"] | None = None,
     normalize: Literal["mean1"] | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Subset:
@@ -41,8 +41,8 @@ def choose(
         seed: of the draws, if the choice is random.
         keep: the share kept; None: the policy's own.
         balance: choose inside each class; None: as the policy says.
-        weights: importance weights: the ranked score, min-max over all n (`per_sample`, `batch_mean`),
-            or all 1 (`none`); None: the policy's own.
+        weights: importance weights: the ranked score, min-max over all n (`per_sample`, `batch_mean`) or as
+            it is (`raw`), or all 1 (`none`); None: the policy's own.
         normalize: "mean1" divides the weights by their mean over the subset.
         provenance: the origin of the scores. The choice adds its own part to a copy.
 
@@ -73,7 +73,7 @@ def choose(
                 raise ValueError(
                     f"{name} computes its own weights: leave weights out, or use weights='none'."
                 )
-            chosen = _importance(columns[str(ranks)].double(), name)[ids]
+            chosen = _importance(columns[str(ranks)].double(), name, wanted == "raw")[ids]
         elif weights is None:
             chosen = own
     if chosen is not None and normalize is not None:
@@ -102,7 +102,7 @@ def refuse_early(policy: Policy, name: str, n: int, labels: Int[Tensor, " n"] | 
         _refuse_empty_classes(labels, n, picker.share, name)
 
 
-def unchanged(subset: Subset, weights: Weighting | None = None, **wanted: Any) -> Subset:
+def unchanged(subset: Subset, weights: Weighting | Literal["raw"] | None = None, **wanted: Any) -> Subset:
     """A coreset that was chosen before, without its weights for `weights="none"`."""
     asked = [name for name, value in wanted.items() if value is not None]
     asked += ["weights"] * (weights not in (None, "none"))
@@ -175,15 +175,20 @@ def _refuse_empty_classes(labels: Tensor | None, n: int, keep: float, name: str)
     )
 
 
-def _importance(scores: Float[Tensor, " n"], name: str) -> Float[Tensor, " n"]:
-    """The ranked score, min-max over all n; a 0 becomes the smallest positive weight."""
+def _importance(scores: Float[Tensor, " n"], name: str, raw: bool) -> Float[Tensor, " n"]:
+    """The ranked score, min-max over all n or `raw`; a 0 becomes the smallest positive weight."""
     if odd := int((~scores.isfinite()).sum()):
         raise ValueError(
             f"importance weights need finite scores, but {odd} of {len(scores)} of {name} are not. "
             "Use weights='none'."
         )
     low, high = scores.min(), scores.max()
-    if low == high:
+    if low == high and not (raw and low > 0):
         return torch.ones(len(scores))
-    weights = ((scores - low) / (high - low)).float()
+    if raw and low < 0:
+        raise ValueError(
+            f"weights='raw' needs scores of at least 0, but the lowest of {name} is {low:g}. Use "
+            "weights='per_sample', which scales them to [0, 1]."
+        )
+    weights = (scores if raw else (scores - low) / (high - low)).float()
     return torch.where(weights > 0, weights, weights[weights > 0].min())

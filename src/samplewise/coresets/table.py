@@ -169,7 +169,7 @@ class ScoreTable:
         *,
         keep: float | None = None,
         balance: bool | None = None,
-        weights: Weighting | None = None,
+        weights: Weighting | Literal["raw"] | None = None,
         normalize: Literal["mean1"] | None = None,
         seed: int | None = None,
     ) -> Subset:

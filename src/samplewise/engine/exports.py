@@ -60,7 +60,7 @@ class Exports:
         *,
         keep: float | None,
         balance: bool | None,
-        weights: Weighting | None,
+        weights: Weighting | Literal["raw"] | None,
         normalize: Literal["mean1"] | None,
     ) -> Subset:
         """The coreset of a static method: see `Selector.subset`."""

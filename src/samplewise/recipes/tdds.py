@@ -47,7 +47,7 @@ def tdds(
     average: Literal["ema", "mean"] = "ema",
     data: Data = "cifar10",
     half: bool = False,
-    weighting: Weighting = "per_sample",
+    weighting: Weighting | Literal["raw"] = "per_sample",
     balance: bool = False,
 ) -> Policy:
     """Keep the samples whose predictions change most unevenly over the first `T` epochs.
@@ -56,14 +56,17 @@ def tdds(
     Depth 2 is the spread of depth 1 inside each `window` = K of epochs. The windows are averaged with weight
     `beta` on the newest, so the last window before `T` has by far the most weight.
 
-    `T` and `window` default to the published numbers for `keep` and `data`. `T` is scaled to the length of
-    the training. The other defaults follow the official code, which reproduces the paper's numbers.
-    `absolute="outside", sqrt=False` are the paper's equations. Ablations: `depth1="ce"` (change of
-    the target's log-probability), `depth1="el2n"` (the spread of EL2N itself), `absolute="none"`
-    (signed change), `average="mean"`.
+    `T` and `window` default to the published numbers for `keep` and `data`, the data set whose table is
+    taken. Give the one that is most like yours. `T` is scaled to the length of the training. The other
+    defaults (`absolute="inside"`, `sqrt=True`) follow the official code, which reproduces the paper's
+    numbers, and not eqs. 10 and 11. These are `absolute="outside", sqrt=False, window=K + 1, T=T + 1`: eq. 11
+    has K changes in a window, and the code's K epochs have K - 1. Ablations: `depth1="ce"` (change of the
+    target's log-probability; with `absolute="none"` its signed change), `depth1="el2n"` (the spread of EL2N
+    itself), `average="mean"`.
 
-    In training each kept sample is weighted by its score, scaled to [0, 1] over the whole data set. The
-    official code multiplies batch means instead: `weighting="batch_mean"`. `half=True` keeps snapshots in
+    In training each kept sample is weighted by its score, scaled to [0, 1] over the whole data set, as in the
+    official code. Eq. 13 has the score itself: `weighting="raw"`. The official code also multiplies batch
+    means, and not samples: `weighting="batch_mean"`. `half=True` keeps snapshots in
     float16. Then at least 99 % of the kept set stays the same while samples are still being learned, and 96 %
     when most samples are learned (measured on drawn trajectories, see the tests).
 

@@ -29,10 +29,10 @@ class DualDepth(Tracker):
     """Spread of the change from epoch to epoch inside windows, averaged over the windows, column `score`.
 
     Depth 1 is the change between two epochs. `kl`: of the probabilities, with the absolute value taken
-    `inside` the sum over classes, `outside` of it, or not at all. `ce`: of the target's log-probability.
-    `el2n`: the values of a signal themselves. Depth 2 is computed from the K - 1 changes of `window` = K
-    epochs: the root of their summed squared deviations from their mean, or the sum without `sqrt`. The
-    average over windows starts at 0 and weighs the newest by `beta`, or is a plain mean.
+    `inside` the sum over classes or `outside` of it. `ce`: of the target's log-probability, also with its
+    sign (`absolute="none"`). `el2n`: the values of a signal themselves. Depth 2 is computed from the K - 1
+    changes of `window` = K epochs: the root of their summed squared deviations from their mean, or the sum
+    without `sqrt`. The average over windows starts at 0 and weighs the newest by `beta`, or is a plain mean.
 
     The state holds the last two snapshots and K - 1 changes. `half` stores snapshots in float16 (4 C in place
     of 8 C). Memory: 8 C + 4 K + 1 bytes a sample while recording C numbers, 4 when final.
@@ -57,6 +57,11 @@ class DualDepth(Tracker):
 
     def __post_init__(self) -> None:
         refuse_longer("DualDepth", self.T, self.window)
+        if self.absolute == "none" and self.depth1 == "kl":
+            raise ValueError(
+                "DualDepth.absolute='none' needs depth1='ce': a KL divergence is never negative and has no "
+                "sign. Use depth1='ce' for the signed change, or absolute='outside'."
+            )
 
     @property
     def ranks(self) -> str:
