@@ -25,6 +25,7 @@ __all__ = [
     "gradient_norm",
     "grand",
     "grand_without_bias",
+    "logit_margin",
     "loss",
     "margins",
     "measure",
@@ -33,6 +34,7 @@ __all__ = [
     "negative_logit_margin",
     "negative_margin",
     "probabilities",
+    "probability_margin",
     "residual",
     "signed_margins",
     "target",
@@ -124,6 +126,16 @@ def negative_logit_margin(logits: Float[Tensor, "b c"], targets: Int[Tensor, " b
     tensor([-9.])
     """
     return _lead_of_others(logits, targets)
+
+
+def probability_margin(logits: Float[Tensor, "b c"], targets: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """Minus `negative_margin`: high if the model is right."""
+    return -negative_margin(logits, targets)
+
+
+def logit_margin(logits: Float[Tensor, "b c"], targets: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """Minus `negative_logit_margin`: high if the model is right."""
+    return -negative_logit_margin(logits, targets)
 
 
 def _lead_of_others(values: Float[Tensor, "b c"], targets: Int[Tensor, " b"]) -> Float[Tensor, " b"]:

@@ -23,6 +23,12 @@ def test_the_scores_and_the_subsets_are_the_equations(of):
     check_kept(selector, "aum", reference(of))
 
 
+@pytest.mark.parametrize("of", ["probability", "logit"])
+def test_highest_keeps_the_largest_margins(of):
+    selector, _ = scored(sw.recipes.aum(of=of, highest=True))
+    check_kept(selector, "aum", [-score for score in reference(of)])
+
+
 def test_what_was_never_learned_is_kept_and_what_was_learned_first_is_not():
     selector, _ = scored(sw.recipes.aum(keep=0.2))
     column = selector.score()

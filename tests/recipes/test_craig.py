@@ -125,6 +125,23 @@ def test_the_dynamic_recipe_warms_up_then_picks_anew_every_period():
         same(plans[epoch], plain(epoch - epoch % 2, 0.4)[0])
 
 
+@pytest.mark.parametrize("recipe", [sw.recipes.craig_dynamic, sw.recipes.gradmatch_dynamic], ids=str)
+def test_fitted_keep_is_the_average_with_the_warm_up(recipe):
+    table = [outputs(N, seed) for seed in range(6)]
+    plans, passes, _ = dynamic(recipe(keep=0.6, period=2, fit=True), table)
+    sizes = [len(plan.ids) for plan in plans]
+    assert sizes[:2] == [N, N]
+    assert abs(sum(sizes) - 0.6 * 6 * N) <= 2  # of a period of two epochs, one sample
+    assert max(sizes[2:]) - min(sizes[2:]) <= 1
+    assert passes == [2, 4]
+    with pytest.raises(
+        ValueError, match=r"fit=True needs a number as keep, the average over the training, got"
+    ):
+        recipe(keep=sw.schedules.Linear(0.5, 0.3), fit=True)
+    with pytest.raises(ValueError, match=r"keep must be in .* with a warm-up of 2 of 6 epochs, got 0.3"):
+        sw.Selector(recipe(keep=0.3, period=2, fit=True), N, epochs=6)
+
+
 def test_a_training_of_less_than_two_periods_is_refused_with_the_fix():
     with pytest.raises(ValueError, match=r"period must be at most half the 8 epochs.* period=4"):
         sw.Selector(sw.recipes.craig_dynamic(keep=0.4, period=5), N, epochs=8)

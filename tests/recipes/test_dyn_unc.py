@@ -1,9 +1,10 @@
 """`dyn_unc` (METHODS A9): the mean over windows of the unbiased deviation, against plain loops."""
 
 import math
+import statistics
 
 import pytest
-from trajectories import EPOCHS, LOGITS, TARGETS, N, check_kept, probability, scored
+from trajectories import EPOCHS, LOGITS, TARGETS, N, check_kept, hardest, probability, scored
 
 import samplewise as sw
 
@@ -32,6 +33,18 @@ def test_the_window_has_ten_epochs_in_a_longer_training():
     selector, _ = scored(sw.recipes.dyn_unc(), LOGITS + LOGITS[::-1])
     expected = reference(10, [*range(EPOCHS), *reversed(range(EPOCHS))])
     assert selector.score().tolist() == pytest.approx(expected, rel=1e-3)
+
+
+def test_one_window_over_the_whole_run_ranks_as_the_variance_does():
+    selector, _ = scored(sw.recipes.dyn_unc(window=EPOCHS))
+    variances = []
+    for i in range(N):
+        series = [probability(epoch, i)[TARGETS[i]] for epoch in range(EPOCHS)]
+        variances.append(statistics.pvariance(series))
+    ranked = [round(variance, 7) for variance in variances]
+    assert len(set(ranked)) >= 4
+    for keep in (0.2, 0.5, 0.7):
+        assert selector.subset(keep=keep).ids.tolist() == hardest(ranked, keep)
 
 
 def test_trainings_too_short_are_refused_when_built():

@@ -20,7 +20,8 @@ def dyn_unc(
     The score is the unbiased standard deviation over each `window` = K consecutive epochs, averaged over all
     windows. The default window is 10 epochs, or all epochs of a shorter training. The official code leaves
     out the last window and scores in eval mode. Here every window counts, and the values come from the
-    training forward.
+    training forward. Other papers describe the method as the variance over the whole run. A window of as many
+    epochs as the training has is that: one window, whose deviation ranks the samples as the variance does.
 
     Signal: probability of the target. Memory: 4 bytes a sample when final, 4 K + 8 while recording.
     Choice: top-k. Cost: no forward beyond a training on everything.

@@ -6,7 +6,7 @@ from samplewise import pickers, signals, trackers
 from samplewise.checks import Range, Share
 from samplewise.pickers import Keep
 from samplewise.policy import Policy, recipe
-from samplewise.schedules import WarmUp
+from samplewise.recipes.craig import warmed_up
 
 __all__ = ["gradmatch", "gradmatch_dynamic"]
 
@@ -47,10 +47,13 @@ def gradmatch_dynamic(
     lam: Annotated[float, Range(0, open_low=True)] = 0.5,
     eps: Annotated[float, Range(0)] = 1e-4,
     block: Annotated[int, Range(2)] = 8192,
+    fit: bool = False,
 ) -> Policy:
     """As `gradmatch`, but choose again every `period` epochs with the current model.
 
-    The first period trains on all samples (warm-up). So a training needs at least two periods.
+    The first period trains on all samples (warm-up). So a training needs at least two periods. `keep` is the
+    share of the later periods, and the warm-up comes on top. With `fit=True`, `keep` is the average over the
+    training, the warm-up included, as for `dynams`: compare the two like that.
 
     Signal: residual and features. Memory: 4 C + 4 d + 4 bytes a sample. Choice: greedy.
     Cost: one forward over all n samples, and all products inside each class, every period but the first.
@@ -58,7 +61,7 @@ def gradmatch_dynamic(
     return Policy(
         signal=(signals.residual, signals.features, signals.target),
         tracker=trackers.Last(),
-        picker=pickers.MatchingPursuit(WarmUp(keep, period), lam=lam, eps=eps, block=block),
+        picker=pickers.MatchingPursuit(warmed_up(keep, period, fit), lam=lam, eps=eps, block=block),
         every=period,
         source="pass",
     )
