@@ -223,6 +223,16 @@ def test_random_position_and_reference_bugs_reach_the_kinds_they_name():
         assert {CORRUPTIONS[code] for code in differing.tolist()} == changed
 
 
+def test_only_the_named_kinds_are_made():
+    images = photographs(40, 1, 8)
+    found = corrupt_images(images, generator(1), share=0.5, kinds=("fog", "resolution"))
+    assert torch.bincount(found.kind).tolist() == [0, 0, 0, 20, 20]
+    chosen = found.kind == CORRUPTIONS.index("fog")
+    assert torch.equal(found.images[chosen], effects.fog(images[chosen]))
+    with pytest.raises(ValueError, match=r"kinds must be of gaussian.*got 'frog'\. Did you mean 'fog'"):
+        corrupt_images(images, generator(1), kinds=["frog"])
+
+
 @pytest.mark.parametrize(
     ("images", "share", "said"),
     [
@@ -233,7 +243,7 @@ def test_random_position_and_reference_bugs_reach_the_kinds_they_name():
             "square images of at least 8 pixels, got 32 x 28",
         ),
         (torch.zeros(10, 3, 7, 7, dtype=torch.uint8), 0.04, "square images of at least 8 pixels, got 7 x 7"),
-        (torch.zeros(10, 3, 8, 8, dtype=torch.uint8), 0.21, r"share must be in \[0, 0\.2\], got 0\.21"),
+        (torch.zeros(10, 3, 8, 8, dtype=torch.uint8), 0.21, "share must be at most 1 / 5.*got 0.21"),
     ],
 )
 def test_images_and_shares_that_do_not_fit_are_refused(images, share, said):

@@ -56,6 +56,11 @@ class ImageData:
             raise ValueError(f"{self.name} has no {name} split. Make it with bench.data.held_out.")
         return x, y
 
+    def trained_on(self, train_x: Tensor, train_y: Int[Tensor, " n"]) -> "ImageData":
+        """Return the data with another training split, and with its mean and standard deviation."""
+        mean, std = _moments(train_x)
+        return replace(self, train_x=train_x, train_y=train_y, mean=mean, std=std)
+
     def relabelled(self, train_y: Int[Tensor, " n"]) -> "ImageData":
         """Return the same images with other training labels."""
         return replace(self, train_y=train_y)
@@ -137,9 +142,7 @@ def limited(data: ImageData, limit: int) -> ImageData:
     order = torch.randperm(len(data), generator=rng.generator(0, "limit"))
     ids = torch.cat([order[data.train_y[order] == c][: int(b)] for c, b in enumerate(budget.tolist())])
     ids = ids.sort().values
-    train_x = data.train_x[ids]
-    mean, std = _moments(train_x)
-    return replace(data, train_x=train_x, train_y=data.train_y[ids], mean=mean, std=std)
+    return data.trained_on(data.train_x[ids], data.train_y[ids])
 
 
 def held_out(data: ImageData, share: float) -> ImageData:
@@ -160,17 +163,9 @@ def held_out(data: ImageData, share: float) -> ImageData:
             f"validation must leave at least one image, got {share:g} of the {len(data)} training images of "
             f"{data.name}. Take a larger share."
         )
-    train_x = data.train_x[~taken]
-    mean, std = _moments(train_x)
-    return replace(
-        data,
-        train_x=train_x,
-        train_y=data.train_y[~taken],
-        validation_x=data.train_x[taken],
-        validation_y=data.train_y[taken],
-        mean=mean,
-        std=std,
-    )
+    validation_x, validation_y = data.train_x[taken], data.train_y[taken]
+    rest = data.trained_on(data.train_x[~taken], data.train_y[~taken])
+    return replace(rest, validation_x=validation_x, validation_y=validation_y)
 
 
 def _class_count(source: str, train: Tensor, test: Tensor) -> int:

@@ -7,9 +7,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from samplewise import recipes, rng
+from samplewise import recipes
 from samplewise.bench import coreset, machine, models, protocols, rngstate
 from samplewise.bench import data as images
+from samplewise.bench.altered import altered, drawn
 from samplewise.bench.data import ImageData
 from samplewise.bench.folder import SCORING, RunFolder, plain
 from samplewise.bench.methods import chooses_coreset
@@ -119,10 +120,12 @@ def run(path: Path, settings: Settings, listener: Listener) -> list[dict[str, An
         listener.scored(row)
     for row in folder.results():
         listener.ended(row)
+    ready, ready_for = data, None
     with rngstate.kept():
         for method, seed in pending(folder, settings):
+            if seed != ready_for:
+                ready, ready_for = altered(data, settings, seed), seed
             full = [row for row in folder.results() if (row["method"], row["seed"]) == ("full", seed)]
-            ready = noisy(data, settings, seed)
             if method in static and seed not in folder.scorings():
                 scored(Task(SCORING, policies[method], seed, ready, settings), static, folder, listener)
             task = task_of(method, policies[method], seed, ready, settings)
@@ -142,7 +145,7 @@ def prepare(folder: RunFolder, settings: Settings) -> ImageData:
     data = load_data(settings)
     with rngstate.kept():
         warm_up(settings, data)
-    config = _config(settings, data)
+    config = _config(settings, data, len(drawn(data, settings, 0)))
     if folder.begun:
         _same_experiment(folder, config)
     else:
@@ -186,15 +189,6 @@ def scored(task: Task, static: dict[str, Policy], folder: RunFolder, listener: L
     return row
 
 
-def noisy(data: ImageData, settings: Settings, seed: int) -> ImageData:
-    """The data with the label noise of this seed, the same for every method."""
-    if not settings.label_noise:
-        return data
-    corrupt = protocols.NOISES[settings.noise]
-    wrong = corrupt(data.train_y, settings.label_noise, data.classes, rng.generator(seed, "label noise"))
-    return data.relabelled(wrong.labels)
-
-
 def _one_run(task: Task, static: dict[str, Policy], folder: RunFolder, listener: Listener) -> dict[str, Any]:
     checkpoint = folder.checkpoint(task.method, task.seed)
     under_way = train(task, checkpoint, listener.stepped, listener.epoch_ended)
@@ -224,7 +218,7 @@ def warm_up(settings: Settings, data: ImageData) -> None:
 
     Then do a few unrecorded steps. Without them, the first run would be charged for one-time start-up costs.
     """
-    static, ready = coreset.static_methods(settings), noisy(data, settings, 0)
+    static, ready = coreset.static_methods(settings), altered(data, settings, 0)
     policies = {name: policy for name, policy in settings.policies().items() if name not in static}
     if static:
         scoring = Task(SCORING, coreset.recorder(static), 0, ready, settings)
@@ -235,11 +229,11 @@ def warm_up(settings: Settings, data: ImageData) -> None:
     for name, policy in policies.items():
         Run(task_of(name, policy, 0, ready, settings))
         if isinstance(getattr(policy, "tracker", None), Reducible):
-            for seed in range(1, settings.seeds):  # label noise differs by seed, and the table may not fit it
-                Run(task_of(name, policy, seed, noisy(data, settings, seed), settings))
+            for seed in range(1, settings.seeds):  # the data differ by seed, and the table may not fit it
+                Run(task_of(name, policy, seed, altered(data, settings, seed), settings))
     if settings.subset is not None:
-        for seed in range(settings.seeds):  # label noise differs by seed, and the subset may not fit it
-            name, labelled = settings.names[-1], noisy(data, settings, seed)
+        for seed in range(settings.seeds):  # the data differ by seed, and the subset may not fit it
+            name, labelled = settings.names[-1], altered(data, settings, seed)
             task = Task(name, policies[name], seed, labelled, settings)
             Run(coreset.on_subset(task, coreset.given(settings)))
 
@@ -257,13 +251,14 @@ def _try_model(under_way: Run) -> None:
         under_way.evaluate()
 
 
-def _config(settings: Settings, data: ImageData) -> dict[str, Any]:
+def _config(settings: Settings, data: ImageData, n: int) -> dict[str, Any]:
+    """What `config.json` holds. `n` is the number of samples that a run trains on."""
     return {
         "settings": plain(settings),
         "policies": {name: repr(policy) for name, policy in settings.policies().items()},
         "data": {
             "name": data.name,
-            "train": len(data),
+            "train": n,
             "test": len(data.test_y),
             "classes": data.classes,
             "image": list(data.train_x.shape[1:]),

@@ -11,7 +11,7 @@ from typing import Any
 from samplewise.bench import files
 from samplewise.bench.lock import LOCK
 from samplewise.bench.rows import ConfigData, EpochRow, ResultRow, ScoringRow, check_rows
-from samplewise.bench.settings import NAMES, Settings
+from samplewise.bench.settings import ADDED, NAMES, Settings
 from samplewise.files.atomic import is_partial
 
 SCORING = "scoring"
@@ -77,7 +77,7 @@ class RunFolder:
     def settings(self) -> Settings:
         """The settings that this experiment was started with."""
         stored = self.config().get("settings")
-        if not isinstance(stored, dict) or set(stored) != set(NAMES):
+        if not isinstance(stored, dict) or not {*NAMES} - ADDED <= {*stored} <= {*NAMES}:
             raise ValueError(
                 f"{self.config_file} is damaged: its settings must hold exactly {', '.join(NAMES)}"
             )
@@ -85,7 +85,7 @@ class RunFolder:
             settings = Settings(**stored)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{self.config_file} is damaged: {error}") from error
-        if changed := [name for name, value in plain(settings).items() if value != stored[name]]:
+        if changed := [name for name, value in plain(settings).items() if value != stored.get(name, value)]:
             raise ValueError(
                 f"{self.config_file} is damaged: {changed[0]} must not be {stored[changed[0]]!r}"
             )

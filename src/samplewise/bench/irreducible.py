@@ -12,6 +12,7 @@ from torch import Tensor
 
 from samplewise import recipes
 from samplewise.bench import experiment, rngstate
+from samplewise.bench.altered import altered
 from samplewise.bench.data import ImageData
 from samplewise.bench.folder import RunFolder
 from samplewise.bench.rows import TestedEpoch
@@ -65,8 +66,8 @@ def run(path: Path, settings: Settings, listener: experiment.Listener) -> ScoreT
     """
     folder = RunFolder(path)
     if not folder.begun:  # a class that cannot be split raises before any file is written
-        halves(experiment.noisy(experiment.load_data(settings), settings, 0).train_y, 0)
-    data = experiment.noisy(experiment.prepare(folder, settings), settings, 0)
+        halves(altered(experiment.load_data(settings), settings, 0).train_y, 0)
+    data = altered(experiment.prepare(folder, settings), settings, 0)
     first, second = halves(data.train_y, 0)
     losses = torch.full((len(data),), float("nan"))
     sides = [(first, second), (second, first)] if settings.fit == "cross" else [(first, second)]

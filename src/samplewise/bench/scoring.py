@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from samplewise.bench import coreset, experiment, rngstate
+from samplewise.bench.altered import altered
 from samplewise.bench.folder import SCORING, RunFolder
 from samplewise.bench.settings import Settings
 from samplewise.bench.train import Task
@@ -39,7 +40,7 @@ def run(path: Path, settings: Settings, listener: experiment.Listener) -> ScoreT
     All runs use the label noise of seed 0, so they score the same data.
     """
     policies, folder = columns(settings), RunFolder(path)
-    data = experiment.noisy(experiment.prepare(folder, settings), settings, 0)
+    data = altered(experiment.prepare(folder, settings), settings, 0)
     for row in folder.scorings().values():
         listener.scored(row)
     with rngstate.kept():

@@ -10,13 +10,14 @@ from samplewise import recipes
 from samplewise.bench.methods import refuse_unused, split
 from samplewise.bench.models import builder
 from samplewise.bench.optim import DEFAULT_LR, LrSchedule, LrShape
-from samplewise.checks import Range, checked
+from samplewise.checks import Range, Share, checked
 from samplewise.policy import Weighting
 
 IRREDUCIBLE = "irreducible"
 """The name of irreducible losses in `samplewise score --method`. It is not a method for training."""
 Optimizer = Literal["sgd", "adamw"]
 Noise = Literal["uniform", "flip"]
+Corruption = Literal["all", "gaussian", "occlusion", "resolution", "fog", "motion_blur"]
 Strategy = Literal["E", "P"]
 Normalize = Literal["mean1"]
 Combine = Literal["mean", "sum"]
@@ -49,6 +50,10 @@ class Settings:
     augment: bool = False
     label_noise: Annotated[float, Range(0, 1, open_high=True)] = 0.0
     noise: Noise = "uniform"
+    imbalance: tuple[Share, ...] = ()
+    per_class: Annotated[int | None, Range(1)] = None
+    image_corruption: Annotated[float, Range(0, 1)] = 0.0
+    corruption: Corruption = "all"
     limit: Annotated[int | None, Range(2)] = None
     device: str | None = None
     amp: bool = False
@@ -69,7 +74,16 @@ class Settings:
         # JSON has no tuples: a stored value is read as a list.
         object.__setattr__(self, "method", tuple(self.method))
         object.__setattr__(self, "milestone", tuple(self.milestone))
+        object.__setattr__(self, "imbalance", tuple(self.imbalance))
         self.lr_shape()
+        if self.imbalance and self.per_class is not None:
+            raise ValueError(
+                "--imbalance and --per-class both set the sizes of the classes. Give one of them."
+            )
+        if self.corruption != "all" and not self.image_corruption:
+            raise ValueError(
+                f"--corruption {self.corruption} needs a share of the images. Give --image-corruption."
+            )
 
     def lr_shape(self) -> LrShape:
         """How the learning rate changes; raises if its settings do not fit together."""
@@ -169,6 +183,11 @@ class Settings:
 
 
 NAMES = tuple(field.name for field in fields(Settings))
+ADDED = {
+    *("weight_decay", "momentum", "milestone", "factor", "warmup", "power"),
+    *("imbalance", "per_class", "image_corruption", "corruption"),
+}
+"""Settings that run folders of earlier versions do not have. Their defaults are what was done before."""
 
 
 def _device(name: str | None) -> str:

@@ -107,6 +107,15 @@ Noise = Annotated[
         default=DEFAULT.noise,
     ),
 ]
+Imbalance = Annotated[
+    str | None, option("The share of each class to keep, as in 1,0.5,0.25: one number for each class.")
+]
+PerClass = Annotated[int | None, option("Draw this many training images of every class.")]
+ImageCorruption = Annotated[float | None, option("Share of the training images to corrupt.", default=0)]
+Corruption = Annotated[
+    settings.Corruption | None,
+    option("How images are corrupted; all: a fifth of them in each way.", default=DEFAULT.corruption),
+]
 Limit = Annotated[int | None, option("Use this many training images.")]
 Device = Annotated[str | None, option("cpu, cuda, cuda:1, ...", default="cuda if there is one")]
 Amp = Annotated[bool | None, option("Train in bfloat16 autocast.", "--amp")]
@@ -120,4 +129,16 @@ def settings_of(options: dict[str, Any], other: set[str]) -> tuple[Settings, dic
     for name in ("method", "milestone"):
         if name in given:
             given[name] = tuple(given[name])
+    if "imbalance" in given:
+        given["imbalance"] = _shares(given["imbalance"])
     return Settings(**given), given
+
+
+def _shares(written: str) -> tuple[float, ...]:
+    """The numbers of `1,0.5,0.25`."""
+    try:
+        return tuple(float(share) for share in written.split(","))
+    except ValueError:
+        raise ValueError(
+            f"--imbalance must be numbers with commas between them, as in 1,0.5,0.25, got {written!r:.80}."
+        ) from None

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from samplewise.bench.altered import described
 from samplewise.bench.folder import RunFolder
 from samplewise.report import pictures, table
 from samplewise.report.summary import summarise
@@ -16,8 +17,7 @@ def show(path: Path, console: Console) -> None:
     order = list(settings.names)
     summaries = summarise(folder.results(), order)
     about = config["data"]
-    noise = f", {settings.label_noise:.0%} {settings.noise} label noise" * bool(settings.label_noise)
-    title = f"{about['name']}: {about['train']:,} images, {settings.model}{noise}"
+    title = f"{about['name']}: {about['train']:,} images, {settings.model}{described(settings)}"
     drawn = pictures.draw(folder.curves(), order, title, path)
     lines = [f"# {title}", "", table.markdown(summaries), *table.notes(summaries), ""]
     (path / "table.md").write_text("\n".join(lines))

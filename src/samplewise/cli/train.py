@@ -84,6 +84,10 @@ def train(
     augment: options.Augment = None,
     label_noise: options.LabelNoise = None,
     noise: options.Noise = None,
+    imbalance: options.Imbalance = None,
+    per_class: options.PerClass = None,
+    image_corruption: options.ImageCorruption = None,
+    corruption: options.Corruption = None,
     limit: options.Limit = None,
     test_every: Annotated[
         int | None, option("Epochs between two tests; the last epoch is always tested.", default=1)

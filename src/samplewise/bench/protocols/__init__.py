@@ -1,6 +1,6 @@
 """Experimental protocols: label noise, image corruption, class imbalance, training lengths, transfer."""
 
-from samplewise.bench.protocols.corruption import CORRUPTIONS, CorruptedImages, corrupt_images
+from samplewise.bench.protocols.corruption import CORRUPTIONS, SMALLEST, CorruptedImages, corrupt_images
 from samplewise.bench.protocols.noise import NOISES, NoisyLabels, flip_label_noise, uniform_label_noise
 from samplewise.bench.protocols.shares import IMBALANCED, downsampled, imbalanced
 from samplewise.bench.protocols.strategies import (
@@ -19,6 +19,7 @@ __all__ = [
     "CORRUPTIONS",
     "IMBALANCED",
     "NOISES",
+    "SMALLEST",
     "STRATEGIES",
     "CorruptedImages",
     "NoisyLabels",

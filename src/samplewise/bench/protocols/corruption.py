@@ -1,6 +1,7 @@
 """Corrupted images: five kinds with the same number of images each. Labels stay correct."""
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 import torch
@@ -8,13 +9,14 @@ from jaxtyping import Int8, Num, UInt8
 from torch import Tensor
 
 from samplewise.bench.protocols.effects import fog, gaussian, motion_blur, occlusion, resolution
-from samplewise.checks import Range, check_arguments
+from samplewise.checks import Range, check_arguments, nearest
 
 CORRUPTIONS = ("clean", "gaussian", "occlusion", "resolution", "fog", "motion_blur")
 """Names of the codes in `CorruptedImages.kind`."""
 
 _CHUNK = 1024
-_SMALLEST = 8
+SMALLEST = 8
+"""The smallest side of an image that can be corrupted."""
 
 
 class CorruptedImages(NamedTuple):
@@ -27,11 +29,12 @@ class CorruptedImages(NamedTuple):
 def corrupt_images(
     images: Num[Tensor, "n ch height width"],
     rng: torch.Generator,
-    share: Annotated[float, Range(0, 0.2)] = 0.04,
+    share: Annotated[float, Range(0, 1)] = 0.04,
     random_position: bool = False,
     reference_bugs: bool = False,
+    kinds: Sequence[str] = CORRUPTIONS[1:],
 ) -> CorruptedImages:
-    """Corrupt floor(share * n) images in each of five ways. Images are drawn without replacement.
+    """Corrupt floor(share * n) images in each of five ways, or of `kinds`, drawn without replacement.
 
     The corruptions of `samplewise.bench.protocols.effects` are Gaussian noise, a black square, low
     resolution, fog and motion blur. They are designed for uint8 images of 32 x 32. For other square images
@@ -54,16 +57,27 @@ def corrupt_images(
     n, _, height, width = images.shape
     if images.dtype != torch.uint8:
         raise ValueError(f"corrupt_images needs uint8 images, got {images.dtype}.")
-    if height != width or height < _SMALLEST:
+    if height != width or height < SMALLEST:
         raise ValueError(
-            f"corrupt_images needs square images of at least {_SMALLEST} pixels, got {height} x {width}."
+            f"corrupt_images needs square images of at least {SMALLEST} pixels, got {height} x {width}."
+        )
+    for name in kinds:
+        if name not in CORRUPTIONS[1:]:
+            raise ValueError(
+                f"corrupt_images.kinds must be of {', '.join(CORRUPTIONS[1:])}, got {name!r}."
+                f"{nearest(name, CORRUPTIONS[1:])}"
+            )
+    if share * len(kinds) > 1 + 1e-9:
+        raise ValueError(
+            f"corrupt_images.share must be at most 1 / {len(kinds)}, because no image gets two of the "
+            f"{len(kinds)} kinds, got {share!r}."
         )
     each = math.floor(share * n + 1e-9)
     order = torch.randperm(n, generator=rng)
     spoilt, kind = images.clone(), torch.zeros(n, dtype=torch.int8)
-    for code in range(1, len(CORRUPTIONS)):
-        for start in range((code - 1) * each, code * each, _CHUNK):
-            ids = order[start : min(start + _CHUNK, code * each)]
+    for place, code in enumerate(map(CORRUPTIONS.index, kinds)):
+        for start in range(place * each, (place + 1) * each, _CHUNK):
+            ids = order[start : min(start + _CHUNK, (place + 1) * each)]
             kind[ids] = code
             spoilt[ids] = _spoil(CORRUPTIONS[code], images[ids], rng, random_position, reference_bugs)
     return CorruptedImages(spoilt, kind)

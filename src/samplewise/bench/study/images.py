@@ -11,6 +11,7 @@ import filelock
 import torch
 
 from samplewise.bench import coreset, experiment, files, machine, rngstate
+from samplewise.bench.altered import altered
 from samplewise.bench.data import ImageData, held_out
 from samplewise.bench.settings import Settings
 from samplewise.bench.study.jobs import FULL, TRAINING, Job, canonical, digest
@@ -100,7 +101,7 @@ class ImageTrainer:
         alone = replace(self.settings, method=(job.method,), seeds=1)
         own = replace(alone.of(job.method), epochs=job.epochs)
         own = replace(own, lr=(own.lr or 0.0) * job.lr)
-        data = experiment.noisy(self.data, self.settings, job.seed)
+        data = altered(self.data, self.settings, job.seed)
         policy = alone.policies()[job.method]
         task = Task(job.method, policy, job.seed, data, own, best_by=self.best_by)
         self.work.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,83 @@
+"""The training data of one seed: the drawn classes, the wrong labels and the corrupted images."""
+
+import torch
+
+from samplewise import rng
+from samplewise.bench import protocols
+from samplewise.bench.data import ImageData
+from samplewise.bench.settings import Settings
+
+__all__ = ["altered", "described", "drawn"]
+
+
+def altered(data: ImageData, settings: Settings, seed: int) -> ImageData:
+    """The data with the changes of the settings to the training split, the same for every method of a seed.
+
+    First `imbalance` or `per_class` draws samples, then `label_noise` makes labels wrong, then
+    `image_corruption` spoils images. The number of samples does not depend on the seed. The test and
+    validation splits do not change.
+
+    Raises:
+        ValueError: if a change does not fit the data. The error names the option.
+    """
+    data = drawn(data, settings, seed)
+    if settings.label_noise:
+        corrupt = protocols.NOISES[settings.noise]
+        noise = rng.generator(seed, "label noise")
+        data = data.relabelled(corrupt(data.train_y, settings.label_noise, data.classes, noise).labels)
+    if not settings.image_corruption:
+        return data
+    _refuse_uncorruptible(data)
+    kinds = protocols.CORRUPTIONS[1:] if settings.corruption == "all" else (settings.corruption,)
+    share = settings.image_corruption / len(kinds)
+    spoilt = protocols.corrupt_images(data.train_x, rng.generator(seed, "corruption"), share, kinds=kinds)
+    return data.trained_on(spoilt.images, data.train_y)
+
+
+def described(settings: Settings) -> str:
+    """What is changed, for titles: begins with a comma, or is empty."""
+    parts = [
+        f"{settings.per_class:,} of each class" if settings.per_class else "",
+        "uneven classes" if settings.imbalance else "",
+        f"{settings.label_noise:.0%} {settings.noise} label noise" if settings.label_noise else "",
+        f"{settings.image_corruption:.0%} of the images corrupted ({settings.corruption})"
+        if settings.image_corruption
+        else "",
+    ]
+    return "".join(f", {part}" for part in parts if part)
+
+
+def drawn(data: ImageData, settings: Settings, seed: int) -> ImageData:
+    """The data with the samples that `imbalance` or `per_class` draws."""
+    if settings.imbalance:
+        if len(settings.imbalance) != data.classes:
+            raise ValueError(
+                f"--imbalance must have one share for each of the {data.classes} classes of {data.name}, got "
+                f"{len(settings.imbalance)}."
+            )
+        ids = protocols.imbalanced(data.train_y, rng.generator(seed, "imbalance"), settings.imbalance)
+    elif settings.per_class is not None:
+        sizes = torch.bincount(data.train_y)
+        if settings.per_class > int(sizes.min()):
+            raise ValueError(
+                f"--per-class must be at most {int(sizes.min())}, the number of training images of class "
+                f"{int(sizes.argmin())} of {data.name}, got {settings.per_class}."
+            )
+        ids = protocols.downsampled(data.train_y, rng.generator(seed, "per class"), settings.per_class)
+    else:
+        return data
+    return data.trained_on(data.train_x[ids], data.train_y[ids])
+
+
+def _refuse_uncorruptible(data: ImageData) -> None:
+    """Raise for data whose images the corruptions do not fit."""
+    kind = "vectors" if data.vectors else f"{data.train_x.dtype} images".removeprefix("torch.")
+    if data.vectors or data.train_x.dtype != torch.uint8:
+        raise ValueError(
+            f"--image-corruption needs 8-bit images, but {data.name} holds {kind}. Leave it out."
+        )
+    if data.side < protocols.SMALLEST:
+        raise ValueError(
+            f"--image-corruption needs images of at least {protocols.SMALLEST} pixels a side, but those of "
+            f"{data.name} have {data.side}. Leave it out, or enlarge them with --size."
+        )
