@@ -58,6 +58,8 @@ class EpochRow(TestedEpoch):
     method: str
     seed: Count
     test_loss: float
+    test_top5_accuracy: Annotated[float | None, Range(0, 100)] = None
+    """Only with more than 5 classes. Rows of earlier versions do not have it."""
     samples_backpropagated: Count
     training_forwards: Count
     scoring_forwards: Count
@@ -116,13 +118,15 @@ def check_rows(
 ) -> None:
     """Check rows against the schema `kind`. No two rows may have the same values of `key`.
 
+    A field with a default may be absent.
+
     Raises:
         ValueError: if a row does not fit. The error names `where` and the field.
     """
     names = get_type_hints(kind)
     seen: set[tuple[Any, ...]] = set()
     for row in rows:
-        if missing := [name for name in names if name not in row]:
+        if missing := [name for name in names if name not in row and not hasattr(kind, name)]:
             raise ValueError(f"{where} is damaged: a row has no {missing[0]!r}.")
         try:
             check_arguments("row", kind, dict(row))

@@ -24,6 +24,8 @@ from samplewise.bench.settings import Settings
 from samplewise.files import checkpoints
 from samplewise.loop.loader import Loader
 
+TOP = 5
+"""The true class counts as found in `top5_accuracy` if it is among so many classes."""
 # EVERY: seconds between two checkpoints in an epoch, so a kill loses only a few seconds of work.
 # SPARING: the interval is at least this many times the time to write one, which counts as training time.
 EVERY, SPARING = 3.0, 100
@@ -138,16 +140,20 @@ class Run:
     def evaluate(self, split: str = "test") -> dict[str, float]:
         """Test the model on a split: accuracies in percent, and the mean loss.
 
-        `worst_class` is the lowest accuracy of a class.
+        `worst_class` is the lowest accuracy of a class. With more than 5 classes, `top5_accuracy` is the
+        share of samples whose class is among the 5 that the model finds most probable.
         """
         x, y = self.task.data.split(split)
-        right, loss = torch.zeros(len(y), dtype=torch.bool), 0.0
+        right, loss, among = torch.zeros(len(y), dtype=torch.bool), 0.0, 0
+        several = self.task.data.classes > TOP
         self.model.eval()
         with torch.no_grad():
             for rows in torch.split(torch.arange(len(y)), 500):
                 logits, labels = self.forward.logits(x[rows]), y[rows].to(self.device)
                 right[rows] = (logits.argmax(1) == labels).cpu()
                 loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+                if several:
+                    among += int((logits.topk(TOP).indices == labels[:, None]).sum())
         self.model.train()
         sizes = torch.bincount(y, minlength=self.task.data.classes)
         by_class = torch.bincount(y[right], minlength=self.task.data.classes)[sizes > 0] / sizes[sizes > 0]
@@ -155,7 +161,7 @@ class Run:
             "accuracy": 100 * int(right.sum()) / len(y),
             "loss": loss / len(y),
             "worst_class": 100 * float(by_class.min()),
-        }
+        } | ({"top5_accuracy": 100 * among / len(y)} if several else {})
 
     def record(self, epoch: int) -> dict[str, Any]:
         """Test the model and return the row of the curve after `epoch` epochs.
@@ -174,6 +180,7 @@ class Run:
             "epochs": self.task.settings.epochs,
             f"{split}_accuracy": found["accuracy"],
             f"{split}_loss": found["loss"],
+            **{f"{split}_{name}": found[name] for name in ("top5_accuracy",) if name in found},
             "samples_backpropagated": ledger.samples_backpropagated,
             "training_forwards": ledger.training_forwards,
             "scoring_forwards": ledger.scoring_forwards,
