@@ -308,13 +308,9 @@ class Recipe:
         hints: Mapping[str, str],
     ) -> None:
         functools.update_wrapper(self, build)
-        self._build = build
-        self.name = build.__name__
-        self.paper = paper
-        self.level = level
-        self.source = source
+        self._build, self.name, self.toy = build, build.__name__, toy
+        self.paper, self.level, self.source = paper, level, source
         self.exempt, self.hints = dict(exempt), dict(hints)
-        self.toy = toy
         self.signature = inspect.signature(build)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -333,6 +329,13 @@ class Recipe:
         built = self._build(*bound.args, **bound.kwargs)
         if not isinstance(built, Policy):
             return built
+        self.refuse_other_level(built)
+        # Parameters that the function itself sets show an argument in a shorter form.
+        params = bound.arguments | (dict(built.params) if built.name == "policy" else {})
+        return replace(built, name=self.name, params=MappingProxyType(params))
+
+    def refuse_other_level(self, built: Policy) -> None:
+        """Raise for a policy of another level or source than the recipe declares."""
         # Some static recipes take another one's score, and its source with it.
         fixed = built.source if self.level == "static" else self.source
         level = built.level
@@ -343,9 +346,6 @@ class Recipe:
                 f"{self.name} is registered with level={self.level!r} and source={self.source!r}, but its "
                 f"policy has level={built.level!r} and source={built.source!r}. Change @recipe(...)."
             )
-        # Parameters that the function itself sets show an argument in a shorter form.
-        params = bound.arguments | (dict(built.params) if built.name == "policy" else {})
-        return replace(built, name=self.name, params=MappingProxyType(params))
 
     def __repr__(self) -> str:
         return f"recipes.{self.name}"

@@ -17,6 +17,7 @@ from samplewise.bench.methods import chooses_coreset
 from samplewise.bench.settings import Settings
 from samplewise.bench.train import Run, Task, train
 from samplewise.checks import require
+from samplewise.coresets.from_file import file_of, load
 from samplewise.coresets.table import ScoreTable
 from samplewise.policy import Policy
 from samplewise.subset import Subset
@@ -255,7 +256,7 @@ def _config(settings: Settings, data: ImageData, n: int) -> dict[str, Any]:
     """What `config.json` holds. `n` is the number of samples that a run trains on."""
     return {
         "settings": plain(settings),
-        "policies": {name: repr(policy) for name, policy in settings.policies().items()},
+        "policies": {name: f"{policy!r}{_source(name)}" for name, policy in settings.policies().items()},
         "data": {
             "name": data.name,
             "train": n,
@@ -272,6 +273,12 @@ def _config(settings: Settings, data: ImageData, n: int) -> dict[str, Any]:
         "versions": machine.versions(),
         "machine": machine.machine(settings.device or "cpu"),
     }
+
+
+def _source(method: str) -> str:
+    """The digest of the file that a method is in, as text; empty for a method that is in none."""
+    file = file_of(method)
+    return "" if file is None else f" in a file with SHA-256 {load(file[0])[1]}"
 
 
 def digest(data: ImageData) -> str:

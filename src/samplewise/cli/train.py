@@ -34,7 +34,8 @@ def train(
         list[str] | None,
         option(
             "A method, as in `ucb` or `ucb:keep=0.3,period=5`; settings of its own run follow an @, as in "
-            "`ucb:keep=0.3@lr=0.1`. Repeat the option for several.",
+            "`ucb:keep=0.3@lr=0.1`. A function in a file: `mine.py:half:keep=0.3`. Repeat the option for "
+            "several.",
             default=", ".join(DEFAULT.method),
             complete=options.methods,
         ),

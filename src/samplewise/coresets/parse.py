@@ -1,4 +1,4 @@
-"""Read methods from text: `ucb`, `ucb:keep=0.3`, or the repr `recipes.ucb(keep=0.3)`."""
+"""Read methods from text: `ucb:keep=0.3`, the repr `recipes.ucb(keep=0.3)`, or `path/to/file.py:recipe`."""
 
 import ast
 import re
@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from samplewise.checks import nearest
+from samplewise.coresets.from_file import build, file_of, recipe_from
 from samplewise.policy import REGISTRY, Recipe
 
-__all__ = ["get", "items", "parse"]
+__all__ = ["divide", "get", "items", "parse"]
 
 _CALL = re.compile(r"\s*(?:\w+\.)?recipes\.(\w+)\(")
 
@@ -26,7 +27,7 @@ def get(name: str) -> Recipe:
         known = ", ".join(sorted(REGISTRY))
         raise ValueError(
             f"unknown method {name!r:.80}.{nearest(name, REGISTRY)} Known: {known}. To use a method of "
-            "your own, import its module first."
+            "your own, import its module first, or name its file: path/to/file.py:recipe."
         )
     return REGISTRY[name]
 
@@ -34,27 +35,44 @@ def get(name: str) -> Recipe:
 def parse(spec: str) -> Any:
     """Build a method from its text: the command-line form, or the repr of a policy.
 
+    `path/to/file.py:NAME` is a function in a Python file that returns a policy. It need not be registered.
+
     Values are read as Python literals, never evaluated. In the command-line form, any other value is text.
 
     Raises:
-        ValueError: for a method that is not registered, and for parameters that it does not take.
+        ValueError: for a method that is not registered, and for parameters that it does not take. For a
+            file that cannot be loaded, or holds no such function.
 
     >>> parse("ucb:keep=0.3,period=5")
     recipes.ucb(keep=0.3, period=5, alpha=0.8, c=1.0)
     >>> parse("recipes.ucb(keep=0.3)") == parse("ucb:keep=0.3")
     True
     """
+    name, params = divide(spec)
+    file = file_of(name)
+    return get(name)(**params) if file is None else build(spec, recipe_from(*file[:2]), params)
+
+
+def divide(spec: str) -> tuple[str, dict[str, Any]]:
+    """The name of a method and the parameters that its text gives. Neither is checked.
+
+    >>> divide("ucb:keep=0.3"), divide("mine.py:half:keep=0.3")
+    (('ucb', {'keep': 0.3}), ('mine.py:half', {'keep': 0.3}))
+    """
     if called := _CALL.match(spec):
         name, pairs = called[1], _keywords(spec)
     else:
+        file = file_of(spec)
         name, _, written = spec.partition(":")
+        if file is not None:
+            name, written = f"{file[0]}:{file[1]}", file[2]
         pairs = items(written, spec, "NAME:key=value,key=value")
-    made, params = get(name), dict[str, Any]()
+    params: dict[str, Any] = {}
     for key, value in pairs:
         if key in params:
             raise ValueError(f"{spec!r:.200}: {key} is given twice. Give it once.")
         params[key] = value
-    return made(**params)
+    return name, params
 
 
 def _keywords(spec: str) -> Iterator[tuple[str, Any]]:

@@ -59,7 +59,8 @@ class Rows:
             job = Job(row["method"], row["epochs"], row["seed"], row["lr"])
             version = canonical(job.method)[1]
         except ValueError:
-            self.stale += 1  # a method that this version, or this machine, does not know
+            # The method is not known here, or its file lies elsewhere. Then its key finds it all the same.
+            self._rows[row["key"]] = row
             return
         if row.get("version", version) != version:
             self.stale += 1

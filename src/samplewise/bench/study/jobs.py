@@ -5,11 +5,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from samplewise.bench.methods import split
-from samplewise.coresets.parse import parse
-from samplewise.policy import REGISTRY
+from samplewise.coresets.from_file import file_of, load, recipe_from
+from samplewise.coresets.parse import divide, get, parse
 
 __all__ = ["FULL", "TRAINING", "TUNING_SEED", "Job", "canonical", "digest"]
 
@@ -50,15 +51,34 @@ def digest(content: Any) -> str:
 def canonical(method: str) -> list[Any]:
     """What decides the choices of a method: its name, its version, and parameters that are no defaults.
 
-    The order in which parameters are written has no meaning.
+    The order in which parameters are written has no meaning. The version of a method in a file is the digest
+    of its source, and a parameter that names a file counts by the content of that file: where files lie has
+    no meaning either.
 
     >>> canonical("ucb:period=5,keep=0.3") == canonical("ucb:keep=0.3,period=5,c=1.0")
     True
     """
     spec, settings = split(method)
-    policy = parse(spec)
-    given = {key: repr(value) for key, value in policy.params.items()}
-    if policy.name in REGISTRY:
-        known = REGISTRY[policy.name].signature.parameters
-        given = {key: text for key, text in given.items() if text != repr(known[key].default)}
-    return [policy.name, SELECTIONS.get(policy.name, 1), given, {k: repr(v) for k, v in settings.items()}]
+    name, given = divide(spec)
+    file = file_of(name)
+    version: int | str = SELECTIONS.get(name, 1)
+    if file is None:
+        made = get(name)
+    else:
+        name, made, version = file[1], recipe_from(*file[:2]), load(file[0])[1]
+    known = made.signature.parameters
+    params = getattr(parse(spec), "params", given)
+    texts = {
+        key: (_text(value, known[key].default), repr(known[key].default)) for key, value in params.items()
+    }
+    decisive = {key: text for key, (text, default) in texts.items() if text != default}
+    return [name, version, decisive, {key: repr(value) for key, value in settings.items()}]
+
+
+def _text(value: Any, default: Any) -> str:
+    """A parameter as text; of a file, its content."""
+    if isinstance(default, float) and type(value) is int:
+        return repr(float(value))
+    if isinstance(value, str | Path) and Path(value).suffix and Path(value).is_file():
+        return f"file {hashlib.sha256(Path(value).read_bytes()).hexdigest()}"
+    return repr(value)

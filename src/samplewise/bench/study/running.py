@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from samplewise.bench.study.cache import Row
-from samplewise.bench.study.jobs import Job
+from samplewise.bench.study.jobs import Job, canonical
 from samplewise.bench.study.plan import Plan
 from samplewise.bench.study.trainer import OnStep, Trainer
 
@@ -114,7 +114,7 @@ class _Pool:
             process.terminate()
 
     def start(self, job: Job) -> None:
-        self.futures[self.pool.submit(_in_process, job)] = job
+        self.futures[self.pool.submit(_in_process, job, canonical(job.method))] = job
 
     def collect(self) -> Iterator[tuple[Job, Found]]:
         done, _ = wait(self.futures, return_when=FIRST_COMPLETED)
@@ -138,9 +138,11 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _in_process(job: Job) -> Found:
+def _in_process(job: Job, method: list[Any]) -> Found:
     if _trainer is None:
         raise RuntimeError("this process has no trainer: it must begin with _begin")
+    if canonical(job.method) != method:
+        return ValueError(f"the file of {job.method} has changed since the study started. Start it again.")
     return _attempt(_trainer, job, lambda progress: None)
 
 

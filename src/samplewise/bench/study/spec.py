@@ -11,7 +11,8 @@ from samplewise.bench.best import LOWER_IS_BETTER
 from samplewise.bench.methods import split
 from samplewise.bench.study.jobs import canonical
 from samplewise.checks import Range, checked, nearest
-from samplewise.coresets.parse import parse
+from samplewise.coresets.from_file import file_of
+from samplewise.coresets.parse import divide, parse
 
 __all__ = ["CONTROLS", "DELTA", "At", "Spec", "read_toml", "written"]
 
@@ -124,13 +125,18 @@ def read_toml(path: Path) -> dict[str, Any]:
     return content
 
 
-def written(methods: Sequence[Any], budgets: Sequence[float] = ()) -> tuple[str, ...]:
+def written(methods: Sequence[Any], budgets: Sequence[float] = (), folder: Path = Path()) -> tuple[str, ...]:
     """The methods of a study file as on the command line, with every point of their grids.
 
     An item is a method's text, or a table such as
     `{ method = "ucb", grid = { keep = [0.3, 0.5] }, run = { lr = 0.1 } }`, whose `run` holds settings of its
     own runs. With `budgets`, every method that takes `keep` and does not
     give it runs with each of them.
+
+    Args:
+        methods: the items.
+        budgets: values of `keep`.
+        folder: of the study file. A method `file.py:recipe` is looked for there first.
 
     >>> written([{"method": "ucb", "grid": {"keep": [0.3, 0.5], "period": [5]}}, "full"], budgets=[0.1])
     ('ucb:keep=0.3,period=5', 'ucb:keep=0.5,period=5', 'full')
@@ -139,13 +145,22 @@ def written(methods: Sequence[Any], budgets: Sequence[float] = ()) -> tuple[str,
     for item in methods:
         for spec, run in _points(item):
             keeps: Sequence[float | None] = [None]
+            spec = _located(spec, folder)
             policy = parse(spec)
-            if budgets and "keep" in policy.params and "keep" not in _given(spec):
+            if budgets and "keep" in getattr(policy, "params", ()) and "keep" not in divide(spec)[1]:
                 keeps = list(budgets)
             for keep in keeps:
-                whole = spec if keep is None else f"{spec}{',' if ':' in spec else ':'}keep={keep!r}"
+                whole = spec if keep is None else _with(spec, f"keep={keep!r}")
                 found.append(f"{whole}@{run}" if run else whole)
     return tuple(found)
+
+
+def _located(spec: str, folder: Path) -> str:
+    """The text of a method, with the path of its file from here."""
+    file = file_of(spec)
+    if file is None or not (folder / file[0]).exists():
+        return spec
+    return f"{folder / file[0]}{spec[spec.index('.py:') + 3 :]}"
 
 
 def _points(item: Any) -> list[tuple[str, str]]:
@@ -167,19 +182,16 @@ def _points(item: Any) -> list[tuple[str, str]]:
         if not isinstance(values, list) or not values:
             raise ValueError(f"method {item['method']}: grid.{key} must be a list of values, got {values!r}.")
     points = itertools.product(*([(key, value) for value in values] for key, values in grid.items()))
-    settings = _pairs(run.items())
-    spec = item["method"]
-    glue = "," if ":" in spec else ":"
-    return [(f"{spec}{glue}{pairs}" if (pairs := _pairs(point)) else spec, settings) for point in points]
+    ((spec, own),) = _points(item["method"])
+    settings = ",".join(part for part in (own, _pairs(run.items())) if part)
+    return [(_with(spec, pairs) if (pairs := _pairs(point)) else spec, settings) for point in points]
+
+
+def _with(spec: str, pairs: str) -> str:
+    """The text of a method with further parameters."""
+    name, given = divide(spec)
+    return f"{name}:{','.join([*(f'{key}={value!r}' for key, value in given.items()), pairs])}"
 
 
 def _pairs(pairs: Any) -> str:
     return ",".join(f"{key}={tuple(value) if isinstance(value, list) else value}" for key, value in pairs)
-
-
-def _given(spec: str) -> set[str]:
-    """The parameters that the text of a method gives."""
-    default = parse(spec.partition(":")[0]).params
-    policy = parse(spec)
-    named = {part.partition("=")[0].strip() for part in spec.partition(":")[2].split(",")}
-    return {key for key in policy.params if key in named or policy.params[key] != default.get(key)}

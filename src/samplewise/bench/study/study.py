@@ -141,7 +141,7 @@ class Study:
         share = content.get("validation", 0.1)
         if not isinstance(share, float) or share not in _SHARE:
             raise ValueError(f"{path}: validation must be {_SHARE}, got {share!r}.")
-        methods = written(content["methods"], content.get("budgets", ()))
+        methods = written(content["methods"], content.get("budgets", ()), path.parent)
         source = data or _beside(path, task.get("data", "digits"))
         chosen: dict[str, Any] = {"threads": 1} | task | {"data": source, "method": (FULL, *methods)}
         folder = Path(out) if out is not None else path.with_suffix("")
