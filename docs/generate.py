@@ -33,6 +33,7 @@ MODULES = (
     "samplewise.cost.ledger",
     "samplewise.proxy",
     "samplewise.loop.gradients",
+    "samplewise.coresets.history",
     "samplewise.pickers.greedy",
     "samplewise.theory",
     "samplewise.theory.perceptron",

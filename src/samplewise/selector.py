@@ -49,8 +49,8 @@ class Selector(Generic[T]):
         seed: of every draw.
         labels: class numbers (n,), if the data set does not carry them as `targets`.
         scoring: how scores are computed.
-        sync_every: with several processes, number of steps after which they exchange what they observed; they
-            always do at the end of an epoch.
+        sync_every: steps after which several processes exchange observations, besides the end of an epoch.
+        history: keep which samples each selection takes, for `table().history`; not for the batch level.
 
     Attributes:
         engine: the method at work over n samples, without model and loader.
@@ -78,9 +78,10 @@ class Selector(Generic[T]):
         labels: Any = None,
         scoring: Scoring | None = None,
         sync_every: Annotated[int | None, Range(1)] = None,
+        history: bool = False,
     ) -> None:
         given = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "sync_every": sync_every}
-        check_arguments("Selector", Selector.__init__, given)
+        check_arguments("Selector", Selector.__init__, given | {"history": history})
         epochs, seed = int(epochs), int(seed)  # a state cannot hold numbers of numpy
         batch_size, sync_every = batch_size and int(batch_size), sync_every and int(sync_every)
         policy = recipes.get(policy)() if isinstance(policy, str) else policy
@@ -92,7 +93,7 @@ class Selector(Generic[T]):
         self.model, self.scoring = model, scoring
         requirements.check_types(forward, model, scoring, self.n)
         self.labels = quietly(labels_of, labels, self.dataset, self.n)
-        self.engine = engine = adopt(policy, self.n, epochs, seed, self.labels)
+        self.engine = engine = adopt(policy, self.n, epochs, seed, self.labels, history)
         self.policy = engine.policy
         if own is not None:
             requirements.check_policy(own, self.n, self.dataset, model, batch_size, self.labels, scoring)
@@ -197,8 +198,7 @@ class Selector(Generic[T]):
     def loss(self, batch: Batch[T], return_outputs: bool = False) -> Tensor | tuple[Tensor, Outputs]:
         """The loss to back-propagate: scores, narrows, observes and weights as the method says.
 
-        It is `(weights * losses).mean()` over the rows that are trained, in float32; with a proxy plus
-        that of the proxy's losses.
+        It is `(weights * losses).mean()` over the trained rows, in float32; with a proxy plus that of it.
 
         Args:
             batch: as the loader yields it, moved to where the model is.
@@ -311,8 +311,8 @@ class Selector(Generic[T]):
     def sync(self) -> None:
         """Get what the other processes observed. All processes raise for losses that are not finite.
 
-        Every process calls it at the same step: before `state_dict()`, or when scores of all samples are
-        wanted inside an epoch. The end of an epoch does the same. One process alone does nothing.
+        Every process calls it at the same step: before `state_dict()`, or to read all scores inside an epoch.
+        The end of an epoch does the same. One process alone does nothing.
         """
         self.timeline.sync()
 

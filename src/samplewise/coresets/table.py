@@ -11,6 +11,7 @@ from torch import Tensor
 
 from samplewise.checks import Range, check_arguments, nearest, require
 from samplewise.coresets.choose import choose, ranked_column
+from samplewise.coresets.history import WORD, SelectionHistory
 from samplewise.coresets.over_runs import Combine, over_runs, summed_costs
 from samplewise.coresets.parse import parse
 from samplewise.data.byid import by_id, class_numbers, numbers, whole_numbers
@@ -47,7 +48,8 @@ class ScoreTable:
     """One row a sample: its id, every score column (NaN: never observed), how often it was selected.
 
     `times_selected` counts selections: epochs planned, or batches it was back-propagated in. A
-    choice that is kept for a period counts once.
+    choice that is kept for a period counts once. `history` says which samples each selection took, if the
+    Selector kept it; several runs that are combined have none.
 
     Rows may be given in any order, as tensors, lists, arrays or columns of a frame. They are sorted by id.
 
@@ -61,6 +63,7 @@ class ScoreTable:
     times_selected: Int[Tensor, " n"]
     labels: Int[Tensor, " n"] | None
     provenance: Mapping[str, Any]
+    history: SelectionHistory | None
 
     def __init__(
         self,
@@ -69,6 +72,7 @@ class ScoreTable:
         times_selected: Any,
         labels: Any = None,
         provenance: Mapping[str, Any] | None = None,
+        history: SelectionHistory | None = None,
     ) -> None:
         provenance = {} if provenance is None else provenance
         refuse_misfit("ScoreTable.provenance", provenance, _PROVENANCE)
@@ -85,7 +89,13 @@ class ScoreTable:
         if labels is not None:
             rows["labels"] = class_numbers("ScoreTable.labels", labels, len(times))
         ids, rows = by_id("ScoreTable", ids, rows)
+        if history is not None and (history.n != len(ids) or (len(ids) and int(ids[-1]) != history.n - 1)):
+            raise ValueError(
+                f"ScoreTable.history is of {history.n} samples, so the table must have all of their "
+                f"ids, got {len(ids)} rows."
+            )
         own = {
+            "history": history,
             "ids": ids,
             "times_selected": rows.pop("times_selected"),
             "labels": rows.pop("labels", None),
@@ -106,21 +116,34 @@ class ScoreTable:
         return len(self.ids)
 
     def to_parquet(self, path: str | Path) -> None:
-        """Write `id`, `label` if known, the score columns and `times_selected`; provenance in the schema."""
-        write_columns(path, self._named(), self.provenance)
+        """Write `id`, `label` if known, the score columns and `times_selected`; provenance in the schema.
+
+        A history adds int64 columns: bit k of `history_0` says whether selection k took the sample, bit k of
+        `history_1` the same of selection 64 + k.
+        """
+        write_columns(path, self._written(), self._noted())
 
     def to_arrow(self) -> Any:
         """The columns of `to_parquet` as a `pyarrow.Table`."""
-        return arrow_table(self._named(), self.provenance)
+        return arrow_table(self._written(), self._noted())
 
     def to_pandas(self) -> Any:
         """The columns of `to_parquet` as a `pandas.DataFrame`, which needs pandas."""
-        return require("pandas", "scores").DataFrame({name: c.numpy() for name, c in self._named().items()})
+        return require("pandas", "scores").DataFrame({name: c.numpy() for name, c in self._written().items()})
 
     def _named(self) -> dict[str, Tensor]:
         """Every column under the name that it has in a file."""
         labels = {} if self.labels is None else {"label": self.labels}
         return {"id": self.ids} | labels | dict(self.columns) | {"times_selected": self.times_selected}
+
+    def _written(self) -> dict[str, Tensor]:
+        """The columns of a file."""
+        return self._named() | ({} if self.history is None else self.history.columns())
+
+    def _noted(self) -> dict[str, Any]:
+        """The metadata of a file."""
+        history = {} if self.history is None else {"history": self.history.epochs}
+        return dict(self.provenance) | history
 
     def __repr__(self) -> str:
         return f"ScoreTable({len(self):,} samples: {', '.join(self.columns) or 'no scores'})"
@@ -141,7 +164,13 @@ class ScoreTable:
             columns.pop("label", None),
         )
         with naming(path):
-            return cls(ids, columns, times, labels, provenance)
+            history, epochs = None, provenance.pop("history", None)
+            if epochs is not None:
+                words = {name: columns.pop(name) for name in [*columns] if name.startswith(WORD)}
+                order = ids.argsort()
+                words = {name: word[order] for name, word in words.items()}
+                history = SelectionHistory.from_columns(len(ids), epochs, words)
+            return cls(ids, columns, times, labels, provenance, history)
 
     def policy(self, name: str) -> Policy:
         """The static policy whose scores are in the column `name`."""

@@ -85,7 +85,7 @@ class Dynamic(Engine):
         else:
             return self.last_plan
         if self.policy.batch_picker is None:
-            self.memory.count(plan.ids)
+            self.memory.selected(epoch, plan.ids)
         return plan
 
     def _pool(self, epoch: int) -> Pool:

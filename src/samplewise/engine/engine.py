@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from samplewise.checks import nearest
+from samplewise.coresets.history import SelectionHistory
 from samplewise.data.ids import few, refuse_outside, whole
 from samplewise.engine.memory import Memory
 from samplewise.engine.record import Record
@@ -331,6 +332,20 @@ class Engine(ABC):
     def times_selected(self) -> Int[Tensor, " n"]:
         """How often each sample was selected."""
         return self.memory.times_selected
+
+    def keep_history(self) -> None:
+        """Keep which samples each selection takes, from now on.
+
+        Raises:
+            ValueError: for a method that chooses in every batch, and for a stream without end.
+        """
+        if self.memory.counts_rows or not self.n:
+            why = "chooses in every batch" if self.n else "runs on a stream without end"
+            raise ValueError(
+                f"history=True needs a method that chooses for whole epochs, but {self.policy.name} {why}. "
+                "Leave it out: table().times_selected has the counts."
+            )
+        self.memory.history = SelectionHistory(self.n)
 
     # ----------------------------------------------------------------------------------- state
 

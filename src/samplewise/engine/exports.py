@@ -3,6 +3,7 @@
 The columns of a table, and its Parquet form, are in `coresets/table.py`; those of a subset in `subset.py`.
 """
 
+import copy
 import inspect
 from typing import Any, Literal
 
@@ -52,7 +53,8 @@ class Exports:
         engine = self.engine
         columns = {name: column.to("cpu", copy=True) for name, column in engine.columns().items()}
         times = engine.times_selected.to("cpu", copy=True)
-        return ScoreTable(torch.arange(engine.n), columns, times, engine.labels, self.provenance())
+        history = copy.deepcopy(engine.memory.history)
+        return ScoreTable(torch.arange(engine.n), columns, times, engine.labels, self.provenance(), history)
 
     def subset(
         self,

@@ -9,6 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from samplewise import signals
+from samplewise.coresets.history import SelectionHistory
 from samplewise.data.ids import refuse_outside, whole
 from samplewise.data.outputs import Outputs, refuse_targets
 from samplewise.distributed import collectives
@@ -41,6 +42,8 @@ class Memory:
         self.policy, self.n, self.epochs, self.labels = policy, n, epochs, labels
         self.columns: dict[str, Tensor] = {}
         self.times_selected = torch.zeros(n, dtype=torch.int32)
+        self.history: SelectionHistory | None = None
+        """Which samples each selection took, if that is kept."""
         self.passed: Tensor | None = None
         """Which samples were observed in a pass since the last plan; None: no pass."""
         self.last_ids: Ids | None = None
@@ -157,6 +160,12 @@ class Memory:
         else:
             ids = ids.to(counts.device)
             counts.index_copy_(0, ids, counts.index_select(0, ids) + 1)
+
+    def selected(self, epoch: int, ids: Ids) -> None:
+        """Count a selection for a whole epoch, and note it in the history if there is one."""
+        self.count(ids)
+        if self.history is not None:
+            self.history.add(epoch, ids)
 
     def move(self, device: torch.device) -> None:
         """Move everything to `device`: the memory is where the losses are."""
@@ -289,11 +298,16 @@ class Memory:
         own = self.local_state()
         local = {} if own is None else {"beside": self.local_states if self.together else [own]}
         names = self.columns.keys() - set(self.local) if self.n else ()
-        return local | {
-            "passed": None if self.passed is None else self.passed.clone(),
-            "times_selected": self.times_selected.clone(),
-            "memory": {name: column.clone() for name, column in self.columns.items() if name in names},
-        }
+        history = {} if self.history is None else {"history": self.history.state_dict()}
+        return (
+            local
+            | history
+            | {
+                "passed": None if self.passed is None else self.passed.clone(),
+                "times_selected": self.times_selected.clone(),
+                "memory": {name: column.clone() for name, column in self.columns.items() if name in names},
+            }
+        )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state of the same method over the same samples."""
@@ -302,6 +316,8 @@ class Memory:
         self.passed = None if state["passed"] is None else state["passed"].clone()
         self.times_selected = state["times_selected"].clone()
         self.columns = {name: column.clone() for name, column in state["memory"].items()}
+        if self.history is not None:
+            self.history = SelectionHistory.from_state(self.n, state["history"])
         if kept := state.get("beside"):
             # If the number of processes has changed, rank r takes saved state r modulo their number.
             self.local_states = [kept[rank % len(kept)] for rank in range(collectives.world())]

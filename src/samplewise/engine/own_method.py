@@ -49,17 +49,24 @@ class Method(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-def adopt(policy: Any, n: int, epochs: int, seed: int, labels: Tensor | None) -> Engine:
-    """The engine for a policy or for your own method."""
+def adopt(
+    policy: Any, n: int, epochs: int, seed: int, labels: Tensor | None, history: bool = False
+) -> Engine:
+    """The engine for a policy or for your own method. With `history` it keeps what each selection takes."""
+    engine: Engine
     if isinstance(policy, Policy):
         kind = Static if policy.level == "static" else Dynamic
-        return kind(policy, n, epochs, seed, labels)
-    if isinstance(policy, Method):
-        return Adopted(policy, n, epochs, seed, labels)
-    raise TypeError(
-        "policy must be a recipe's name, a Policy, or an object with level, observe, plan, choose, "
-        f"state_dict and load_state_dict; got {policy!r}."
-    )
+        engine = kind(policy, n, epochs, seed, labels)
+    elif isinstance(policy, Method):
+        engine = Adopted(policy, n, epochs, seed, labels)
+    else:
+        raise TypeError(
+            "policy must be a recipe's name, a Policy, or an object with level, observe, plan, choose, "
+            f"state_dict and load_state_dict; got {policy!r}."
+        )
+    if history:
+        engine.keep_history()
+    return engine
 
 
 class OwnMemory(Memory):
@@ -126,7 +133,7 @@ class Adopted(Engine):
             return Subset(torch.arange(0))
         plan = Subset(_as_positions(ids, self.n, "plan"), _as_weights(weights, len(ids), "plan"))
         if not self.memory.counts_rows:
-            self.memory.count(plan.ids)
+            self.memory.selected(epoch, plan.ids)
         return plan
 
     def _decide(self) -> None:

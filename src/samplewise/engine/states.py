@@ -12,6 +12,7 @@ from torch import Tensor
 
 from samplewise import trackers
 from samplewise.checks import Range
+from samplewise.coresets.history import SelectionHistory
 from samplewise.data.declared import (
     Column,
     Fields,
@@ -52,6 +53,11 @@ def refuse_damaged(state: Any, mine: Mapping[str, Any], policy: Policy, epochs: 
                 f"the state is of {name}={state[name]}, but this Selector has {name}={mine[name]}. Build the "
                 "Selector with the settings of the saved one."
             )
+    if "history" in mine["engine"] and "history" not in state.get("engine", ()):
+        raise ValueError(
+            "the state has no history of selections: the saved Selector did not keep one. Build this one "
+            "without history=True."
+        )
     for name in _missing(state, mine):
         raise ValueError(f"the state is damaged: it has no {name!r}.")
     n = int(mine["n"])
@@ -64,6 +70,8 @@ def refuse_damaged(state: Any, mine: Mapping[str, Any], policy: Policy, epochs: 
             Subset(engine["ids"], engine["weights"], {}, engine["weighting"])
         except ValueError as error:
             raise ValueError(f"the state is damaged: its plan is wrong: {error}") from error
+    if "history" in mine["engine"]:
+        SelectionHistory.from_state(n, engine["history"])
     _refuse_memory(engine, policy, n, epochs)
 
 

@@ -65,7 +65,7 @@ class Static(Engine):
         if self._alone is not None and epoch >= self._alone.final and self._selected_in < 0:
             plan = self.subset(None)
             self._selected_in = epoch
-            self.memory.count(plan.ids)
+            self.memory.selected(epoch, plan.ids)
             return plan
         return Subset(torch.arange(self.n)) if self._plan is None else self._plan
 
