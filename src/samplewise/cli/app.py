@@ -10,6 +10,7 @@ import typer
 
 import samplewise
 from samplewise.checks import nearest
+from samplewise.cli.bench import bench
 from samplewise.cli.methods import methods
 from samplewise.cli.score import score
 from samplewise.cli.select import select
@@ -25,6 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 app.command()(train)
+app.command()(bench)
 app.command()(score)
 app.command()(select)
 app.command()(methods)
@@ -91,7 +93,7 @@ def _choices(message: str) -> str:
 def _fail(message: str) -> int:
     """Fields are named as the user wrote them: `Settings.batch_size` is `--batch-size`."""
     message = re.sub(r"\b(?:Settings|Wanted)\.(\w+)", lambda m: "--" + m[1].replace("_", "-"), message)
-    line = " ".join(message.split())
+    line = " ".join(re.sub(r"\bSpec\.(\w+)", r"\1", message).split())
     if len(line) > LONGEST:
         line = f"{line[: LONGEST * 3 // 4]} [...] {line[-LONGEST // 4 :]}"
     print(f"error: {line}", file=sys.stderr)

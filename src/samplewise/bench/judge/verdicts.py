@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ stats = require("scipy.stats", "bench")
 multitest = require("statsmodels.stats.multitest", "bench")
 power = require("statsmodels.stats.power", "bench")
 
-__all__ = ["ALPHA", "FEWEST", "Differences", "Verdict", "Word", "detectable", "judge"]
+__all__ = ["ALPHA", "FEWEST", "Differences", "Verdict", "Word", "detectable", "judge", "seeds_for"]
 
 ALPHA = 0.05
 """Level of the tests of a whole study."""
@@ -75,6 +76,8 @@ class Verdict:
     """The larger of the adjusted p-values against ladder and exact control, two-sided."""
     inside: bool
     """Whether the mean difference is smaller than delta, so that better or worse matters little."""
+    spread: float | None = None
+    """Standard deviation of the differences over seeds; None with one seed."""
 
 
 def judge(found: Mapping[str, Differences], delta: float, alpha: float = ALPHA) -> dict[str, Verdict]:
@@ -119,6 +122,25 @@ def detectable(values: Float[ndarray, " seeds"], methods: int, alpha: float = AL
     return _size(n, alpha / methods) * float(np.std(values, ddof=1))
 
 
+def seeds_for(spread: float, difference: float, methods: int, alpha: float = ALPHA) -> int:
+    """The number of seeds with which a paired t test at alpha / methods finds a difference with power .8.
+
+    Args:
+        spread: standard deviation of the differences over seeds.
+        difference: the mean difference to find, > 0.
+        methods: tests of the family.
+        alpha: level of the whole family.
+
+    >>> seeds_for(spread=1.0, difference=1.5, methods=12)
+    11
+    """
+    level = alpha / methods
+    if _size(FEWEST, level) * spread <= difference:
+        return FEWEST
+    found = power.TTestPower().solve_power(effect_size=difference / spread, alpha=level, power=POWER)
+    return ceil(float(np.squeeze(found)))
+
+
 @lru_cache
 def _size(n: int, alpha: float) -> float:
     """The same in standard deviations."""
@@ -156,6 +178,7 @@ def _verdict(
         detectable=detectable(part.ladder, methods, alpha),
         p=max(differ),
         inside=abs(means[0]) < delta,
+        spread=float(np.std(part.ladder, ddof=1)) if len(part.ladder) > 1 else None,
     )
 
 

@@ -67,6 +67,8 @@ class Line:
     seconds: float
     overhead: float
     """The share of the wall clock that scoring and selecting took."""
+    cost_spread: float | None = None
+    """Standard deviation of the cost over seeds; None with one seed."""
     exact: int | None = None
     """The epochs of full training that are the exact control."""
     verdict: Verdict | None = None
@@ -306,7 +308,7 @@ def _line(plan: Plan, method: str, epochs: int, kind: Kind) -> Line | None:
     full = [r for s in range(plan.spec.seeds) if (r := plan.row(FULL, plan.spec.epochs, s))]
     second = fmean(r["seconds"] for r in full) if full else float("nan")
     return Line(
-        name=f"full, {epochs} epochs" if kind == "ladder" else method,
+        name=f"full, {epochs} epoch{'s' * (epochs > 1)}" if kind == "ladder" else method,
         kind=kind,
         epochs=epochs,
         seeds=len(rows),
@@ -317,6 +319,7 @@ def _line(plan: Plan, method: str, epochs: int, kind: Kind) -> Line | None:
         bare_cost=fmean(row["cost_without_scoring"] for row in rows) / whole,
         seconds=fmean(row["seconds"] for row in rows) / second,
         overhead=fmean(row["overhead"] for row in rows),
+        cost_spread=stdev(row["cost"] / whole for row in rows) if len(rows) > 1 else None,
         curve=_curve(rows, whole),
     )
 
@@ -328,7 +331,8 @@ def _stopped(plan: Plan, found: Mapping[str, Line | None]) -> Line | None:
     if not rows or unit is None or not plan.spec.controls:
         return None
     best = _spread(rows, lambda row: row["best"]["test"])
-    cost = fmean(row["best"]["cost"] for row in rows) / (unit * plan.spec.epochs)
+    costs = [row["best"]["cost"] / (unit * plan.spec.epochs) for row in rows]
+    cost = fmean(costs)
     seconds = fmean(row["best"]["seconds"] for row in rows) / fmean(row["seconds"] for row in rows)
     epochs = round(fmean(row["best"]["epoch"] for row in rows))
     return Line(
@@ -343,6 +347,7 @@ def _stopped(plan: Plan, found: Mapping[str, Line | None]) -> Line | None:
         cost,
         seconds,
         rows[0]["overhead"],
+        stdev(costs) if len(costs) > 1 else None,
     )
 
 

@@ -9,6 +9,7 @@ from samplewise.bench import files
 from samplewise.bench.judge import Verdict
 from samplewise.bench.lock import folder_alone
 from samplewise.bench.settings import Settings
+from samplewise.bench.study import outputs
 from samplewise.bench.study.cache import Rows
 from samplewise.bench.study.images import TASK_SETTINGS, ImageTrainer
 from samplewise.bench.study.jobs import FULL, Job, digest
@@ -20,7 +21,7 @@ from samplewise.bench.study.spec import CONTROLS, At, Spec, read_toml, written
 from samplewise.bench.study.trainer import Trainer
 from samplewise.checks import Range, nearest
 
-__all__ = ["Quiet", "Study"]
+__all__ = ["FailedRunsError", "Quiet", "Study"]
 
 _SHARE = Range(0, 0.5, open_low=True)
 _ABOUT = tuple(field.name for field in fields(Spec) if field.name not in ("methods", "epochs"))
@@ -40,6 +41,23 @@ class Quiet:
 
     def failed(self, job: Job, error: Exception) -> None:
         """Nothing."""
+
+
+class FailedRunsError(ValueError):
+    """Runs raised errors. All others are finished, and the files are written.
+
+    Args:
+        failures: the runs, with their errors.
+    """
+
+    def __init__(self, failures: list[Failure]) -> None:
+        job, error = failures[0]
+        more = f" {len(failures) - 1} more runs failed." if len(failures) > 1 else ""
+        super().__init__(
+            f"{job.method}, {job.epochs} epochs, seed {job.seed} failed: {error} All other runs are kept; "
+            f"the same command repeats only what is missing.{more}"
+        )
+        self.failures = failures
 
 
 class Study:
@@ -118,13 +136,23 @@ class Study:
         self._rows: Rows | None = None
 
     @classmethod
-    def load(cls, path: str | Path, *, out: str | Path | None = None, data: str | None = None) -> "Study":
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        out: str | Path | None = None,
+        data: str | None = None,
+        methods: Sequence[str] = (),
+        seeds: int | None = None,
+    ) -> "Study":
         """Read a study file.
 
         Args:
             path: of the TOML file.
             out: the folder of the study; by default the path without its suffix.
             data: replaces the source of the data. The rows depend on the data, not on where they lie.
+            methods: further methods.
+            seeds: replaces the number of seeds. Finished runs are used again.
 
         Raises:
             ValueError: if the file, its task or its methods cannot be used.
@@ -141,7 +169,8 @@ class Study:
         share = content.get("validation", 0.1)
         if not isinstance(share, float) or share not in _SHARE:
             raise ValueError(f"{path}: validation must be {_SHARE}, got {share!r}.")
-        methods = written(content["methods"], content.get("budgets", ()), path.parent)
+        known = written(content["methods"], content.get("budgets", ()), path.parent)
+        methods = (*known, *methods)
         source = data or _beside(path, task.get("data", "digits"))
         chosen: dict[str, Any] = {"threads": 1} | task | {"data": source, "method": (FULL, *methods)}
         folder = Path(out) if out is not None else path.with_suffix("")
@@ -153,6 +182,7 @@ class Study:
             content.get("metric", "accuracy"),
         )
         about = {key: value for key, value in content.items() if key in _ABOUT}
+        about |= {} if seeds is None else {"seeds": seeds}
         return cls(trainer, methods, epochs=task["epochs"], out=folder, **{"name": path.stem} | about)
 
     @property
@@ -172,11 +202,12 @@ class Study:
             watcher: is told of the progress.
 
         Raises:
-            ValueError: if a method cannot run on the task, before the first run; or at the end, if runs
-                raised errors.
+            ValueError: if a method cannot run on the task, before the first run.
+            FailedRunsError: at the end, if runs raised errors.
         """
         if jobs < 1:
             raise ValueError(f"jobs must be >= 1, got {jobs}.")
+        outputs.needs()
         with folder_alone(self.folder):
             plan = self.plan
             if any(True for _ in plan.missing()):
@@ -184,9 +215,13 @@ class Study:
             files.write_json(
                 self.folder / "study.json", {"hash": plan.rows.task, "task": self.trainer.task()}
             )
-            failures = do_all(plan, self.trainer, watcher or Quiet(), jobs)
+            try:
+                failures = do_all(plan, self.trainer, watcher or Quiet(), jobs)
+            finally:  # what has finished can be looked at after Ctrl-C, too
+                if len(plan.rows):
+                    outputs.write(self.folder, self.results(), plan.rows)
         if failures:
-            raise ValueError(_failed(failures))
+            raise FailedRunsError(failures)
         return self.results()
 
     def results(self) -> Results:
@@ -223,12 +258,3 @@ def _beside(study: Path, source: str) -> str:
     here = study.parent / source
     named = source == "digits" or source.startswith("hf:")
     return str(here) if not named and here.exists() else source
-
-
-def _failed(failures: list[Failure]) -> str:
-    job, error = failures[0]
-    more = f" {len(failures) - 1} more runs failed." if len(failures) > 1 else ""
-    return (
-        f"{job.method}, {job.epochs} epochs, seed {job.seed} failed: {error} All other runs are kept; the "
-        f"same command repeats only what is missing.{more}"
-    )

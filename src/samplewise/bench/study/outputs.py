@@ -1,0 +1,89 @@
+"""The files that a study writes beside its rows: verdicts, table, and the rows as Parquet."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from samplewise.bench import files
+from samplewise.bench.judge.verdicts import ALPHA
+from samplewise.bench.study import table
+from samplewise.bench.study.cache import Row
+from samplewise.bench.study.results import Results
+from samplewise.checks import require
+from samplewise.files.atomic import replacing
+
+__all__ = ["FILES", "document", "flat", "needs", "write"]
+
+FILES = ("verdicts.json", "table.md", "rows.parquet")
+
+
+def needs() -> None:
+    """Raise if a package that writes the files is missing, before the runs."""
+    require("pyarrow", "scores")
+
+
+def write(folder: Path, results: Results, rows: Iterable[Row]) -> list[Path]:
+    """Write all files, each atomically. They hold what the finished runs say.
+
+    Returns:
+        their paths.
+    """
+    paths = [folder / name for name in FILES]
+    files.write_json(paths[0], document(results))
+    with replacing(paths[1]) as file:
+        file.write(table.markdown(results).encode())
+    _parquet(paths[2], rows, results.task)
+    return paths
+
+
+def document(results: Results) -> dict[str, Any]:
+    """The results as JSON: everything that the table prints. A number that is not finite is null."""
+    said = {
+        "about_the_task": results.about_the_task,
+        "training_too_long": results.gains is False,
+        "alpha": ALPHA,
+        "family": list(results.verdicts),
+        "in_words": table.in_words(results),
+        "notes": table.notes(results),
+    }
+    found: dict[str, Any] = _plain(said | asdict(results))
+    return found
+
+
+def flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with one level of columns, such as `best_test_accuracy`, without its curve.
+
+    >>> flat({"seed": 0, "best": {"epoch": 2, "test": {"loss": 0.5}}, "curve": []})
+    {'seed': 0, 'best_epoch': 2, 'best_test_loss': 0.5}
+    """
+    columns: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            columns |= {f"{key}_{name}": part for name, part in flat(value).items()}
+        elif key != "curve":
+            columns[key] = value
+    return columns
+
+
+def _parquet(path: Path, rows: Iterable[Row], task: str) -> None:
+    pa, parquet = require("pyarrow", "scores"), require("pyarrow.parquet", "scores")
+    found = [flat(row) for row in rows]
+    names = dict.fromkeys(name for row in found for name in row)
+    made = pa.table({name: [row.get(name) for row in found] for name in names})
+    made = made.replace_schema_metadata({"samplewise": json.dumps({"task": task})})
+    with replacing(path) as file:
+        parquet.write_table(made, file, write_page_checksum=True)
+
+
+def _plain(value: Any) -> Any:
+    """The same as JSON has it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return value

@@ -1,0 +1,96 @@
+"""`samplewise bench`: a study, which holds methods against ordinary training of the same cost."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from samplewise.bench.study import outputs, table
+from samplewise.bench.study.results import Results
+from samplewise.bench.study.study import FailedRunsError, Study
+from samplewise.cli import options
+from samplewise.cli.console import terminal
+from samplewise.cli.options import option
+from samplewise.cli.study_progress import StudyWatch
+
+
+def bench(
+    study: Annotated[Path, typer.Argument(help="The study file (TOML).", metavar="STUDY.toml")],
+    method: Annotated[
+        list[str] | None,
+        option(
+            "A further method, as for `samplewise train`. Repeat the option for several.",
+            complete=options.methods,
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None, option("Number of runs per method (seeds 0, 1, ...).", default="what the study says")
+    ] = None,
+    data: Annotated[
+        str | None, option("Where the data of the study lie here.", default="what the study says")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes that train at the same time.")] = 1,
+    out: Annotated[
+        Path | None, option("The folder of the study.", default="STUDY, the file without its suffix")
+    ] = None,
+) -> None:
+    """Judge methods: is one better than ordinary training of the same cost?
+
+    Finished runs are kept, and the same command continues an interrupted study.
+    """
+    judged = Study.load(study, out=out, data=data, methods=method or (), seeds=seeds)
+    console = terminal()
+    console.print(f"study folder {judged.folder}", style="dim", soft_wrap=True, markup=False)
+    try:
+        with StudyWatch(console, judged, jobs) as watch:
+            results = judged.run(jobs, watch)
+    except FailedRunsError as error:
+        _show(judged.results(), judged.folder, console)
+        for job, reason in error.failures:
+            what = f"failed: {job.method}, {job.epochs} epochs, seed {job.seed}: {reason}"
+            typer.echo(" ".join(what.split()), err=True)
+        typer.echo("The same command repeats only these runs.", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise _interrupted(judged, study, method or [], seeds, data, jobs, out) from None
+    _show(results, judged.folder, console)
+
+
+def _show(results: Results, folder: Path, console: Console) -> None:
+    """Print the tables and what they mean."""
+    console.print()
+    for line in (results.question, results.about_the_task):
+        if line:
+            console.print(line, style="bold", markup=False)
+    for drawn in table.terminal(results, console.width):
+        console.print()
+        console.print(drawn)
+    console.print()
+    for note in table.notes(results):
+        console.print(note, style="dim", markup=False)
+    console.print()
+    console.print(table.in_words(results), style="bold", markup=False)
+    files = ", ".join(str(folder / name) for name in outputs.FILES)
+    console.print(f"\nFiles: {files}", soft_wrap=True, markup=False)
+
+
+def _interrupted(
+    judged: Study,
+    study: Path,
+    method: list[str],
+    seeds: int | None,
+    data: str | None,
+    jobs: int,
+    out: Path | None,
+) -> typer.Exit:
+    """Print what is kept and how to continue after Ctrl-C; the result is to be raised."""
+    again = ["samplewise", "bench", str(study)]
+    for each in method:
+        again += ["--method", each]
+    for name, value in (("seeds", seeds), ("data", data), ("out", out), ("jobs", jobs if jobs > 1 else None)):
+        again += [f"--{name}", str(value)] if value is not None else []
+    kept = f"{len(judged.plan.rows)} finished runs are kept in {judged.folder / 'rows.jsonl'}."
+    typer.echo(f"\ninterrupted. {kept} Continue with: {shlex.join(again)}", err=True)
+    return typer.Exit(130)
