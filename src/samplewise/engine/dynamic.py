@@ -5,9 +5,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from samplewise.checks import warn
 from samplewise.engine.engine import Engine
 from samplewise.engine.memory import Memory
-from samplewise.pickers import Pool
+from samplewise.pickers import Picker, Pool, ranking
 from samplewise.policy import Policy
 from samplewise.rng import generator, seed_of
 from samplewise.subset import Subset
@@ -15,6 +16,9 @@ from samplewise.subset import Subset
 __all__ = ["Dynamic"]
 
 Ids = Int[Tensor, " b"]
+
+LEAST_ROWS = 2
+"""Rows that a batch keeps in any case: batch normalization fails with one."""
 
 
 class Dynamic(Engine):
@@ -31,6 +35,7 @@ class Dynamic(Engine):
         """The column that the batch picker, or else the picker, ranks by."""
         self._by_class = policy.by_class
         self._rng = torch.Generator()
+        self._told_least = False
 
     # ----------------------------------------------------------------------------------- plans
 
@@ -138,7 +143,9 @@ class Dynamic(Engine):
         labels = memory.labels[ids.cpu()] if self._by_class and memory.labels is not None else None
         if not memory.on_cpu and not picker.on_device:
             there, values = there.cpu(), {name: value.cpu() for name, value in values.items()}
-        picked = picker.pick(Pool(len(ids), rng, values, self._tracked, there, labels, 2))
+        if not self.step and not self._told_least:
+            self._tell_least(picker, len(ids))
+        picked = picker.pick(Pool(len(ids), rng, values, self._tracked, there, labels, LEAST_ROWS))
         self.step += 1
         rows = torch.arange(len(ids)) if picked.rows is None else picked.rows
         rows = rows.to(ids.device, non_blocking=True)
@@ -149,6 +156,17 @@ class Dynamic(Engine):
             extra = picked.weights.to(ids.device, torch.float32)
             weights = extra if weights is None else weights * extra
         return rows, weights
+
+    def _tell_least(self, picker: Picker, b: int) -> None:
+        """Warn once if the share is less than the rows that a batch of b keeps in any case."""
+        if picker.keeps is None or ranking.budget(b, picker.share) >= min(b, LEAST_ROWS):
+            return
+        self._told_least = True
+        warn(
+            f"{self.policy.name} keeps {LEAST_ROWS} of the {b} rows of a batch, not the 1 row of "
+            f"keep={picker.share:.4g}, because batch normalization fails with one row. Give a keep above "
+            f"{1 / b:.4g}, or larger batches."
+        )
 
     def _values(self, ids: Ids) -> dict[str, Tensor]:
         """The columns of the rows of a batch. For most methods this is only the column that is ranked by."""

@@ -16,7 +16,7 @@ __all__ = ["always_set"]
 
 
 def _toy(n: int) -> Any:
-    return always_set(Subset(torch.arange(0, n, 5), provenance={"n": n}), period=3)
+    return always_set(Subset(torch.arange(0, n, 5), provenance={"n": n}), keep=0.8, period=3)
 
 
 @recipe(paper="arXiv:2111.12621", level="epoch", source="none", toy=_toy)
