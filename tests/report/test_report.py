@@ -101,5 +101,5 @@ def test_lines_are_means_over_seeds_at_each_epoch():
 
 
 def test_styles_tell_thirteen_methods_apart():
-    styles = pictures._styles(["full", *map(str, range(12))])
+    styles = pictures.styles_of(["full", *map(str, range(12))])
     assert len({str(style) for style in styles.values()}) == 13

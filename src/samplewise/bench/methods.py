@@ -1,12 +1,14 @@
 """Methods as the command line names them: a recipe, and the settings of its own run after an `@`."""
 
+from collections.abc import Iterable
 from typing import Any
 
+from samplewise import recipes
 from samplewise.checks import nearest
-from samplewise.coresets.parse import items
+from samplewise.coresets.parse import divide, items
 from samplewise.policy import Policy
 
-__all__ = ["OWN", "SHARED", "chooses_coreset", "refuse_unused", "split"]
+__all__ = ["OWN", "SHARED", "by_keep", "chooses_coreset", "refuse_unused", "split"]
 
 _CORESET = ("weights", "normalize", "coreset_batch_size")
 OWN = (
@@ -88,6 +90,29 @@ def refuse_unused(method: str, policy: Any, schedule: str) -> None:
             reason = "the schedule torch_onecycle moves the momentum itself"
         if reason is not None:
             raise ValueError(f"{method!r:.200}: {key} has no effect: {reason}. Leave it out.")
+
+
+def by_keep(methods: Iterable[str]) -> dict[str, tuple[str, float]]:
+    """For each method with a constant `keep`: its text without it, and its value.
+
+    Methods with the same text differ only in `keep`. A method without `keep` is left out.
+
+    >>> by_keep(["full", "ucb:keep=0.3,period=5@lr=0.1", "rs2"])
+    {'ucb:keep=0.3,period=5@lr=0.1': ('ucb:period=5@lr=0.1', 0.3), 'rs2': ('rs2', 0.5)}
+    """
+    found = {}
+    for method in methods:
+        spec, own = split(method)
+        name, params = divide(spec)
+        default = getattr(recipes.parse(spec), "params", {}).get("keep")
+        keep = params.pop("keep", default)
+        if isinstance(keep, int | float) and not isinstance(keep, bool):
+            found[method] = _text(_text(name, params, ":"), own, "@"), float(keep)
+    return found
+
+
+def _text(name: str, given: dict[str, Any], mark: str) -> str:
+    return name + mark * bool(given) + ",".join(f"{key}={value}" for key, value in given.items())
 
 
 def chooses_coreset(policy: Any) -> bool:

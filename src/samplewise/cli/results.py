@@ -4,9 +4,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from samplewise.bench import methods
 from samplewise.bench.altered import described
 from samplewise.bench.folder import RunFolder
-from samplewise.report import pictures, table
+from samplewise.report import keep, pictures, table
 from samplewise.report.summary import summarise
 
 
@@ -19,6 +20,8 @@ def show(path: Path, console: Console) -> None:
     about = config["data"]
     title = f"{about['name']}: {about['train']:,} images, {settings.model}{described(settings)}"
     drawn = pictures.draw(folder.curves(), order, title, path)
+    by_keep = keep.draw(folder.results(), methods.by_keep(settings.method), title, path / "accuracy-keep.png")
+    drawn += [] if by_keep is None else [by_keep]
     lines = [f"# {title}", "", table.markdown(summaries), *table.notes(summaries), ""]
     (path / "table.md").write_text("\n".join(lines))
     console.print()

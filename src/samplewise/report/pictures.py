@@ -84,7 +84,7 @@ def _picture(lines: list[Line], label: str, title: str, path: Path) -> None:
     figure = Figure(figsize=(7.6, 4.4), dpi=200, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    styles = _styles([line.method for line in lines])
+    styles = styles_of([line.method for line in lines])
     banded = len(lines) <= BANDS and any(line.low != line.high for line in lines)
     for line in lines:
         colour, dash = styles[line.method]
@@ -92,8 +92,8 @@ def _picture(lines: list[Line], label: str, title: str, path: Path) -> None:
             axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.13, linewidth=0)
         axes.plot(line.x, line.mean, color=colour, linestyle=dash, linewidth=1.8)
         axes.plot(line.x[-1], line.mean[-1], "o", color=colour, markersize=4.5)
-    _frame(axes, lines)
-    _name_lines(axes, lines, styles)
+    frame(axes, lines)
+    name_lines(axes, lines, styles)
     if label.startswith("samples"):
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel(label, color=INK)
@@ -105,7 +105,7 @@ def _picture(lines: list[Line], label: str, title: str, path: Path) -> None:
     figure.savefig(path)
 
 
-def _styles(methods: list[str]) -> dict[str, tuple[str, Any]]:
+def styles_of(methods: list[str]) -> dict[str, tuple[str, Any]]:
     """Line styles: `full` is dark; other methods use the colours in turn, then again with dashes."""
     styles: dict[str, tuple[str, Any]] = {"full": (INK, "-")}
     for i, method in enumerate(m for m in methods if m != "full"):
@@ -113,7 +113,7 @@ def _styles(methods: list[str]) -> dict[str, tuple[str, Any]]:
     return styles
 
 
-def _frame(axes: "Axes", lines: list[Line]) -> None:
+def frame(axes: "Axes", lines: list[Line]) -> None:
     """Set the limits so that the differences between methods are visible. The first epochs are cut off."""
     best = max(max(line.high) for line in lines)
     settled = [value for line in lines for value in line.mean[len(line.mean) // 6 :]]
@@ -131,7 +131,7 @@ def _frame(axes: "Axes", lines: list[Line]) -> None:
     axes.set_axisbelow(True)
 
 
-def _name_lines(axes: "Axes", lines: list[Line], styles: dict[str, tuple[str, Any]]) -> None:
+def name_lines(axes: "Axes", lines: list[Line], styles: dict[str, tuple[str, Any]]) -> None:
     """Write the names to the right, in the order of final accuracy, without overlaps."""
     bottom, top = axes.get_ylim()
     gap = (top - bottom) * max(0.052, 0.9 / max(len(lines), 18))

@@ -1,0 +1,121 @@
+"""A plot of accuracy against keep: one line for each method that was run with several shares."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from samplewise.checks import require
+from samplewise.report.pictures import BANDS, INK, Line, frame, name_lines, short, styles_of
+from samplewise.report.summary import Row
+
+__all__ = ["draw", "lines"]
+
+FULL = "full"
+Keeps = Mapping[str, tuple[str, float]]
+"""For each method the name of its line, and its keep, as `bench.methods.by_keep` gives them."""
+
+
+def lines(results: Sequence[Row], keeps: Keeps) -> list[Line]:
+    """The points of each method that has at least two values of keep, ascending.
+
+    A point is the mean of the accuracy over the seeds, with the lowest and the highest seed. `full` is the
+    last line, over the whole width, if it was run. Empty if no method has two values of keep.
+
+    Args:
+        results: rows of finished runs, of one or several run folders with the same data.
+        keeps: the name of the line and the keep of each method.
+
+    Raises:
+        ValueError: if a method and seed come twice, or the rows are of different data.
+    """
+    seen = [(row["method"], row["seed"]) for row in results]
+    if twice := [key for key in seen if seen.count(key) > 1]:
+        raise ValueError(
+            f"each method and seed must have one row, but {twice[0][0]}, seed {twice[0][1]} has several. "
+            "Leave out one of the run folders."
+        )
+    if len(sizes := sorted({row["n"] for row in results})) > 1:
+        raise ValueError(
+            f"all rows must be of the same data, but some runs have {sizes[0]:,} samples and others "
+            f"{sizes[-1]:,}. Give the rows of one data set."
+        )
+    points: dict[str, dict[float, list[float]]] = {}
+    for row in results:
+        if row["method"] in keeps:
+            label, keep = keeps[row["method"]]
+            points.setdefault(label, {}).setdefault(keep, []).append(row["test_accuracy"])
+    made = [_line(label, sorted(at.items())) for label, at in points.items() if len(at) > 1]
+    ordinary = [row["test_accuracy"] for row in results if row["method"] == FULL]
+    if made and ordinary:
+        made.append(_line(FULL, [(min(min(line.x) for line in made), ordinary), (1.0, ordinary)]))
+    return made
+
+
+def draw(results: Sequence[Row], keeps: Keeps, title: str, path: Path) -> Path | None:
+    """Draw `lines` into a file and return its path; None if no method has two values of keep."""
+    found = lines(results, keeps)
+    if not found:
+        return None
+    require("matplotlib", "report")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.6, 4.6), dpi=200, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    styles = styles_of([line.method for line in found])
+    banded = len(found) <= BANDS and any(line.low != line.high for line in found)
+    for line in found:
+        colour, dash = styles[line.method]
+        marker = None if line.method == FULL else "o"
+        if banded:
+            axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.13, linewidth=0)
+        axes.plot(
+            line.x, line.mean, color=colour, linestyle=dash, linewidth=1.8, marker=marker, markersize=4.5
+        )
+    frame(axes, found)
+    low, high = min(min(line.low) for line in found), max(max(line.high) for line in found)
+    room = 0.08 * max(2.0, high - low)
+    axes.set(xlim=(0, 1), ylim=(max(0.0, low - room), min(100.5, high + room)))
+    name_lines(axes, found, styles)
+    axes.set_xlabel("keep", color=INK)
+    axes.annotate(
+        caption(results, keeps, banded),
+        (0, 0),
+        xycoords="axes fraction",
+        xytext=(-20, -38),
+        textcoords="offset points",
+        fontsize=8.5,
+        color=INK,
+        va="top",
+    )
+    axes.set_title("test accuracy after the last epoch, %", loc="left", fontsize=9.5, color=INK, pad=8)
+    figure.suptitle(
+        short(title, 90), x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK, parse_math=False
+    )
+    figure.savefig(path)
+    return path
+
+
+def caption(results: Sequence[Row], keeps: Keeps, banded: bool) -> str:
+    """What a point is, and how many samples and seeds it stands for."""
+    drawn = {line.method for line in lines(results, keeps)}
+    methods = {method for method, (label, _) in keeps.items() if label in drawn} | {FULL}
+    counts = [
+        sum(row["method"] == m for row in results) for m in {row["method"] for row in results} & methods
+    ]
+    few, many = min(counts), max(counts)
+    seeds = f"{many} seed{'s' * (many > 1)}" if few == many else f"{few} to {many} seeds"
+    what = f"one point: the mean of {seeds}" if many > 1 else "one point: one seed"
+    shade = "; shaded: lowest to highest seed" if banded else ""
+    return f"n = {results[0]['n']:,}; {what}{shade}; numbers: at the largest keep"
+
+
+def _line(label: str, points: Sequence[tuple[float, Sequence[float]]]) -> Line:
+    return Line(
+        label,
+        [keep for keep, _ in points],
+        [fmean(values) for _, values in points],
+        [min(values) for _, values in points],
+        [max(values) for _, values in points],
+    )
