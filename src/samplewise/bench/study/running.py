@@ -17,6 +17,7 @@ from samplewise.bench.study.trainer import OnStep, Trainer
 __all__ = ["Failure", "Watcher", "do_all"]
 
 Failure = tuple[Job, Exception]
+_HOPELESS = 3
 
 
 @runtime_checkable
@@ -39,15 +40,19 @@ class Watcher(Protocol):
 def do_all(plan: Plan, trainer: Trainer, watcher: Watcher, jobs: int) -> list[Failure]:
     """Do every missing run. A run that raises is left out, and the others go on.
 
+    If the first three all raise, the training itself is wrong, and no further run starts.
+
     Returns:
         the runs that raised, with their errors.
     """
     failures: list[Failure] = []
     under_way: set[Job] = set()
+    finished = 0
     with _Here(trainer, watcher) if jobs == 1 else _Pool(trainer, jobs) as runner:
         while True:
             raised = {job for job, _ in failures}
-            wanted = [job for job in plan.missing() if job not in raised]
+            hopeless = not finished and len(failures) >= _HOPELESS
+            wanted = [] if hopeless else [job for job in plan.missing() if job not in raised]
             for job in [job for job in wanted if job not in under_way][: jobs - len(under_way)]:
                 watcher.began(job, len(wanted))
                 under_way.add(job)
@@ -60,6 +65,7 @@ def do_all(plan: Plan, trainer: Trainer, watcher: Watcher, jobs: int) -> list[Fa
                     failures.append((job, found))
                     watcher.failed(job, found)
                 else:
+                    finished += 1
                     row = plan.rows.add(job, found)
                     trainer.finished(job)
                     watcher.ended(job, row)
