@@ -615,6 +615,13 @@ def forgets_to_charge(monkeypatch):
     return REGISTRY["full"]
 
 
+@fault(laws.one_forward_is_charged_once, "with one forward, the ledger says .* training forwards")
+def charges_a_forward_for_every_backward(monkeypatch):
+    charged = Ledger.trained
+    monkeypatch.setattr(Ledger, "trained", lambda self, samples, forward=True: charged(self, samples))
+    return REGISTRY["evolved_sampling"]
+
+
 def _counts_proxy_passes(self, forwards):
     self.proxy_scoring_forwards += forwards
 

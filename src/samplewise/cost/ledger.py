@@ -44,9 +44,9 @@ class Ledger:
         self.proxy, self.proxy_scoring_forwards = False, 0
         self.proxy_share: float | None = None
 
-    def trained(self, samples: int) -> None:
-        """Count samples with a training forward and a backward."""
-        self.training_forwards += samples
+    def trained(self, samples: int, forward: bool = True) -> None:
+        """Count samples with a backward, and with its training forward unless that was counted before."""
+        self.training_forwards += samples * forward
         self.samples_backpropagated += samples
 
     def again(self, samples: int, ordinary: float, backward: bool) -> None:

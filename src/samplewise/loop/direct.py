@@ -22,6 +22,8 @@ class Direct:
 
     def __init__(self, engine: Engine, ledger: Ledger, position: Position) -> None:
         self.engine, self.ledger, self.position = engine, ledger, position
+        self._has_graph = False
+        """Whether the losses observed last can be back-propagated: then their forward is the training's."""
 
     def observe(self, ids: Ids, outputs: Outputs | Tensor, source: str) -> None:
         """See `Selector.observe`."""
@@ -40,7 +42,11 @@ class Direct:
         if source == "pass":
             ledger.passed(len(ids))
         elif not self.position.loads and engine.narrows and engine.scores_batches and used:
-            ledger.scoring_forwards += len(ids)
+            self._has_graph = seen.loss.requires_grad
+            if self._has_graph:
+                ledger.training_forwards += len(ids)
+            else:
+                ledger.scoring_forwards += len(ids)
 
     def look(self, ids: Ids, data: Any) -> None:
         """See `Selector.look`."""
@@ -54,5 +60,6 @@ class Direct:
         self.position.method_called = True
         self.position.samples += len(ids)
         if self.engine.narrows:
-            self.ledger.trained(len(rows))
+            self.ledger.trained(len(rows), forward=not self._has_graph)
+        self._has_graph = False
         return rows, weights

@@ -23,7 +23,12 @@ from samplewise.testing.coresets import (
     a_score_is_final_in_time,
     coreset_budget_is_met,
 )
-from samplewise.testing.costs import declared_cost_is_counted_cost, keep_one_is_full, stated_memory_is_real
+from samplewise.testing.costs import (
+    declared_cost_is_counted_cost,
+    keep_one_is_full,
+    one_forward_is_charged_once,
+    stated_memory_is_real,
+)
 from samplewise.testing.counting import CountingModel, ToyData, Training
 from samplewise.testing.inputs import (
     bad_parameters_are_refused,
@@ -80,6 +85,7 @@ LAWS: tuple[Law, ...] = (
     half_precision_losses_are_accepted,
     user_tensors_are_not_modified,
     declared_cost_is_counted_cost,
+    one_forward_is_charged_once,
     scoring_leaves_no_trace,
     stated_memory_is_real,
     coreset_budget_is_met,

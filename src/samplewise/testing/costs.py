@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from samplewise import recipes as registry
 from samplewise.loop.scoring import Scoring
 from samplewise.pickers import Picker
 from samplewise.policy import Policy, Recipe
+from samplewise.selector import Selector
 from samplewise.signals import measure
 from samplewise.testing.budgets import long_enough
 from samplewise.testing.counting import Training
@@ -17,7 +19,12 @@ from samplewise.testing.law import differs, ensure, law
 from samplewise.testing.runs import run
 from samplewise.testing.trace import Trace, build, keeps
 
-__all__ = ["declared_cost_is_counted_cost", "keep_one_is_full", "stated_memory_is_real"]
+__all__ = [
+    "declared_cost_is_counted_cost",
+    "keep_one_is_full",
+    "one_forward_is_charged_once",
+    "stated_memory_is_real",
+]
 
 
 @law
@@ -52,6 +59,46 @@ def declared_cost_is_counted_cost(recipe: Recipe) -> None:
             ensure(trained in (None, model.rows_backward), f"{model.rows_backward} trained, not {trained}")
             looked = model.narrow_without_grad if policy.proxy else model.rows_without_grad
             ensure(scored in (None, looked), f"{looked} scored, not {scored}")
+
+
+@law
+def one_forward_is_charged_once(recipe: Recipe) -> None:
+    """A loop that back-propagates the losses that it observed is charged one forward of the whole batch.
+
+    The same loop with a scoring forward of its own is charged both forwards.
+    """
+    n, batch = 24, 6
+    policy = build(recipe, n, keep=0.4, period=3)
+    if not isinstance(policy, Policy) or policy.batch_picker is None or not policy.signals or policy.assemble:
+        return
+    trace = Trace(n, long_enough(policy, 8))
+    for one in (True, False):
+        selector = Selector(policy, n, epochs=trace.epochs, labels=trace.targets)
+        rows_with_graph = rows_without = rows_backward = 0
+        for epoch in range(trace.epochs):
+            if selector.pass_due(epoch):
+                ids = selector.pass_ids(epoch)
+                selector.observe(ids, trace.outputs(ids, epoch), source="pass")
+                rows_without += len(ids)
+            for ids in torch.split(selector.plan(epoch).ids, batch):
+                seen = trace.outputs(ids, epoch)
+                if one:
+                    seen = replace(seen, loss=seen.loss * torch.ones((), requires_grad=True))
+                narrows = selector.engine.narrows
+                selector.observe(ids, seen)
+                k = len(selector.choose(ids)[0])
+                rows_with_graph += len(ids) if one else k
+                rows_without += len(ids) if narrows and not one else 0
+                rows_backward += k
+        selector.set_epoch(trace.epochs)
+        ledger = selector.ledger
+        for name, entered, counted in (
+            ("training forwards", ledger.training_forwards, rows_with_graph),
+            ("scoring forwards", ledger.scoring_forwards, rows_without),
+            ("samples back-propagated", ledger.samples_backpropagated, rows_backward),
+        ):
+            loop = "one forward" if one else "two forwards"
+            ensure(entered == counted, f"with {loop}, the ledger says {entered} {name}, not {counted}")
 
 
 def _k(m: int, keep: float, least: int = 0) -> int:
