@@ -183,3 +183,12 @@ def test_classes_with_equal_weights_have_no_boundary_and_stop_no_training():
     trace.logits[4, 3] = math.nan
     with pytest.raises(ValueError, match="margins is not finite for ids"):
         plans(sw.recipes.dynams(period=Q), trace)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "power"])
+def test_data_has_no_effect_on_a_fitted_schedule(schedule):
+    for keep in (0.6, 0.65, 0.7):
+        one, other = (
+            sw.schedules.Periods(keep, schedule, 10, data).shares(200) for data in ("imagenet", "cifar10")
+        )
+        assert one == other

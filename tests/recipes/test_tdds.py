@@ -168,6 +168,27 @@ def test_tables_of_other_data_are_scaled_from_their_own_length():
         assert (tracker.T, tracker.window) == (last, window)
 
 
+def test_the_number_of_classes_decides_whose_numbers_are_taken():
+    def recorded_epochs(classes, data, **options):
+        labels = torch.arange(1200) % classes
+        selector = sw.Selector(sw.recipes.tdds(0.3, data=data, **options), 1200, epochs=90, labels=labels)
+        return selector.final["tdds"]
+
+    for classes, data in ((10, "cifar10"), (100, "cifar100"), (1000, "imagenet")):
+        assert recorded_epochs(classes, "auto") == recorded_epochs(classes, data)
+        assert recorded_epochs(classes, "cifar10") == recorded_epochs(10, "cifar10")
+    assert recorded_epochs(10, "auto") != recorded_epochs(1000, "auto")
+    assert recorded_epochs(7, "auto", T=20, window=5) == 20
+    with pytest.raises(ValueError, match=r"numbers for data of 10, 100, 1000 classes, got 7 classes"):
+        recorded_epochs(7, "auto")
+    with pytest.raises(ValueError, match=r"got data without known labels. Give T and window, or say whose"):
+        sw.Selector(sw.recipes.tdds(data="auto"), 20, epochs=30)
+    both = sw.Recorder({"a": sw.recipes.tdds(0.3, data="auto"), "b": sw.recipes.tdds(0.3)})
+    selector = sw.Selector(both, 300, epochs=90, labels=torch.arange(300) % 100)
+    assert selector.final["a"] == 27
+    assert selector.final["b"] == 36
+
+
 def test_the_coreset_is_weighted_by_scores_scaled_over_the_whole_data_set():
     scores = reference(6, 4)
     span = max(scores) - min(scores)

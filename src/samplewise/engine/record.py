@@ -30,11 +30,16 @@ class Record:
     seconds: float = 0.0
 
     @classmethod
-    def of(cls, policy: Policy, epochs: int) -> "Record":
-        """The record of a policy in a training of `epochs`. One that keeps all has nothing to record."""
+    def of(cls, policy: Policy, epochs: int, classes: int | None = None) -> "Record":
+        """The record of a policy in a training of `epochs` on data of so many classes (None: not known).
+
+        One that keeps all has nothing to record.
+        """
         if cls(policy, None, 0).keeps_all:
             return cls(policy, None, 0, done=True)
-        tracker = None if policy.tracker is None else policy.tracker.within(epochs)
+        tracker = None
+        if policy.tracker is not None:
+            tracker = policy.tracker.for_classes(classes).within(epochs)
         final = epochs if policy.final == "end" else int(policy.final or 0)
         if tracker is not None and tracker.enough is not None and policy.source == "training":
             final = min(final, tracker.enough)

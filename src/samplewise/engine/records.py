@@ -38,7 +38,8 @@ class Records(Memory):
         super().__init__(policy, n, epochs, labels)
         self.seed = seed
         named = policy.records
-        self.records = {name: Record.of(own, epochs) for name, own in named.items()}
+        classes = None if labels is None or not len(labels) else int(labels.max()) + 1
+        self.records = {name: Record.of(own, epochs, classes) for name, own in named.items()}
         for name, own in named.items():
             refuse_early(own, name, n, labels)
         self._buffer: Buffer | None = None

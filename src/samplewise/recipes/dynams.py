@@ -47,10 +47,10 @@ def dynams(
     share is constant, or it falls from period to period (`linear` or `power`). On ImageNet the best numbers
     of the paper are those of `power`; on CIFAR-10 it has only `linear`, the default. `fit=True` shifts the
     shares so that their average is exactly `keep`. `fit=False` takes the published numbers for `data`
-    unchanged (`schedules.PUBLISHED`). A linear schedule that is fitted takes nothing from `data`. The
-    candidates are all samples; with `nested=True` only the samples of the period before. The paper's
-    distances have no sign, so confident mistakes are left out. `signed=True` selects these first. Forward
-    must return features, targets and the head.
+    unchanged (`schedules.PUBLISHED`). `data` has no effect with `fit=True`. The candidates are all samples;
+    with `nested=True` only the samples of the period before. The paper's distances have no sign, so confident
+    mistakes are left out. `signed=True` selects these first. Forward must return features, targets and the
+    head.
 
     Signal: class margins. Memory: 4 bytes a sample, and 4 C more from a pass until its choice.
     Choice: class-balanced least margins. Cost: one forward over all n samples in every period but the first.

@@ -17,7 +17,8 @@ _TABLES: dict[str, dict[float, tuple[int, int]]] = {
     "imagenet": {0.3: (20, 10), 0.5: (20, 10), 0.7: (30, 20)},
     "imagenet_swin": {0.25: (200, 10), 0.3: (180, 10), 0.4: (150, 10), 0.5: (100, 10)},
 }
-_EPOCHS = {"cifar10": 200, "cifar100": 200, "imagenet": 90, "imagenet_swin": 300}
+_CLASSES: dict[int, Data] = {10: "cifar10", 100: "cifar100", 1000: "imagenet"}
+_EPOCHS: dict[Data, int] = {"cifar10": 200, "cifar100": 200, "imagenet": 90, "imagenet_swin": 300}
 _SIGNALS: dict[str, signals.Signal] = {
     "kl": signals.probabilities,
     "ce": signals.target_log_probability,
@@ -45,7 +46,7 @@ def tdds(
     absolute: Literal["inside", "outside", "none"] = "inside",
     sqrt: bool = True,
     average: Literal["ema", "mean"] = "ema",
-    data: Data = "cifar10",
+    data: Data | Literal["auto"] = "cifar10",
     half: bool = False,
     weighting: Weighting | Literal["raw"] = "per_sample",
     balance: bool = False,
@@ -57,12 +58,13 @@ def tdds(
     `beta` on the newest, so the last window before `T` has by far the most weight.
 
     `T` and `window` default to the published numbers for `keep` and `data`, the data set whose table is
-    taken. Give the one that is most like yours. `T` is scaled to the length of the training. The other
-    defaults (`absolute="inside"`, `sqrt=True`) follow the official code, which reproduces the paper's
-    numbers, and not eqs. 10 and 11. These are `absolute="outside", sqrt=False, window=K + 1, T=T + 1`: eq. 11
-    has K changes in a window, and the code's K epochs have K - 1. Ablations: `depth1="ce"` (change of the
-    target's log-probability; with `absolute="none"` its signed change), `depth1="el2n"` (the spread of EL2N
-    itself), `average="mean"`.
+    taken. Give the one that is most like yours, or `"auto"`: 10, 100 or 1,000 classes of your labels decide
+    (for ImageNet the table of ResNet-34), and any other number is refused. `T` is scaled to the length of the
+    training. The other defaults (`absolute="inside"`, `sqrt=True`) follow the official code, which reproduces
+    the paper's numbers, and not eqs. 10 and 11. These are `absolute="outside", sqrt=False, window=K + 1,
+    T=T + 1`: eq. 11 has K changes in a window, and the code's K epochs have K - 1. Ablations: `depth1="ce"`
+    (change of the target's log-probability; with `absolute="none"` its signed change), `depth1="el2n"` (the
+    spread of EL2N itself), `average="mean"`.
 
     In training each kept sample is weighted by its score, scaled to [0, 1] over the whole data set, as in the
     official code. Eq. 13 has the score itself: `weighting="raw"`. The official code also multiplies batch
@@ -75,11 +77,14 @@ def tdds(
     Signal: p. Memory: 4 bytes a sample when final, 8 C + 4 K + 1 while recording (4 C + 4 K + 1 with
     `half`). Choice: top-k. Cost: no forward beyond `T` epochs of a training on everything.
     """
+    numbers: tuple[tuple[int, tuple[int, int], int], ...] = ()
+    if data == "auto":
+        data = "cifar10"
+        numbers = tuple((c, published(keep, name), _EPOCHS[name]) for c, name in _CLASSES.items())
+    table = (published(keep, data), _EPOCHS[data], numbers)
     return Policy(
         signal=_SIGNALS[depth1],
-        tracker=trackers.DualDepth(
-            T, window, beta, depth1, absolute, sqrt, average, half, published(keep, data), _EPOCHS[data]
-        ),
+        tracker=trackers.DualDepth(T, window, beta, depth1, absolute, sqrt, average, half, *table),
         picker=pickers.TopK(keep).balanced(balance),
         source="training",
         final="end",

@@ -127,6 +127,10 @@ class Tracker(ABC):
         """The tracker for a training of this length. Raises if the training is too short for it."""
         return self
 
+    def for_classes(self, classes: int | None) -> "Tracker":
+        """The tracker for data of so many classes, if its numbers depend on that. None: not known."""
+        return self
+
     @property
     def enough(self) -> int | None:
         """The number of epochs after which its columns no longer change. None: they change to the end."""
@@ -244,6 +248,9 @@ class Pipe(Tracker):
         for stage in self.stages:
             read |= stage.read(state, ids)
         return read
+
+    def for_classes(self, classes: int | None) -> "Pipe":
+        return replace(self, stages=tuple(stage.for_classes(classes) for stage in self.stages))
 
     def within(self, epochs: int) -> "Pipe":
         return replace(self, stages=tuple(stage.within(epochs) for stage in self.stages))

@@ -41,6 +41,8 @@ class DualDepth(Tracker):
         T: the epochs recorded; None scales `published[0]` from `length` epochs to the training's.
         window: None is the published one, but less than T.
         published: (T, window) for a training of `length` epochs.
+        by_classes: (number of classes, published, length) of several data sets. The data that is trained on
+            decides: see `for_classes`.
     """
 
     T: Annotated[int | None, Range(3)] = None
@@ -53,6 +55,7 @@ class DualDepth(Tracker):
     half: bool = False
     published: tuple[int, int] = (90, 10)
     length: Annotated[int, Range(1)] = 200
+    by_classes: tuple[tuple[int, tuple[int, int], int], ...] = ()
     complete: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -74,6 +77,19 @@ class DualDepth(Tracker):
     @property
     def enough(self) -> int | None:
         return self.T
+
+    def for_classes(self, classes: int | None) -> "DualDepth":
+        if not self.by_classes or None not in (self.T, self.window):
+            return self
+        for known, published, length in self.by_classes:
+            if known == classes:
+                return replace(self, published=published, length=length, by_classes=())
+        numbers = ", ".join(str(known) for known, _, _ in self.by_classes)
+        got = "data without known labels" if classes is None else f"{classes} classes"
+        raise ValueError(
+            f"DualDepth has published numbers for data of {numbers} classes, got {got}. Give T and "
+            "window, or say whose numbers to take, as in tdds(data='cifar10'), or give Selector(labels=...)."
+        )
 
     def within(self, epochs: int) -> "DualDepth":
         here = scaled(self.published[0], epochs, self.length)
