@@ -14,6 +14,7 @@ from samplewise.bench.altered import altered, drawn
 from samplewise.bench.data import ImageData
 from samplewise.bench.folder import SCORING, RunFolder, plain
 from samplewise.bench.methods import chooses_coreset
+from samplewise.bench.saved import save_model
 from samplewise.bench.settings import Settings
 from samplewise.bench.train import Run, Task, train
 from samplewise.checks import require
@@ -108,8 +109,17 @@ def count(settings: Settings) -> int:
     return settings.seeds * (len(settings.names) + bool(coreset.static_methods(settings)))
 
 
-def run(path: Path, settings: Settings, listener: Listener) -> list[dict[str, Any]]:
-    """Do every unfinished run. Return the rows of all runs."""
+def run(
+    path: Path, settings: Settings, listener: Listener, save_models: bool = False
+) -> list[dict[str, Any]]:
+    """Do every unfinished run. Return the rows of all runs.
+
+    Args:
+        path: of the run folder.
+        settings: of the experiment, complete.
+        listener: is told of the progress.
+        save_models: whether every run keeps its trained model in the folder.
+    """
     require("pyarrow", "scores")
     folder, policies = RunFolder(path), settings.policies()
     if folder.begun and not pending(folder, settings):
@@ -136,7 +146,7 @@ def run(path: Path, settings: Settings, listener: Listener) -> list[dict[str, An
             elif method == subset:
                 task = coreset.on_subset(task, coreset.given(settings))
             listener.began(method, seed)
-            listener.ended(_one_run(task, static, folder, listener))
+            listener.ended(_one_run(task, static, folder, listener, save_models))
     return folder.results()
 
 
@@ -190,10 +200,15 @@ def scored(task: Task, static: dict[str, Policy], folder: RunFolder, listener: L
     return row
 
 
-def _one_run(task: Task, static: dict[str, Policy], folder: RunFolder, listener: Listener) -> dict[str, Any]:
+def _one_run(
+    task: Task, static: dict[str, Policy], folder: RunFolder, listener: Listener, save_models: bool
+) -> dict[str, Any]:
     checkpoint = folder.checkpoint(task.method, task.seed)
     under_way = train(task, checkpoint, listener.stepped, listener.epoch_ended)
     _table(under_way, static, folder).to_parquet(folder.scores(task.method, task.seed))
+    if save_models:
+        model = folder.model(task.method, task.seed)
+        save_model(model, under_way.model, task.settings.model, task.data)
     ledger = under_way.selector.ledger
     if task.method == "full":
         ledger.baseline_seconds = ledger.wall

@@ -26,6 +26,7 @@ class RunFolder:
     - `results.jsonl`: one line for each finished run. `curves.jsonl`: one line for each tested epoch of it.
     - `scores-METHOD-SEED.parquet`: the scores of a finished run.
     - `checkpoint-METHOD-SEED.pt`: the state of an unfinished run, which has no line in the other files.
+    - `model-METHOD-SEED.pt`: the trained model of a finished run, with `--save-model`.
     - `scoring.jsonl`: one line for each seed whose scoring run is finished. `scores-scoring-SEED.parquet` is
       its table, `subset-METHOD-SEED.parquet` the coreset of each method.
     """
@@ -162,6 +163,10 @@ class RunFolder:
     def scores(self, method: str, seed: int) -> Path:
         """Path of the score table of a finished run."""
         return self.path / f"scores-{_file_word(method)}-{seed}.parquet"
+
+    def model(self, method: str, seed: int) -> Path:
+        """Path of the trained model of a finished run, if models are kept."""
+        return self.path / f"model-{_file_word(method)}-{seed}.pt"
 
     def subset(self, method: str, seed: int) -> Path:
         """Path of the coreset of a static method."""

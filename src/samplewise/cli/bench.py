@@ -41,6 +41,22 @@ def bench(
     Finished runs are kept, and the same command continues an interrupted study.
     """
     judged = Study.load(study, out=out, data=data, methods=method or (), seeds=seeds)
+    again = ["bench", str(study)]
+    for each in method or ():
+        again += ["--method", each]
+    for name, value in (("seeds", seeds), ("data", data), ("out", out), ("jobs", jobs if jobs > 1 else None)):
+        again += [f"--{name}", str(value)] if value is not None else []
+    conduct(judged, jobs, again)
+
+
+def conduct(judged: Study, jobs: int, again: list[str]) -> None:
+    """Run a study and show what it found.
+
+    Args:
+        judged: the study.
+        jobs: processes that train at the same time.
+        again: the arguments of the command that continues it after Ctrl-C.
+    """
     console = terminal()
     console.print(f"study folder {judged.folder}", style="dim", soft_wrap=True, markup=False)
     try:
@@ -54,7 +70,10 @@ def bench(
         typer.echo("The same command repeats only these runs.", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        raise _interrupted(judged, study, method or [], seeds, data, jobs, out) from None
+        kept = f"{len(judged.plan.rows)} finished runs are kept in {judged.folder / 'rows.jsonl'}."
+        how = shlex.join(["samplewise", *again])
+        typer.echo(f"\ninterrupted. {kept} Continue with: {how}", err=True)
+        raise typer.Exit(130) from None
     _show(results, judged.folder, console)
 
 
@@ -74,23 +93,3 @@ def _show(results: Results, folder: Path, console: Console) -> None:
     console.print(table.in_words(results), style="bold", markup=False)
     files = ", ".join(str(folder / name) for name in outputs.FILES)
     console.print(f"\nFiles: {files}", soft_wrap=True, markup=False)
-
-
-def _interrupted(
-    judged: Study,
-    study: Path,
-    method: list[str],
-    seeds: int | None,
-    data: str | None,
-    jobs: int,
-    out: Path | None,
-) -> typer.Exit:
-    """Print what is kept and how to continue after Ctrl-C; the result is to be raised."""
-    again = ["samplewise", "bench", str(study)]
-    for each in method:
-        again += ["--method", each]
-    for name, value in (("seeds", seeds), ("data", data), ("out", out), ("jobs", jobs if jobs > 1 else None)):
-        again += [f"--{name}", str(value)] if value is not None else []
-    kept = f"{len(judged.plan.rows)} finished runs are kept in {judged.folder / 'rows.jsonl'}."
-    typer.echo(f"\ninterrupted. {kept} Continue with: {shlex.join(again)}", err=True)
-    return typer.Exit(130)

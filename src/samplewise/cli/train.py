@@ -15,6 +15,7 @@ from samplewise.bench.settings import Normalize, Settings, Strategy
 from samplewise.checks import require
 from samplewise.cli import options
 from samplewise.cli.console import terminal
+from samplewise.cli.controls import is_controlled, judge
 from samplewise.cli.files import interrupted
 from samplewise.cli.options import DEFAULT, option
 from samplewise.cli.progress import Watch
@@ -97,6 +98,16 @@ def train(
     amp: options.Amp = None,
     workers: options.Workers = None,
     threads: options.Threads = None,
+    controls: Annotated[
+        bool,
+        typer.Option(
+            "--controls",
+            help="Judge the methods: run full training of every length and random controls beside them.",
+        ),
+    ] = False,
+    save_model: Annotated[
+        bool, typer.Option("--save-model", help="Keep the trained model of every run.")
+    ] = False,
     out: Annotated[Path | None, option("Run folder.", default="a new runs/DATA-N")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run folder (or the newest one).")
@@ -106,14 +117,19 @@ def train(
 
     Continue an interrupted command with --resume. The results are the same as without the break.
     """
-    settings, given = options.settings_of(locals(), {"out", "resume"})
+    settings, given = options.settings_of(locals(), {"out", "resume", "controls", "save_model"})
     if subset is not None and method is None:
         settings, given = replace(settings, method=()), given | {"method": ()}
-    with _folder(settings, out, resume) as folder:
-        _train(folder, experiment.open_folder(folder, settings, resume, given), resume)
+    if out is None and resume:
+        out = latest_folder(ROOT, name_of(settings.data))
+    if controls or is_controlled(out):
+        judge(settings, given, out or next_folder(ROOT, name_of(settings.data)), resume, save_model)
+        return
+    with _folder(settings, out) as folder:
+        _train(folder, experiment.open_folder(folder, settings, resume, given), resume, save_model)
 
 
-def _train(folder: Path, settings: Settings, resume: bool) -> None:
+def _train(folder: Path, settings: Settings, resume: bool, save_models: bool) -> None:
     require("matplotlib", "report")
     require("pyarrow", "scores")
     console = terminal()
@@ -122,15 +138,15 @@ def _train(folder: Path, settings: Settings, resume: bool) -> None:
     console.print(f"run folder {folder}", style="dim", soft_wrap=True, markup=False)
     try:
         with Watch(console, experiment.count(settings)) as watch:
-            experiment.run(folder, settings, watch)
+            experiment.run(folder, settings, watch, save_models)
         show(folder, console)
     except KeyboardInterrupt:
-        raise interrupted(folder, ["train", "--out", str(folder), "--resume"]) from None
+        again = ["train", "--out", str(folder), "--resume", *["--save-model"] * save_models]
+        raise interrupted(folder, again) from None
 
 
-def _folder(settings: Settings, out: Path | None, resume: bool) -> AbstractContextManager[Path]:
+def _folder(settings: Settings, out: Path | None) -> AbstractContextManager[Path]:
     """The run folder, held for this command."""
-    name = name_of(settings.data)
-    if out is None and resume:
-        out = latest_folder(ROOT, name)
-    return free_folder_alone(lambda: next_folder(ROOT, name)) if out is None else folder_alone(out)
+    if out is not None:
+        return folder_alone(out)
+    return free_folder_alone(lambda: next_folder(ROOT, name_of(settings.data)))

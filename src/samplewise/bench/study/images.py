@@ -13,6 +13,8 @@ import torch
 from samplewise.bench import coreset, experiment, files, machine, rngstate
 from samplewise.bench.altered import altered
 from samplewise.bench.data import ImageData, held_out
+from samplewise.bench.folder import RunFolder
+from samplewise.bench.saved import save_model
 from samplewise.bench.settings import Settings
 from samplewise.bench.study.jobs import FULL, TRAINING, Job, canonical, digest
 from samplewise.bench.study.trainer import OnStep
@@ -38,6 +40,7 @@ class ImageTrainer:
         work: a folder for checkpoints, and for coresets of static methods.
         methods: all methods of the study. Those that share a scoring run are found among them.
         best_by: the result that chooses the best epoch on the validation split.
+        models: a folder where every run keeps its trained model.
     """
 
     settings: Settings
@@ -45,6 +48,7 @@ class ImageTrainer:
     work: Path
     methods: tuple[str, ...] = ()
     best_by: str = "accuracy"
+    models: Path | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Every process reads the data itself: that is faster than sending them.
@@ -110,6 +114,10 @@ class ImageTrainer:
             if coreset.static_methods(alone):
                 task, scoring_cpu = self._on_coreset(task)
             done = train(task, self.checkpoint(job), on_step)
+            if self.models is not None:
+                whole = job.epochs == self.settings.epochs
+                named = job.method if whole else f"{job.method}-{job.epochs}-epochs"
+                save_model(RunFolder(self.models).model(named, job.seed), done.model, own.model, data)
             return _row(done, scoring_cpu, self.settings.device or "cpu")
 
     def _on_coreset(self, task: Task) -> tuple[Task, float]:

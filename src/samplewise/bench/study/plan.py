@@ -29,10 +29,6 @@ class Plan:
     spec: Spec
     rows: Rows
 
-    def __post_init__(self) -> None:
-        if len(rungs(self.spec.epochs)) < 2:
-            raise ValueError(f"epochs must make a ladder of at least 2 rungs, got {self.spec.epochs}.")
-
     @property
     def judged(self) -> tuple[str, ...]:
         """The controls and the methods."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from samplewise.bench.best import LOWER_IS_BETTER
+from samplewise.bench.judge import rungs
 from samplewise.bench.methods import split
 from samplewise.bench.study.jobs import canonical
 from samplewise.checks import Range, checked, nearest
@@ -49,7 +50,7 @@ class Spec:
     """
 
     methods: tuple[str, ...]
-    epochs: Annotated[int, Range(2, 10**6)]
+    epochs: Annotated[int, Range(1, 10**6)]
     seeds: Annotated[int, Range(1, 1000)] = 10
     metric: str = "accuracy"
     at: At = "last"
@@ -63,6 +64,10 @@ class Spec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "methods", tuple(self.methods))
+        if len(rungs(self.epochs)) < 2:
+            raise ValueError(
+                f"epochs must be >= 2 in a study, got {self.epochs}: the ladder needs at least 2 rungs."
+            )
         if self.delta is None:
             if self.metric not in DELTA:
                 raise ValueError(

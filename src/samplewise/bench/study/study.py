@@ -144,6 +144,7 @@ class Study:
         data: str | None = None,
         methods: Sequence[str] = (),
         seeds: int | None = None,
+        save_models: bool = False,
     ) -> "Study":
         """Read a study file.
 
@@ -153,6 +154,7 @@ class Study:
             data: replaces the source of the data. The rows depend on the data, not on where they lie.
             methods: further methods.
             seeds: replaces the number of seeds. Finished runs are used again.
+            save_models: whether every run keeps its trained model in the folder.
 
         Raises:
             ValueError: if the file, its task or its methods cannot be used.
@@ -180,10 +182,22 @@ class Study:
             folder / "work",
             (*CONTROLS, *methods),
             content.get("metric", "accuracy"),
+            folder if save_models else None,
         )
         about = {key: value for key, value in content.items() if key in _ABOUT}
         about |= {} if seeds is None else {"seeds": seeds}
         return cls(trainer, methods, epochs=task["epochs"], out=folder, **{"name": path.stem} | about)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the task.
+
+        Raises:
+            ValueError: for your own training, which has none.
+        """
+        if not isinstance(self.trainer, ImageTrainer):
+            raise ValueError("your own training has no settings of samplewise train.")
+        return self.trainer.settings
 
     @property
     def plan(self) -> Plan:
