@@ -8,6 +8,8 @@ from samplewise import recipes, testing
 from samplewise.bench import experiment, files
 from samplewise.bench.protocols import epochs_for_samples, planned_samples
 from samplewise.bench.settings import Settings
+from samplewise.bench.study.images import ImageTrainer
+from samplewise.bench.study.jobs import Job
 from samplewise.bench.train import Run
 from samplewise.cli import main
 from samplewise.policy import Policy
@@ -75,6 +77,18 @@ def test_the_command_trains_dynamic_methods_on_as_many_samples(tmp_path, monkeyp
     for name, row in rows.items():
         assert row["samples_backpropagated"] == (240 if name == short else 480)
         assert row["cost_share"] == pytest.approx(0.5 if name == short else 1)
+
+
+def test_a_study_trains_on_as_many_samples_too(tmp_path):
+    settings = Settings(
+        data="digits", limit=120, epochs=4, batch_size=32, model="mlp", device="cpu"
+    ).resolved()
+    seen = {}
+    for method in ("rs2:keep=0.5@strategy=P", "rs2:keep=0.5"):
+        trainer = ImageTrainer(settings, 0.2, tmp_path, (method,), "accuracy")
+        seen[method] = trainer.run(Job(method, 4, 0, 1.0), lambda done: None)
+    n = seen["rs2:keep=0.5"]["n"]
+    assert [row["samples_backpropagated"] for row in seen.values()] == [4 * n, 2 * n]
 
 
 @pytest.mark.parametrize("method", ["infobatch", "infobatch@lr=0.1", "auto_assist", "kakurenbo"])

@@ -165,18 +165,19 @@ def prepare(folder: RunFolder, settings: Settings) -> ImageData:
 
 
 def task_of(method: str, policy: Any, seed: int, data: ImageData, settings: Settings) -> Task:
-    """The run of one method, with its own settings. Its cost is relative to an ordinary run of `settings`.
-
-    Strategy P of a method that chooses no coreset is applied here, and that of a coreset by `on_subset`.
-    """
-    own = settings.of(method)
-    if own.strategy == "P" and method in settings.method and not chooses_coreset(policy):
-        own = replace(own, epochs=_as_many_samples(method, policy, len(data), own))
+    """The run of one method, with its own settings. Its cost is relative to an ordinary run of `settings`."""
+    own = with_strategy(method, policy, len(data), settings.of(method))
     return Task(method, policy, seed, data, own, stretch=own.epochs / settings.epochs)
 
 
-def _as_many_samples(method: str, policy: Any, n: int, settings: Settings) -> int:
-    """The epochs in which a method back-propagates as many samples as ordinary training."""
+def with_strategy(method: str, policy: Any, n: int, settings: Settings) -> Settings:
+    """The settings of a method's run, with the epochs of strategy P. `on_subset` gives those of a coreset.
+
+    Raises:
+        ValueError: if the number of samples of the method is not known before the training.
+    """
+    if settings.strategy == "E" or method not in settings.method or chooses_coreset(policy):
+        return settings
     found = None
     if isinstance(policy, Policy):
         found = protocols.epochs_for_samples(policy, n, settings.batch_size, settings.epochs)
@@ -187,7 +188,7 @@ def _as_many_samples(method: str, policy: Any, n: int, settings: Settings) -> in
             f"{method:.200} depends on what it measures. Use --method '{method:.200}{joined}strategy=E', or "
             "give it epochs of its own as well."
         )
-    return found
+    return replace(settings, epochs=found)
 
 
 def scored(task: Task, static: dict[str, Policy], folder: RunFolder, listener: Listener) -> dict[str, Any]:

@@ -107,6 +107,7 @@ class ImageTrainer:
         own = replace(own, lr=(own.lr or 0.0) * job.lr)
         data = altered(self.data, self.settings, job.seed)
         policy = alone.policies()[job.method]
+        own = experiment.with_strategy(job.method, policy, len(data), own)
         task = Task(job.method, policy, job.seed, data, own, best_by=self.best_by)
         self.work.mkdir(parents=True, exist_ok=True)
         with rngstate.kept():
