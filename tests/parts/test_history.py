@@ -7,9 +7,13 @@ import torch
 
 import samplewise as sw
 from samplewise import recipes
+from samplewise.bench.folder import RunFolder
+from samplewise.cli import main
 from samplewise.coresets.history import SelectionHistory
 from samplewise.coresets.table import ScoreTable
+from samplewise.report import pictures
 from samplewise.rng import generator
+from samplewise.subset import Subset
 
 N = 70
 
@@ -141,6 +145,25 @@ def test_rows_in_another_order_keep_their_history(tmp_path):
         ScoreTable.read(tmp_path / "cut.parquet")
     with pytest.raises(ValueError, match="history is of 70 samples, so the table must have all of their ids"):
         ScoreTable(torch.arange(60), {}, torch.zeros(60, dtype=torch.int32), history=history)
+
+
+def test_the_command_writes_it_and_refuses_the_batch_level(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pictures, "draw", lambda *_: [])
+    small = ["train", "--limit", "60", "--epochs", "4", "--batch-size", "32", "--seeds", "1", "--history"]
+    small += ["--threads", "1", "--model", "mlp", "--device", "cpu", "--method", "full"]
+    out = tmp_path / "one"
+    ucb, el2n = "ucb:keep=0.5,period=2", "el2n:first=2,keep=0.5"
+    assert main([*small, "--method", ucb, "--method", el2n, "--out", str(out)]) == 0
+    found = {name: ScoreTable.read(RunFolder(out).scores(name, 0)).history for name in ("full", ucb, el2n)}
+    assert {name: history.epochs for name, history in found.items()} == {
+        "full": [0, 1, 2, 3],
+        ucb: [0, 2],
+        el2n: [0],
+    }
+    assert found[el2n].ids(0).tolist() == Subset.read(RunFolder(out).subset(el2n, 0)).ids.tolist()
+    assert main([*small, "--method", "random_batch", "--out", str(tmp_path / "two")]) == 2
+    assert "random_batch chooses in every batch" in capsys.readouterr().err
+    assert not (tmp_path / "two").exists()
 
 
 def test_it_takes_a_bit_for_a_sample_and_a_selection():

@@ -66,6 +66,7 @@ def scoring_task(task: Task, policies: Mapping[str, Policy]) -> Task:
         task,
         method=SCORING,
         policy=recorder(policies),
+        settings=replace(task.settings, history=False),  # it selects nothing
         model=task.settings.score_model,
         baseline_seconds=None,
     )

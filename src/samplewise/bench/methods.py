@@ -23,7 +23,7 @@ SHARED: dict[str, str] = {
     **dict.fromkeys(("data", "image_column", "label_column", "size", "limit", "model", "augment"), _TASK),
     **dict.fromkeys(("label_noise", "noise", "seeds", "subset", "test_every"), _TASK),
     **dict.fromkeys(("imbalance", "per_class", "image_corruption", "corruption"), _TASK),
-    **dict.fromkeys(("device", "amp", "workers", "threads"), _TIMES),
+    **dict.fromkeys(("device", "amp", "workers", "threads", "history"), _TIMES),
     **dict.fromkeys(("score_model", "combine", "fit"), _SCORES),
     "method": "A method names itself",
 }

@@ -60,6 +60,7 @@ class Settings:
     workers: Annotated[int, Range(0, 1024)] = 0
     threads: Annotated[int | None, Range(1, 1024)] = None  # torch crashes with many more
     test_every: Annotated[int, Range(1)] = 1
+    history: bool = False
     subset: str | None = None
     strategy: Strategy = "E"
     weights: Weighting | None = None
@@ -185,7 +186,7 @@ class Settings:
 NAMES = tuple(field.name for field in fields(Settings))
 ADDED = {
     *("weight_decay", "momentum", "milestone", "factor", "warmup", "power"),
-    *("imbalance", "per_class", "image_corruption", "corruption"),
+    *("imbalance", "per_class", "image_corruption", "corruption", "history"),
 }
 """Settings that run folders of earlier versions do not have. Their defaults are what was done before."""
 

@@ -94,6 +94,7 @@ class Run:
             batch_size=s.batch_size,
             seed=task.seed,
             labels=data.train_y,
+            history=s.history,
         )
         ledger = self.selector.ledger
         ledger.baseline_seconds, ledger.stretch = task.baseline_seconds, task.stretch

@@ -94,6 +94,10 @@ def train(
     test_every: Annotated[
         int | None, option("Epochs between two tests; the last epoch is always tested.", default=1)
     ] = None,
+    history: Annotated[
+        bool | None,
+        option("Keep which samples each selection took, in the table of scores.", "--history"),
+    ] = None,
     device: options.Device = None,
     amp: options.Amp = None,
     workers: options.Workers = None,
