@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from samplewise import recipes
-from samplewise.bench import models, protocols
+from samplewise.bench import machine, models, protocols
 from samplewise.bench.data import ImageData
 from samplewise.bench.folder import SCORING, RunFolder
 from samplewise.bench.methods import chooses_coreset
@@ -87,7 +87,9 @@ def score(task: Task, checkpoint: Path, on_step: Callable[[float], None] = lambd
         )
         run.save(checkpoint)
     if run.selector.pass_due(last):
+        begun = machine.clock(run.device)
         run.selector.set_epoch(last)
+        run.cpu += machine.clock(run.device) - begun
     return run
 
 

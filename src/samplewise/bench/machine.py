@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,17 @@ def machine(device: str) -> dict[str, str | int]:
     if device.startswith("cuda"):
         about["accelerator"] = torch.cuda.get_device_name(device)
     return about
+
+
+def clock(device: torch.device) -> float:
+    """Seconds from some origin: CPU time of this process, or on an accelerator the wall clock.
+
+    An accelerator works through a queue, so the clock is read when the queue is empty.
+    """
+    if device.type == "cpu":
+        return time.process_time()
+    torch.accelerator.synchronize(device)
+    return time.perf_counter()
 
 
 def _cpu_name() -> str:

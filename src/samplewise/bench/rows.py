@@ -53,7 +53,10 @@ class ValidatedEpoch(AnyEpoch):
 
 
 class EpochRow(TestedEpoch):
-    """A line of `curves.jsonl`: a run after one of its epochs."""
+    """A line of `curves.jsonl`: a run after one of its epochs.
+
+    `cpu_seconds` is the time of its training by `machine.clock`: on an accelerator the wall clock.
+    """
 
     method: str
     seed: Count

@@ -14,7 +14,7 @@ from jaxtyping import Num
 from torch import Tensor
 
 import samplewise as sw
-from samplewise.bench import augment, models, optim, rngstate
+from samplewise.bench import augment, machine, models, optim, rngstate
 from samplewise.bench.best import BestEpoch
 from samplewise.bench.checkpoints import refuse_foreign, refuse_misplaced
 from samplewise.bench.data import ImageData
@@ -128,14 +128,15 @@ class Run:
         self, loader: Loader, epoch: int, checkpoint: Path, on_step: Callable[[float], None]
     ) -> None:
         """Train the rest of the current epoch. Save a checkpoint every few seconds."""
-        begun = time.process_time()
+        begun = machine.clock(self.device)
         for batch in loader:
             self.train_step(batch, epoch)
             on_step(self.selector.progress)
             if time.monotonic() > self.next_save:
-                self.cpu, begun = self.cpu + time.process_time() - begun, time.process_time()
+                self.cpu += machine.clock(self.device) - begun
+                begun = machine.clock(self.device)
                 self.save(checkpoint)
-        self.cpu += time.process_time() - begun
+        self.cpu += machine.clock(self.device) - begun
         self.step, self.done = 0, epoch + 1
 
     def evaluate(self, split: str = "test") -> dict[str, float]:

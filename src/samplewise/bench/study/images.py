@@ -111,15 +111,15 @@ class ImageTrainer:
         task = Task(job.method, policy, job.seed, data, own, best_by=self.best_by)
         self.work.mkdir(parents=True, exist_ok=True)
         with rngstate.kept():
-            scoring_cpu = 0.0
+            scoring = 0.0
             if coreset.static_methods(alone):
-                task, scoring_cpu = self._on_coreset(task)
+                task, scoring = self._on_coreset(task)
             done = train(task, self.checkpoint(job), on_step)
             if self.models is not None:
                 whole = job.epochs == self.settings.epochs
                 named = job.method if whole else f"{job.method}-{job.epochs}-epochs"
                 save_model(RunFolder(self.models).model(named, job.seed), done.model, own.model, data)
-            return _row(done, scoring_cpu, self.settings.device or "cpu")
+            return _row(done, scoring, self.settings.device or "cpu")
 
     def _on_coreset(self, task: Task) -> tuple[Task, float]:
         """The task on the coreset that a scoring run chose, and the CPU seconds of that run.
@@ -157,20 +157,24 @@ class ImageTrainer:
         self.checkpoint(job).unlink(missing_ok=True)
 
 
-def _row(run: Run, scoring_cpu: float, device: str) -> dict[str, Any]:
-    """The row of a finished run. The model is tested as it is, and as it was after its best epoch."""
-    curve, best, on_cpu = run.curve, run.best, device == "cpu"
+def _row(run: Run, scoring: float, device: str) -> dict[str, Any]:
+    """The row of a finished run. The model is tested as it is, and as it was after its best epoch.
+
+    Args:
+        run: the finished run.
+        scoring: seconds of its scoring run.
+        device: where it trained.
+    """
+    curve, best, clock = run.curve, run.best, "cpu_seconds"
     if best is None:
         raise ValueError("a study needs data with a validation split.")
-    clock = "cpu_seconds" if on_cpu else "seconds_without_scoring"
     ledger, last = run.selector.ledger, curve[-1]
-    prior = scoring_cpu if on_cpu else ledger.prior_seconds
     row = {
         "n": len(run.task.data),
         "batch_size": run.task.settings.batch_size,
         "cost": ledger.cost,
         "cost_without_scoring": ledger.cost_without_scoring,
-        "seconds": last[clock] + prior,
+        "seconds": last[clock] + scoring,
         "seconds_without_scoring": last[clock],
         "wall": ledger.wall,
         "overhead": ledger.overhead,
@@ -178,7 +182,7 @@ def _row(run: Run, scoring_cpu: float, device: str) -> dict[str, Any]:
         "validation": run.evaluate("validation"),
         "test": run.evaluate("test"),
         "curve": [
-            [point["epoch"], point["cost"], point[clock] + prior, point["validation_accuracy"]]
+            [point["epoch"], point["cost"], point[clock] + scoring, point["validation_accuracy"]]
             for point in curve
         ],
         "machine": machine.machine(device) | machine.versions(),
@@ -189,7 +193,7 @@ def _row(run: Run, scoring_cpu: float, device: str) -> dict[str, Any]:
     row["best"] = {
         "epoch": best.epoch,
         "cost": chosen["cost"],
-        "seconds": chosen[clock] + prior,
+        "seconds": chosen[clock] + scoring,
         "validation": best.found,
         "test": row["test"] if best.epoch == last["epoch"] else run.evaluate("test"),
     }
