@@ -148,6 +148,16 @@ def test_a_task_that_gains_nothing_at_the_end_is_told():
     flat, rising = np.array([[50.0], [60.0], [60.1]]), np.array([[50.0], [60.0], [61.0]])
     assert not Ladder(cost, flat, flat).gains_at_the_end(DELTA)
     assert Ladder(cost, rising, rising).gains_at_the_end(DELTA)
+    assert Ladder(cost, rising, flat).gains_at_the_end(DELTA)
+    assert not Ladder(cost, flat, rising).gains_at_the_end(DELTA)
+
+
+def test_rungs_beyond_full_training_do_not_count_for_its_last_third() -> None:
+    """The gain from 2/3 of 4 epochs to 4 is 0, whatever comes later."""
+    cost = np.arange(1.0, 7.0)[:, None].repeat(5, axis=1)
+    test = np.array([1.0, 2.0, 2.0, 2.0, 9.0, 9.0])[:, None].repeat(5, axis=1)
+    assert not Ladder(cost, test, test).gains_at_the_end(DELTA, full=3)
+    assert Ladder(cost, test, test).gains_at_the_end(DELTA)
 
 
 @pytest.mark.parametrize(

@@ -83,13 +83,18 @@ class Ladder:
             return float(self.test[best, seed])
         return float(np.interp(cost, own, self.test[:, seed]))
 
-    def gains_at_the_end(self, delta: float) -> bool:
+    def gains_at_the_end(self, delta: float, full: int = -1) -> bool:
         """Whether the last third of full training gains at least `delta`, in the mean over seeds.
 
         If not, the task can only show that training was too long: every method that trains less looks good.
+        The judged result decides, not the validation split, which may have another distribution.
+
+        Args:
+            delta: the smallest gain that matters.
+            full: the rung of full training. A ladder that methods lengthened goes on beyond it.
         """
-        means, costs = self.validation.mean(axis=1), self.cost.mean(axis=1)
-        return bool(means[-1] - np.interp(costs[-1] * 2 / 3, costs, means) >= delta)
+        means, costs = self.test.mean(axis=1), self.cost.mean(axis=1)
+        return bool(means[full] - np.interp(costs[full] * 2 / 3, costs, means) >= delta)
 
 
 def nearest_below(epochs: Mapping[int, float], cost: float) -> int | None:

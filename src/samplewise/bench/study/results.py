@@ -100,7 +100,7 @@ class Results:
     gains: bool | None
     """Whether the last third of full training gains at least delta; None without a whole ladder."""
     enough: int | None
-    """The shortest rung within delta of the longest one, in epochs, on the validation split."""
+    """The shortest rung whose mean test result is within delta of that of full training, in epochs."""
     machines: tuple[str, ...]
     task: str
 
@@ -168,7 +168,7 @@ def results_of(plan: Plan, name: str, question: str, task: str) -> Results:
         tuning_cost=sum(tuning) / (unit * spec.epochs),
         lines=tuple(done),
         missing=sum(1 for _ in plan.missing()),
-        gains=ladder.gains_at_the_end(spec.margin) if ladder else None,
+        gains=ladder.gains_at_the_end(spec.margin, plan.ladder().index(spec.epochs)) if ladder else None,
         enough=_enough(plan, ladder) if ladder else None,
         machines=tuple(dict.fromkeys(_machine(row) for row in rows)),
         task=task,
@@ -293,8 +293,8 @@ def _why(plan: Plan, line: Line, ladder: Ladder | None, judged: Mapping[str, lis
 
 
 def _enough(plan: Plan, ladder: Ladder) -> int:
-    """The shortest rung whose mean on validation is within delta of that of full training or above."""
-    means, rungs = ladder.validation.mean(axis=1), plan.ladder()
+    """The shortest rung whose mean test result is within delta of that of full training or above."""
+    means, rungs = ladder.test.mean(axis=1), plan.ladder()
     goal = means[rungs.index(plan.spec.epochs)] - plan.spec.margin
     return next(e for e, mean in zip(rungs, means, strict=True) if mean >= goal)
 
