@@ -38,7 +38,12 @@ class Job:
         Args:
             task: the digest of the task.
         """
-        return digest([task, canonical(self.method), self.epochs, self.seed, self.lr])
+        return _key(self, task)
+
+
+@lru_cache(maxsize=2**16)
+def _key(job: Job, task: str) -> str:
+    return digest([task, canonical(job.method), job.epochs, job.seed, job.lr])
 
 
 def digest(content: Any) -> str:

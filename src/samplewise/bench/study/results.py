@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
@@ -358,7 +358,10 @@ def _spread(
     if not rows:
         return {}
     values = {name: [part(row).get(name, float("nan")) for row in rows] for name in part(rows[0])}
-    return {n: (fmean(found), stdev(found) if len(found) > 1 else None) for n, found in values.items()}
+    return {
+        n: (float(np.mean(found)), float(np.std(found, ddof=1)) if len(found) > 1 else None)
+        for n, found in values.items()
+    }
 
 
 def _curve(rows: list[Row], whole: float) -> tuple[tuple[float, float], ...]:
