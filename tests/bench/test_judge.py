@@ -42,14 +42,14 @@ def test_without_an_effect_few_studies_say_better_or_worse(monkeypatch):
 
 
 def test_an_effect_of_the_detectable_size_is_found_in_four_of_five_differences():
-    """Student's test of one control at alpha / methods has power .8 at the size that is said."""
+    """Student's test of one control has power .8 at the size that is said."""
     rng, methods, seeds = np.random.default_rng(1), 12, 10
     size = detectable(np.array([-1.0, 1.0] * (seeds // 2)), methods) / np.sqrt(seeds / (seeds - 1))
     found = 0
     for _ in range(1000):
         values = size + rng.standard_normal(seeds)
         t = values.mean() / (values.std(ddof=1) / np.sqrt(seeds))
-        found += abs(t) > 4.0  # about the quantile of t with 9 degrees of freedom at .05 / 24
+        found += abs(t) > 4.27  # the quantile of t with 9 degrees of freedom at .05 / 48
     assert 0.7 < found / 1000 < 0.9
 
 
@@ -104,7 +104,7 @@ def test_a_better_method_inside_delta_says_so():
     assert verdict.bootstrap is not None
 
 
-@pytest.mark.parametrize(("seeds", "said"), [(5, 3.3), (10, 1.5)])
+@pytest.mark.parametrize(("seeds", "said"), [(5, 3.96), (10, 1.69)])
 def test_the_detectable_difference_is_the_protocols(seeds, said):
     values = np.random.default_rng(5).standard_normal(seeds)
     assert detectable(values, 12) / values.std(ddof=1) == pytest.approx(said, abs=0.05)

@@ -127,7 +127,7 @@ def test_tuning_is_reported_and_not_charged(tmp_path):
 @pytest.mark.parametrize(("spread", "difference", "methods"), [(1.0, 1.5, 12), (0.2, 0.1, 1), (3.0, 0.5, 5)])
 def test_the_seeds_needed_are_the_fewest_with_power_8(spread, difference, methods):
     def power(seeds):
-        level = 0.05 / methods
+        level = 0.05 / (2 * methods)  # a method has a test against each of its two controls
         limit = stats.t.ppf(1 - level / 2, seeds - 1)
         noncentral = difference / spread * np.sqrt(seeds)
         return stats.nct.sf(limit, seeds - 1, noncentral) + stats.nct.cdf(-limit, seeds - 1, noncentral)

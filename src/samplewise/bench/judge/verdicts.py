@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -17,7 +16,7 @@ from samplewise.checks import require
 
 stats = require("scipy.stats", "bench")
 multitest = require("statsmodels.stats.multitest", "bench")
-powers = require("statsmodels.stats.power", "bench")
+power = require("statsmodels.stats.power", "bench")
 
 __all__ = ["ALPHA", "FEWEST", "Differences", "Verdict", "Word", "detectable", "judge", "seeds_for"]
 
@@ -111,51 +110,50 @@ def judge(found: Mapping[str, Differences], delta: float, alpha: float = ALPHA) 
     }
 
 
-def detectable(
-    values: Float[ndarray, " seeds"], tests: int, alpha: float = ALPHA, power: float = POWER
-) -> float:
-    """The mean difference that one paired t test finds with this power at alpha / tests.
+def detectable(values: Float[ndarray, " seeds"], methods: int, alpha: float = ALPHA) -> float:
+    """The mean difference that a paired t test finds with power .8, in a family of two tests a method.
 
-    For power .8 and 12 tests about 3.3 standard deviations with 5 seeds, and 1.5 with 10 seeds.
+    With 12 methods about 4 standard deviations with 5 seeds, and 1.7 with 10 seeds.
     """
     n = len(values)
     if n < 2:
         return float("inf")
-    return _size(n, alpha / tests, power) * float(np.std(values, ddof=1))
+    return _size(n, _level(methods, alpha)) * float(np.std(values, ddof=1))
 
 
 def seeds_for(spread: float, difference: float, methods: int, alpha: float = ALPHA) -> int:
-    """The number of seeds with which a paired t test at alpha / methods finds a difference with power .8.
+    """The number of seeds with which such a test finds a difference with power .8.
 
     Args:
         spread: standard deviation of the differences over seeds.
         difference: the mean difference to find, > 0.
-        methods: tests of the family.
+        methods: those of the family.
         alpha: level of the whole family.
 
     >>> seeds_for(spread=1.0, difference=1.5, methods=12)
-    11
+    12
     """
-    level = alpha / methods
+    level = _level(methods, alpha)
     if _size(FEWEST, level) * spread <= difference:
         return FEWEST
     found = power.TTestPower().solve_power(effect_size=difference / spread, alpha=level, power=POWER)
-    return ceil(float(np.squeeze(found)))
+    return math.ceil(float(np.squeeze(found)))
+
+
+def _level(methods: int, alpha: float) -> float:
+    """The level of Holm's first test: every method has a test against each of its two controls."""
+    return alpha / (2 * methods)
 
 
 @lru_cache
-def _size(n: int, alpha: float, power: float) -> float:
+def _size(n: int, alpha: float) -> float:
     """The same in standard deviations."""
-    return float(np.squeeze(powers.TTestPower().solve_power(nobs=n, alpha=alpha, power=power)))
+    return float(np.squeeze(power.TTestPower().solve_power(nobs=n, alpha=alpha, power=POWER)))
 
 
-def _found_by_both(part: Differences, methods: int, alpha: float) -> float:
-    """The mean difference that the tests against both controls find together with power .8.
-
-    A method has two tests in the family. Each has power sqrt(.8): together they have .8 if they are
-    independent, and a little more because they share the method's results. Both controls count alike.
-    """
-    sizes = [detectable(v, 2 * methods, alpha, math.sqrt(POWER)) for v in (part.ladder, part.exact)]
+def _of_both(part: Differences, methods: int, alpha: float) -> float:
+    """The detectable difference to both controls, whose spreads count alike."""
+    sizes = [detectable(values, methods, alpha) for values in (part.ladder, part.exact)]
     return math.hypot(*sizes) / math.sqrt(2)
 
 
@@ -187,7 +185,7 @@ def _verdict(
         interval=_t_interval(part.ladder),
         bootstrap=_bootstrap(part.ladder),
         above=float((part.ladder > 0).mean()) + ties / 2,
-        detectable=_found_by_both(part, methods, alpha),
+        detectable=_of_both(part, methods, alpha),
         p=max(differ),
         inside=abs(means[0]) < delta,
         spread=float(np.std(part.ladder, ddof=1)) if len(part.ladder) > 1 else None,
@@ -223,7 +221,8 @@ def _equivalent(values: Sequence[ndarray], delta: float) -> ndarray:
     """P of pairs of one-sided t tests of a mean at least `delta` away from 0; 1 where nothing varies."""
     low = _each(values, lambda rows: stats.ttest_1samp(rows, -delta, axis=1, alternative="greater").pvalue)
     high = _each(values, lambda rows: stats.ttest_1samp(rows, delta, axis=1, alternative="less").pvalue)
-    return np.maximum(low, high)
+    found: ndarray = np.maximum(low, high)
+    return found
 
 
 def _each(values: Sequence[ndarray], test: Callable[[ndarray], ndarray]) -> ndarray:
