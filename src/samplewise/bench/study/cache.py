@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from samplewise.bench import files
 from samplewise.bench.study.jobs import Job, canonical
 
 __all__ = ["Row", "Rows"]
@@ -18,7 +17,8 @@ _FIELDS = ("key", "task", "method", "epochs", "seed", "lr", "n", "cost", "second
 class Rows:
     """The rows of a study by their keys.
 
-    A row is appended when its run has finished. A kill can leave an unfinished last line, which is dropped.
+    A row is appended when its run has finished. A kill can leave an unfinished last line, which is not
+    read, and goes when the next row is added.
 
     Args:
         path: of the JSON-lines file. It need not exist.
@@ -33,20 +33,21 @@ class Rows:
         self._rows: dict[str, Row] = {}
         self.stale = 0
         """Rows of earlier versions of a method's choices. They are not used."""
-        self._cut_torn_line()
-        for number, row in enumerate(files.read_lines(path), 1):
-            self._take(row, f"{path}, line {number}")
+        for number, line in enumerate(self._whole().splitlines(), 1):
+            self._take(line, f"{path}, line {number}")
 
-    def _cut_torn_line(self) -> None:
-        if not self.path.exists():
-            return
-        content = self.path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            with self.path.open("r+b") as file:
-                file.truncate(len(whole))
+    def _whole(self) -> bytes:
+        """The content up to the end of the last whole line."""
+        content = self.path.read_bytes() if self.path.exists() else b""
+        return content[: content.rfind(b"\n") + 1]
 
-    def _take(self, row: Row, where: str) -> None:
+    def _take(self, line: bytes, where: str) -> None:
+        try:
+            row: Row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{where} is damaged: {error}. Remove the line.") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{where} is damaged: it must be a JSON object. Remove the line.")
         if missing := [name for name in _FIELDS if name not in row]:
             raise ValueError(f"{where} is damaged: it has no {missing[0]!r}.")
         if row["task"] != self.task:
@@ -89,7 +90,10 @@ class Rows:
         row = named | {"method": job.method, "epochs": job.epochs, "seed": job.seed, "lr": job.lr} | found
         self.path.parent.mkdir(parents=True, exist_ok=True)
         line = (json.dumps(row) + "\n").encode()
+        whole = len(self._whole())
         with self.path.open("ab") as file:
+            if file.tell() > whole:  # a kill left a part of a line
+                file.truncate(whole)
             file.write(line)
             file.flush()
             os.fsync(file.fileno())

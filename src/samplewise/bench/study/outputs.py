@@ -72,10 +72,17 @@ def _parquet(path: Path, rows: Iterable[Row], task: str) -> None:
     pa, parquet = require("pyarrow", "scores"), require("pyarrow.parquet", "scores")
     found = [flat(row) for row in rows]
     names = dict.fromkeys(name for row in found for name in row)
-    made = pa.table({name: [row.get(name) for row in found] for name in names})
+    made = pa.table({name: _of_one_type([row.get(name) for row in found]) for name in names})
     made = made.replace_schema_metadata({"samplewise": json.dumps({"task": task})})
     with replacing(path) as file:
         parquet.write_table(made, file, write_page_checksum=True)
+
+
+def _of_one_type(values: list[Any]) -> list[Any]:
+    """A column as text if a part of it is text: the version of a method in a file is a digest."""
+    if not any(isinstance(value, str) for value in values):
+        return values
+    return [None if value is None else str(value) for value in values]
 
 
 def _plain(value: Any) -> Any:

@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal
 from samplewise.bench.best import LOWER_IS_BETTER
 from samplewise.bench.judge import rungs
 from samplewise.bench.methods import split
-from samplewise.bench.study.jobs import canonical
+from samplewise.bench.study.jobs import FULL, canonical
 from samplewise.checks import Range, checked, nearest
 from samplewise.coresets.from_file import file_of
 from samplewise.coresets.parse import divide, parse
 
-__all__ = ["CONTROLS", "DELTA", "At", "Spec", "read_toml", "written"]
+__all__ = ["CONTROLS", "DELTA", "At", "Spec", "check_methods", "read_toml", "written"]
 
 DELTA = {"accuracy": 0.3, "loss": 0.02, "worst_class": 1.0}
 """The smallest difference that matters, by metric: percentage points, or nats."""
@@ -77,14 +77,7 @@ class Spec:
             object.__setattr__(self, "delta", DELTA[self.metric])
         if self.higher is None:
             object.__setattr__(self, "higher", self.metric not in LOWER_IS_BETTER)
-        seen: dict[str, str] = {}
-        for method in self.methods:
-            if method == "full":
-                raise ValueError("methods must not hold full: every study runs it at every length.")
-            same = str(canonical(method))
-            if same in seen:
-                raise ValueError(f"methods must name each method once, got {seen[same]} and {method}.")
-            seen[same] = method
+        check_methods(self.methods)
 
     @property
     def margin(self) -> float:
@@ -107,6 +100,20 @@ _STUDY = tuple(field.name for field in fields(Spec) if field.name not in ("metho
 _FILE = (*_STUDY, "methods", "budgets", "validation", "task")
 
 
+def check_methods(methods: Sequence[str]) -> None:
+    """Raise if there is no method, if `full` is one, or if one is given twice, perhaps in another writing."""
+    if not methods:
+        raise ValueError("methods must name at least one method, got none.")
+    seen: dict[str, str] = {}
+    for method in methods:
+        same = canonical(method)
+        if same == canonical(FULL):
+            raise ValueError("methods must not hold full: every study runs it at every length.")
+        if str(same) in seen:
+            raise ValueError(f"methods must name each method once, got {seen[str(same)]} and {method}.")
+        seen[str(same)] = method
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The content of a study file. Its keys are checked, its task is not.
 
@@ -127,6 +134,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     for key, kind, shown in (("task", dict, "a table [task]"), ("methods", list, "a list of methods")):
         if not isinstance(content.get(key), kind):
             raise ValueError(f"{path} must have {shown}, got {content.get(key)!r:.80}.")
+    budgets = content.get("budgets", [])
+    if not isinstance(budgets, list) or not all(isinstance(keep, int | float) for keep in budgets):
+        raise ValueError(f"{path}: budgets must be a list of values of keep, got {budgets!r:.80}.")
     return content
 
 
@@ -183,6 +193,9 @@ def _points(item: Any) -> list[tuple[str, str]]:
         if key not in known:
             raise ValueError(f"method {item['method']}: unknown key {key!r}.{nearest(key, known)}")
     grid, run = item.get("grid", {}), item.get("run", {})
+    for key, value in (("grid", grid), ("run", run)):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"method {item['method']}: {key} must be a table, got {value!r:.100}.")
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
             raise ValueError(f"method {item['method']}: grid.{key} must be a list of values, got {values!r}.")

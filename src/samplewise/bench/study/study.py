@@ -17,7 +17,7 @@ from samplewise.bench.study.own import OwnTraining
 from samplewise.bench.study.plan import Plan
 from samplewise.bench.study.results import Results, results_of
 from samplewise.bench.study.running import Failure, Watcher, do_all
-from samplewise.bench.study.spec import CONTROLS, At, Spec, read_toml, written
+from samplewise.bench.study.spec import CONTROLS, At, Spec, check_methods, read_toml, written
 from samplewise.bench.study.trainer import Trainer
 from samplewise.checks import Range, nearest
 
@@ -108,6 +108,11 @@ class Study:
         name: str = "study",
         question: str = "",
     ) -> None:
+        known = train.metrics() if isinstance(train, Trainer) else ()
+        if known and metric not in known:
+            raise ValueError(
+                f"metric must be one of {', '.join(known)}, got {metric!r}.{nearest(str(metric), known)}"
+            )
         self.spec = spec = Spec(
             tuple(methods),
             epochs,
@@ -128,11 +133,6 @@ class Study:
                 raise ValueError("tune must be False for your own training: it takes no learning rate.")
             train = OwnTraining(train, metric, spec.sign, key)
         self.trainer = train
-        known = train.metrics()
-        if known and metric not in known:
-            raise ValueError(
-                f"metric must be one of {', '.join(known)}, got {metric!r}.{nearest(metric, known)}"
-            )
         self._rows: Rows | None = None
 
     @classmethod
@@ -173,6 +173,9 @@ class Study:
             raise ValueError(f"{path}: validation must be {_SHARE}, got {share!r}.")
         known = written(content["methods"], content.get("budgets", ()), path.parent)
         methods = (*known, *methods)
+        check_methods(methods)
+        if not isinstance(task.get("data", ""), str):
+            raise ValueError(f"{path}: [task] data must be text, got {task['data']!r:.80}.")
         source = data or _beside(path, task.get("data", "digits"))
         chosen: dict[str, Any] = {"threads": 1} | task | {"data": source, "method": (FULL, *methods)}
         folder = Path(out) if out is not None else path.with_suffix("")

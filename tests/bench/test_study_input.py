@@ -1,0 +1,88 @@
+"""Studies that cannot be: each is refused before its first run, with what to change."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from samplewise import recipes
+from samplewise.bench import Study
+from samplewise.bench.study.jobs import canonical
+from samplewise.policy import REGISTRY
+from samplewise.subset import Subset
+
+TASK = 'data = "digits"\nmodel = "mlp"\nepochs = 4\nlimit = 100\n'
+
+
+@pytest.mark.parametrize(
+    ("about", "task", "said"),
+    [
+        ('methods = ["ucb"]\nseed = 3', TASK, "unknown key 'seed'. Did you mean 'seeds'"),
+        ('methods = ["ucb"]', TASK + "epoch = 3", "unknown key 'epoch'. Did you mean 'epochs'"),
+        ('methods = [{method = "ucb", grit = {}}]', TASK, "unknown key 'grit'. Did you mean 'grid'"),
+        ('methods = [{method = "ucb", grid = {kep = [1]}}]', TASK, "no parameter 'kep'.*Did you mean 'keep'"),
+        ('methods = [{method = "ucb", grid = {keep = 1}}]', TASK, "grid.keep must be a list"),
+        ('methods = [{method = "ucb", grid = 3}]', TASK, "grid must be a table, got 3"),
+        ('methods = [{method = "ucb", run = {l = 0.1}}]', TASK, "unknown setting 'l'"),
+        ('methods = ["ucb@lrr=0.1"]', TASK, "unknown setting 'lrr'. Did you mean 'lr'"),
+        ('methods = ["ucb@seeds=3"]', TASK, "seeds cannot be set for one method"),
+        ('methods = ["ubc"]', TASK, "unknown method 'ubc'. Did you mean 'ucb'"),
+        ("methods = [3]", TASK, "a method must be a text, or a table"),
+        ('methods = "ucb"', TASK, "must have a list of methods, got 'ucb'"),
+        ("methods = []", TASK, "must name at least one method, got none"),
+        ('methods = ["full"]', TASK, "must not hold full"),
+        ('methods = ["recipes.full()"]', TASK, "must not hold full"),
+        (
+            'methods = ["ucb:keep=0.3,period=10", "ucb:period=10,keep=0.30"]',
+            TASK,
+            "must name each method once",
+        ),
+        ('methods = ["ucb:c=1", "ucb"]', TASK, "must name each method once"),
+        ('methods = ["ucb"]\nseeds = 0', TASK, "seeds must be in .1, 1000., got 0"),
+        ('methods = ["ucb"]\nvalidation = 2', TASK, "validation must be in .0, 0.5., got 2"),
+        ('methods = ["ucb"]\nbudgets = 0.3', TASK, "budgets must be a list of values of keep, got 0.3"),
+        ('methods = ["ucb"]\nmetric = "acuracy"', TASK, "metric must be one of .*Did you mean 'accuracy'"),
+        ('methods = ["ucb"]\ndelta = 0', TASK, "delta must be > 0, got 0"),
+        ('methods = ["ucb"]', TASK.replace("4", "1"), "epochs must be in"),
+        ('methods = ["ucb"]', TASK.replace('"digits"', "3"), "data must be text, got 3"),
+        ('methods = ["ucb"]', TASK.replace("epochs = 4\n", ""), "must have epochs"),
+        ('methods = ["ucb"]', TASK.replace("100", '"x"'), "limit must be a whole number"),
+    ],
+)
+def test_bad_input_is_refused(tmp_path: Path, about: str, task: str, said: str) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(f"{about}\n[task]\n{task}")
+    with pytest.raises(ValueError, match=said):
+        Study.load(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["wrong.toml"]
+
+
+def test_jobs_must_be_at_least_one(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(f'methods = ["ucb"]\n[task]\n{TASK}')
+    with pytest.raises(ValueError, match="jobs must be >= 1, got 0"):
+        Study.load(path).run(jobs=0)
+
+
+def test_all_methods_that_cannot_run_are_named_before_the_first_run(tmp_path: Path) -> None:
+    Subset(torch.arange(50), provenance={"n": 10**6}).to_parquet(tmp_path / "other.parquet")
+    path = tmp_path / "study.toml"
+    wrong = [f"fixed:subset={tmp_path}/other.parquet", "dynams_proxy@proxy_width=0.01", "tdds:window=50"]
+    path.write_text(f"controls = false\nmethods = {[*wrong[::2], 'ucb']!r}\n[task]\n{TASK}")
+    with pytest.raises(ValueError, match=r"2 of 3 methods cannot run here\. fixed.* tdds:window=50: "):
+        Study.load(path).run()
+    assert not (tmp_path / "study" / "rows.jsonl").exists()
+
+
+def test_every_recipe_has_an_identity(tmp_path: Path) -> None:
+    """Recipes that need a file: its content counts, and not its path."""
+    needs = {"fixed", "always_set", "rho_loss"}
+    for name in recipes.all().keys() - needs:
+        assert canonical(name) == [name, 1, {}, {}]
+    assert canonical("auto_assist:base=0.5") == ["auto_assist", 1, {"base": "0.5"}, {}]
+    assert needs <= REGISTRY.keys()
+    made = {}
+    for name, ids in (("one", 50), ("copy", 50), ("two", 40)):
+        Subset(torch.arange(ids), provenance={"n": 100}).to_parquet(tmp_path / f"{name}.parquet")
+        made[name] = canonical(f"always_set:subset={tmp_path / name}.parquet")
+    assert made["one"] == made["copy"] != made["two"]
