@@ -43,7 +43,7 @@ TASK = 'data = "digits"\nmodel = "mlp"\nepochs = 4\nlimit = 100\n'
         ('methods = ["ucb"]\nbudgets = 0.3', TASK, "budgets must be a list of values of keep, got 0.3"),
         ('methods = ["ucb"]\nmetric = "acuracy"', TASK, "metric must be one of .*Did you mean 'accuracy'"),
         ('methods = ["ucb"]\ndelta = 0', TASK, "delta must be > 0, got 0"),
-        ('methods = ["ucb"]', TASK.replace("4", "1"), "epochs must be in"),
+        ('methods = ["ucb"]', TASK.replace("4", "1"), "epochs must be >= 2"),
         ('methods = ["ucb"]', TASK.replace('"digits"', "3"), "data must be text, got 3"),
         ('methods = ["ucb"]', TASK.replace("epochs = 4\n", ""), "must have epochs"),
         ('methods = ["ucb"]', TASK.replace("100", '"x"'), "limit must be a whole number"),
