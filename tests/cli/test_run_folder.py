@@ -39,7 +39,7 @@ def test_a_run_leaves_results_configuration_scores_and_pictures(tmp_path, capsys
     table = ScoreTable.read(out / "scores-infobatch-1.parquet")
     assert len(table) == 120
     assert (out / "scores-evolved_sampling_anneal=0.25-0.parquet").exists()
-    for picture in ("accuracy-samples.png", "accuracy-seconds.png"):
+    for picture in ("accuracy-cost.png", "curves.png", "accuracy-seconds.png"):
         assert (out / picture).read_bytes().startswith(b"\x89PNG")
     assert "| full |" in (out / "table.md").read_text()
     assert not list(out.glob("checkpoint*"))

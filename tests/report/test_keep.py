@@ -69,18 +69,17 @@ def test_rows_of_several_folders_are_joined_unless_they_do_not_fit():
         keep.lines(rows(first) + rows(second, n=200), by_keep([*first, *second]))
 
 
-def test_the_caption_says_samples_seeds_and_the_shade():
-    assert keep.caption(rows(RUNS, n=1347), by_keep(RUNS), True) == (
-        "n = 1,347; one point: the mean of 2 seeds; shaded: lowest to highest seed; "
-        "numbers: at the largest keep"
+def test_the_caption_says_samples_and_seeds():
+    assert keep.caption(rows(RUNS, n=1347), by_keep(RUNS)) == (
+        "n = 1,347; one point: the mean of 2 seeds; numbers: at the largest keep."
     )
     one = {name: found[:1] for name, found in RUNS.items()}
-    assert keep.caption(rows(one), by_keep(one), False) == (
-        "n = 100; one point: one seed; numbers: at the largest keep"
+    assert keep.caption(rows(one), by_keep(one)) == (
+        "n = 100; one point: one seed; numbers: at the largest keep."
     )
     # Methods that are not drawn do not count.
     some = RUNS | {"ucb:keep=0.25": [70.0, 75.0, 77.0], "infobatch": [1.0] * 9}
-    assert "the mean of 2 to 3 seeds" in keep.caption(rows(some), by_keep(some), True)
+    assert "the mean of 2 to 3 seeds" in keep.caption(rows(some), by_keep(some))
 
 
 def test_the_command_draws_it_where_a_method_has_two_keeps(tmp_path, monkeypatch, capsys):

@@ -76,7 +76,8 @@ def curves(methods, seeds, epochs):
             "seed": s,
             "epoch": e,
             "test_accuracy": 90.0 + e + s,
-            "samples_backpropagated": 100 * e,
+            "cost": 300.0 * e,
+            "cost_share": 0.5 + s / 10,
             "seconds": 2.0 * e + s,
         }
         for m in methods
@@ -88,18 +89,35 @@ def curves(methods, seeds, epochs):
 @pytest.mark.parametrize(("count", "seeds", "epochs"), [(1, 1, 1), (3, 2, 4), (13, 2, 3)])
 def test_pictures_are_drawn_for_any_number_of_methods(tmp_path, count, seeds, epochs):
     methods = ["full", *(f"method_{i}" for i in range(count - 1))]
-    drawn = pictures.draw(curves(methods, seeds, epochs), methods, "a title", tmp_path)
-    assert [p.name for p in drawn] == ["accuracy-samples.png", "accuracy-seconds.png"]
+    rows = curves(methods, seeds, epochs)
+    results = [row for row in rows if row["epoch"] == epochs]
+    drawn = pictures.draw(results, rows, methods, "a title", tmp_path, "an abacus")
+    assert [p.name for p in drawn] == ["accuracy-cost.png", "curves.png", "accuracy-seconds.png"]
     assert all(p.read_bytes().startswith(b"\x89PNG") for p in drawn)
 
 
 def test_lines_are_means_over_seeds_at_each_epoch():
-    line = pictures._line(curves(["full"], 2, 2), "full", "seconds")
+    line = pictures._curve(curves(["full"], 2, 2), "full", "seconds")
     assert line is not None
     assert (line.x, line.mean) == ([2.5, 4.5], [91.5, 92.5])
     assert (line.low, line.high) == ([91.0, 92.0], [92.0, 93.0])
 
 
-def test_styles_tell_thirteen_methods_apart():
-    styles = pictures.styles_of(["full", *map(str, range(12))])
-    assert len({str(style) for style in styles.values()}) == 13
+def test_points_are_means_over_seeds_in_percent_of_full_training():
+    point = pictures._point("ucb", [row("ucb", 0, 90.0), row("ucb", 1, 92.0, cost_share=0.6)])
+    assert point is not None
+    assert (point.x, point.y) == (pytest.approx(55), 91)
+    # Two values that differ by 2 have a standard error of 1; t with 1 degree of freedom is 12.706.
+    assert point.y_half == pytest.approx(12.706, rel=1e-4)
+    assert point.x_half == pytest.approx(5 * 12.706, rel=1e-4)
+
+
+def test_shorter_full_training_is_the_band(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures.against_cost, "draw", lambda *parts, **_: drawn.append(parts))
+    methods = ["full", "ucb", "full@epochs=1", "full@lr=0.1"]
+    rows = curves(methods, 2, 1)
+    pictures.draw(rows, rows, methods, "a title", tmp_path, "an abacus")
+    ((others, rungs, *_),) = drawn
+    assert [point.name for point in others] == ["ucb", "full@lr=0.1"]
+    assert {point.name for point in rungs} == {"full", "full@epochs=1"}

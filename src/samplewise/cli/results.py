@@ -19,7 +19,8 @@ def show(path: Path, console: Console) -> None:
     summaries = summarise(folder.results(), order)
     about = config["data"]
     title = f"{about['name']}: {about['train']:,} images, {settings.model}{described(settings)}"
-    drawn = pictures.draw(folder.curves(), order, title, path)
+    machine = f"{config['machine']['cpu']}, {settings.device}"
+    drawn = pictures.draw(folder.results(), folder.curves(), order, title, path, machine)
     by_keep = keep.draw(folder.results(), methods.by_keep(settings.method), title, path / "accuracy-keep.png")
     drawn += [] if by_keep is None else [by_keep]
     lines = [f"# {title}", "", table.markdown(summaries), *table.notes(summaries), ""]

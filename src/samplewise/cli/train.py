@@ -135,6 +135,7 @@ def train(
 
 def _train(folder: Path, settings: Settings, resume: bool, save_models: bool) -> None:
     require("matplotlib", "report")
+    require("scipy.stats", "bench")
     require("pyarrow", "scores")
     console = terminal()
     if resume and not RunFolder(folder).begun:

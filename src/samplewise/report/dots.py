@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samplewise.checks import require
-from samplewise.report.pictures import FAINT, INK, short
+from samplewise.report.page import FAINT, INK, short
 from samplewise.report.summary import Row, Summary, summarise
 
 if TYPE_CHECKING:

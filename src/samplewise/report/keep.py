@@ -4,18 +4,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from samplewise.checks import require
-from samplewise.report.pictures import BANDS, INK, Line, frame, name_lines, short, styles_of
+from samplewise.report import curves
+from samplewise.report.curves import Curve
+from samplewise.report.page import FULL
 from samplewise.report.summary import Row
 
 __all__ = ["draw", "lines"]
 
-FULL = "full"
 Keeps = Mapping[str, tuple[str, float]]
 """For each method the name of its line, and its keep, as `bench.methods.by_keep` gives them."""
 
 
-def lines(results: Sequence[Row], keeps: Keeps) -> list[Line]:
+def lines(results: Sequence[Row], keeps: Keeps) -> list[Curve]:
     """The points of each method that has at least two values of keep, ascending.
 
     A point is the mean of the accuracy over the seeds, with the lowest and the highest seed. `full` is the
@@ -56,48 +56,19 @@ def draw(results: Sequence[Row], keeps: Keeps, title: str, path: Path) -> Path |
     found = lines(results, keeps)
     if not found:
         return None
-    require("matplotlib", "report")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.6, 4.6), dpi=200, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    styles = styles_of([line.method for line in found])
-    banded = len(found) <= BANDS and any(line.low != line.high for line in found)
-    for line in found:
-        colour, dash = styles[line.method]
-        marker = None if line.method == FULL else "o"
-        if banded:
-            axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.13, linewidth=0)
-        axes.plot(
-            line.x, line.mean, color=colour, linestyle=dash, linewidth=1.8, marker=marker, markersize=4.5
-        )
-    frame(axes, found)
-    low, high = min(min(line.low) for line in found), max(max(line.high) for line in found)
-    room = 0.08 * max(2.0, high - low)
-    axes.set(xlim=(0, 1), ylim=(max(0.0, low - room), min(100.5, high + room)))
-    name_lines(axes, found, styles)
-    axes.set_xlabel("keep", color=INK)
-    axes.annotate(
-        caption(results, keeps, banded),
-        (0, 0),
-        xycoords="axes fraction",
-        xytext=(-20, -38),
-        textcoords="offset points",
-        fontsize=8.5,
-        color=INK,
-        va="top",
+    curves.draw(
+        found,
+        path,
+        title=title,
+        cost="keep",
+        result="test accuracy, %",
+        caption=caption(results, keeps),
+        settled=False,
     )
-    axes.set_title("test accuracy after the last epoch, %", loc="left", fontsize=9.5, color=INK, pad=8)
-    figure.suptitle(
-        short(title, 90), x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK, parse_math=False
-    )
-    figure.savefig(path)
     return path
 
 
-def caption(results: Sequence[Row], keeps: Keeps, banded: bool) -> str:
+def caption(results: Sequence[Row], keeps: Keeps) -> str:
     """What a point is, and how many samples and seeds it stands for."""
     drawn = {line.method for line in lines(results, keeps)}
     methods = {method for method, (label, _) in keeps.items() if label in drawn} | {FULL}
@@ -107,12 +78,11 @@ def caption(results: Sequence[Row], keeps: Keeps, banded: bool) -> str:
     few, many = min(counts), max(counts)
     seeds = f"{many} seed{'s' * (many > 1)}" if few == many else f"{few} to {many} seeds"
     what = f"one point: the mean of {seeds}" if many > 1 else "one point: one seed"
-    shade = "; shaded: lowest to highest seed" if banded else ""
-    return f"n = {results[0]['n']:,}; {what}{shade}; numbers: at the largest keep"
+    return f"n = {results[0]['n']:,}; {what}; numbers: at the largest keep."
 
 
-def _line(label: str, points: Sequence[tuple[float, Sequence[float]]]) -> Line:
-    return Line(
+def _line(label: str, points: Sequence[tuple[float, Sequence[float]]]) -> Curve:
+    return Curve(
         label,
         [keep for keep, _ in points],
         [fmean(values) for _, values in points],

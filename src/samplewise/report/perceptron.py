@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from samplewise.checks import require
-from samplewise.report.pictures import FAINT, INK
+from samplewise.report.page import FAINT, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -168,6 +168,7 @@ def _row(run: Run, scoring: float, device: str) -> dict[str, Any]:
     curve, best, clock = run.curve, run.best, "cpu_seconds"
     if best is None:
         raise ValueError("a study needs data with a validation split.")
+    judged = f"validation_{run.task.best_by}"
     ledger, last = run.selector.ledger, curve[-1]
     row = {
         "n": len(run.task.data),
@@ -182,8 +183,9 @@ def _row(run: Run, scoring: float, device: str) -> dict[str, Any]:
         "validation": run.evaluate("validation"),
         "test": run.evaluate("test"),
         "curve": [
-            [point["epoch"], point["cost"], point[clock] + scoring, point["validation_accuracy"]]
+            [point["epoch"], point["cost"], point[clock] + scoring, point[judged]]
             for point in curve
+            if judged in point
         ],
         "machine": machine.machine(device) | machine.versions(),
     }

@@ -1,4 +1,4 @@
-"""The files that a study writes beside its rows: verdicts, table, and the rows as Parquet."""
+"""The files that a study writes beside its rows: verdicts, table, the rows as Parquet, and pictures."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from typing import Any
 
 from samplewise.bench import files
 from samplewise.bench.judge.verdicts import ALPHA
-from samplewise.bench.study import table
+from samplewise.bench.study import pictures, table
 from samplewise.bench.study.cache import Row
 from samplewise.bench.study.results import Results
 from samplewise.checks import require
@@ -23,6 +23,7 @@ FILES = ("verdicts.json", "table.md", "rows.parquet")
 def needs() -> None:
     """Raise if a package that writes the files is missing, before the runs."""
     require("pyarrow", "scores")
+    require("matplotlib", "report")
 
 
 def write(folder: Path, results: Results, rows: Iterable[Row]) -> list[Path]:
@@ -36,7 +37,7 @@ def write(folder: Path, results: Results, rows: Iterable[Row]) -> list[Path]:
     with replacing(paths[1]) as file:
         file.write(table.markdown(results).encode())
     _parquet(paths[2], rows, results.task)
-    return paths
+    return [*paths, *pictures.draw(results, folder)]
 
 
 def document(results: Results) -> dict[str, Any]:

@@ -69,9 +69,7 @@ def descriptive(results: Results) -> list[Column]:
 
     def of(axis: str) -> Callable[[Line], str]:
         digits = places(DELTA.get(axis.partition(" ")[0].rstrip(","), results.delta))
-        return lambda line: (
-            f"{line.beside[axis].word} {line.beside[axis].mean:+.{digits}f}" if axis in line.beside else ""
-        )
+        return lambda line: _described(line.beside[axis], digits) if axis in line.beside else ""
 
     return [
         Column("method", lambda line: line.name, words=True),
@@ -218,6 +216,11 @@ def _interval(interval: tuple[float, float] | None, digits: int) -> str:
     if interval is None or not all(map(isfinite, interval)):
         return ""
     return " to ".join(f"{end:+.{digits}f}" for end in interval)
+
+
+def _described(verdict: Verdict, digits: int) -> str:
+    number = f"{verdict.mean:+.{digits}f}"
+    return number if verdict.word == "too few seeds" else f"{verdict.word} {number}"
 
 
 def _number(value: float, digits: int) -> str:
