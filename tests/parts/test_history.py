@@ -164,6 +164,9 @@ def test_the_command_writes_it_and_refuses_the_batch_level(tmp_path, monkeypatch
     assert main([*small, "--method", "random_batch", "--out", str(tmp_path / "two")]) == 2
     assert "random_batch chooses in every batch" in capsys.readouterr().err
     assert not (tmp_path / "two").exists()
+    assert main([*small, "--controls", "--method", ucb, "--out", str(tmp_path / "two")]) == 2
+    assert "--history needs tables of scores, but --controls writes none" in capsys.readouterr().err
+    assert not (tmp_path / "two").exists()
 
 
 def test_it_takes_a_bit_for_a_sample_and_a_selection():

@@ -34,6 +34,10 @@ def judge(settings: Settings, given: dict[str, Any], folder: Path, resume: bool,
     Raises:
         ValueError: if the folder cannot be used, or the settings make no study.
     """
+    if settings.history:
+        raise ValueError(
+            "--history needs tables of scores, but --controls writes none. Leave out one of them."
+        )
     file = folder / _FILE
     if not is_controlled(folder):
         if RunFolder(folder).begun:
