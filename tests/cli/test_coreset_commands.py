@@ -294,3 +294,17 @@ def test_a_coreset_does_not_replace_its_scores(scores, capsys):
     assert main(["select", str(scores), "--method", "el2n", "-o", str(scores), "--force"]) == 2
     assert "--out must not be the file of scores" in said(capsys)
     assert len(ScoreTable.read(scores)) == 120
+
+
+def test_score_writes_the_spread_over_its_runs(tmp_path, monkeypatch):
+    """It is the sample standard deviation of the runs' own scores."""
+    monkeypatch.chdir(tmp_path)
+    shared = ["score", *SMALL, "--method", "el2n:at=1"]
+    assert main([*shared, "--runs", "2", "--combine", "spread", "-o", "spread.parquet"]) == 0
+    assert main([*shared, "--runs", "2", "--combine", "sum", "-o", "sum.parquet"]) == 0
+    assert main([*shared, "-o", "first.parquet"]) == 0
+    spread, total, first = (
+        ScoreTable.read(f"{name}.parquet")["el2n"].double() for name in ("spread", "sum", "first")
+    )
+    second = total - first
+    assert torch.allclose(spread, (first - second).abs() / 2**0.5, atol=1e-6)

@@ -11,6 +11,7 @@ from samplewise.bench.methods import refuse_unused, split
 from samplewise.bench.models import builder
 from samplewise.bench.optim import DEFAULT_LR, LrSchedule, LrShape
 from samplewise.checks import Range, Share, checked
+from samplewise.coresets.over_runs import Combine
 from samplewise.policy import Weighting
 
 IRREDUCIBLE = "irreducible"
@@ -20,7 +21,6 @@ Noise = Literal["uniform", "flip"]
 Corruption = Literal["all", "gaussian", "occlusion", "resolution", "fog", "motion_blur"]
 Strategy = Literal["E", "P"]
 Normalize = Literal["mean1"]
-Combine = Literal["mean", "sum"]
 Fit = Literal["cross", "holdout"]
 
 

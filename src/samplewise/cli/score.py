@@ -10,13 +10,14 @@ import typer
 from samplewise.bench import experiment, irreducible, scoring
 from samplewise.bench.lock import file_alone
 from samplewise.bench.methods import split
-from samplewise.bench.settings import IRREDUCIBLE, Combine, Fit
+from samplewise.bench.settings import IRREDUCIBLE, Fit
 from samplewise.checks import require
 from samplewise.cli import options
 from samplewise.cli.console import terminal
 from samplewise.cli.files import interrupted, refuse_existing
 from samplewise.cli.options import option
 from samplewise.cli.progress import Watch
+from samplewise.coresets.over_runs import Combine
 
 
 def score(
@@ -44,7 +45,12 @@ def score(
         ),
     ] = None,
     combine: Annotated[
-        Combine | None, typer.Option(help="How the scores of several runs are combined.", show_default="mean")
+        Combine | None,
+        typer.Option(
+            help="How the scores of several runs are combined. spread: their standard deviation. ucb: mean "
+            "plus variance, the newest runs weighing most.",
+            show_default="mean",
+        ),
     ] = None,
     data: options.Data = None,
     image_column: options.ImageColumn = None,
