@@ -12,6 +12,7 @@ from samplewise.bench.study.results import Results
 from samplewise.bench.study.study import FailedRunsError, Study
 from samplewise.cli import options
 from samplewise.cli.console import terminal
+from samplewise.cli.estimate import show_estimate
 from samplewise.cli.options import option
 from samplewise.cli.study_progress import StudyWatch
 
@@ -35,12 +36,18 @@ def bench(
     out: Annotated[
         Path | None, option("The folder of the study.", default="STUDY, the file without its suffix")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show runs, cost, time and memory, and train nothing.")
+    ] = False,
 ) -> None:
     """Judge methods: is one better than ordinary training of the same cost?
 
     Finished runs are kept, and the same command continues an interrupted study.
     """
     judged = Study.load(study, out=out, data=data, methods=method or (), seeds=seeds)
+    if dry_run:
+        show_estimate(judged.estimate(jobs), jobs, terminal())
+        return
     again = ["bench", str(study)]
     for each in method or ():
         again += ["--method", each]

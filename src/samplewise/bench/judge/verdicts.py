@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -14,9 +14,8 @@ from numpy import ndarray
 
 from samplewise.checks import require
 
-stats = require("scipy.stats", "bench")
-multitest = require("statsmodels.stats.multitest", "bench")
-power = require("statsmodels.stats.power", "bench")
+_STATS, _POWER = "scipy.stats", "statsmodels.stats.power"
+_MULTITEST = "statsmodels.stats.multitest"
 
 __all__ = ["ALPHA", "FEWEST", "Differences", "Verdict", "Word", "detectable", "judge", "seeds_for"]
 
@@ -136,7 +135,9 @@ def seeds_for(spread: float, difference: float, methods: int, alpha: float = ALP
     level = _level(methods, alpha)
     if _size(FEWEST, level) * spread <= difference:
         return FEWEST
-    found = power.TTestPower().solve_power(effect_size=difference / spread, alpha=level, power=POWER)
+    found = (
+        _package(_POWER).TTestPower().solve_power(effect_size=difference / spread, alpha=level, power=POWER)
+    )
     return math.ceil(float(np.squeeze(found)))
 
 
@@ -148,13 +149,24 @@ def _level(methods: int, alpha: float) -> float:
 @lru_cache
 def _size(n: int, alpha: float) -> float:
     """The same in standard deviations."""
-    return float(np.squeeze(power.TTestPower().solve_power(nobs=n, alpha=alpha, power=POWER)))
+    return float(np.squeeze(_package(_POWER).TTestPower().solve_power(nobs=n, alpha=alpha, power=POWER)))
 
 
 def _of_both(part: Differences, methods: int, alpha: float) -> float:
     """The detectable difference to both controls, whose spreads count alike."""
     sizes = [detectable(values, methods, alpha) for values in (part.ladder, part.exact)]
     return math.hypot(*sizes) / math.sqrt(2)
+
+
+def needs() -> None:
+    """Raise if a package that judges is missing, before the runs."""
+    for name in (_STATS, _POWER, _MULTITEST):
+        _package(name)
+
+
+def _package(name: str) -> Any:
+    """A module that takes more than a second to import, imported when it is first used."""
+    return require(name, "bench")
 
 
 def _verdict(
@@ -195,7 +207,9 @@ def _verdict(
 def _holm(p: ndarray) -> list[list[float]]:
     """p-values adjusted by Holm's step-down method over the whole family, a pair of controls each."""
     with _cheap_collection():
-        adjusted: list[list[float]] = multitest.multipletests(p, method="holm")[1].reshape(-1, 2).tolist()
+        adjusted: list[list[float]] = (
+            _package(_MULTITEST).multipletests(p, method="holm")[1].reshape(-1, 2).tolist()
+        )
     return adjusted
 
 
@@ -214,13 +228,17 @@ def _cheap_collection() -> Iterator[None]:
 
 def _two_sided(values: Sequence[ndarray]) -> ndarray:
     """P of two-sided one-sample t tests of mean 0; 1 where the values do not vary."""
-    return _each(values, lambda rows: stats.ttest_1samp(rows, 0.0, axis=1).pvalue)
+    return _each(values, lambda rows: _package(_STATS).ttest_1samp(rows, 0.0, axis=1).pvalue)
 
 
 def _equivalent(values: Sequence[ndarray], delta: float) -> ndarray:
     """P of pairs of one-sided t tests of a mean at least `delta` away from 0; 1 where nothing varies."""
-    low = _each(values, lambda rows: stats.ttest_1samp(rows, -delta, axis=1, alternative="greater").pvalue)
-    high = _each(values, lambda rows: stats.ttest_1samp(rows, delta, axis=1, alternative="less").pvalue)
+    low = _each(
+        values, lambda rows: _package(_STATS).ttest_1samp(rows, -delta, axis=1, alternative="greater").pvalue
+    )
+    high = _each(
+        values, lambda rows: _package(_STATS).ttest_1samp(rows, delta, axis=1, alternative="less").pvalue
+    )
     found: ndarray = np.maximum(low, high)
     return found
 
@@ -247,7 +265,7 @@ def _t_interval(values: Float[ndarray, " seeds"]) -> tuple[float, float]:
 @lru_cache
 def _quantile(freedom: int) -> float:
     """The two-sided 95 % quantile of Student's t."""
-    return float(stats.t.ppf(1 - ALPHA / 2, freedom))
+    return float(_package(_STATS).t.ppf(1 - ALPHA / 2, freedom))
 
 
 def _bootstrap(values: Float[ndarray, " seeds"]) -> tuple[float, float] | None:
@@ -255,5 +273,9 @@ def _bootstrap(values: Float[ndarray, " seeds"]) -> tuple[float, float] | None:
     if len(values) < _BOOTSTRAP_FROM:
         return None
     rng = np.random.default_rng(0)
-    found = stats.bootstrap((values,), np.mean, method="percentile", random_state=rng).confidence_interval
+    found = (
+        _package(_STATS)
+        .bootstrap((values,), np.mean, method="percentile", random_state=rng)
+        .confidence_interval
+    )
     return float(found.low), float(found.high)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from samplewise.bench import files
+from samplewise.bench.judge import verdicts
 from samplewise.bench.judge.verdicts import ALPHA
 from samplewise.bench.study import pictures, table
 from samplewise.bench.study.cache import Row
@@ -24,6 +25,7 @@ def needs() -> None:
     """Raise if a package that writes the files is missing, before the runs."""
     require("pyarrow", "scores")
     require("matplotlib", "report")
+    verdicts.needs()
 
 
 def write(folder: Path, results: Results, rows: Iterable[Row]) -> list[Path]:

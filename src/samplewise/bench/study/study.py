@@ -11,6 +11,7 @@ from samplewise.bench.lock import folder_alone
 from samplewise.bench.settings import Settings
 from samplewise.bench.study import outputs
 from samplewise.bench.study.cache import Rows
+from samplewise.bench.study.estimate import Estimate, estimate
 from samplewise.bench.study.images import TASK_SETTINGS, ImageTrainer
 from samplewise.bench.study.jobs import FULL, Job, digest
 from samplewise.bench.study.own import OwnTraining
@@ -240,6 +241,19 @@ class Study:
         if failures:
             raise FailedRunsError(failures)
         return self.results()
+
+    def estimate(self, jobs: int = 1) -> Estimate:
+        """What the missing runs will take. Nothing is trained for a result, and nothing is written.
+
+        Args:
+            jobs: processes that run at the same time.
+
+        Raises:
+            ValueError: if a method cannot run on the task.
+        """
+        if jobs < 1:
+            raise ValueError(f"jobs must be >= 1, got {jobs}.")
+        return estimate(self.plan, self.trainer, jobs)
 
     def results(self) -> Results:
         """What the finished runs say."""
