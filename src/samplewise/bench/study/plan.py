@@ -102,22 +102,24 @@ class Plan:
         return max((lr for lr in FACTORS if means[lr] == means[lr]), key=means.__getitem__, default=1.0)
 
     def missing(self) -> Iterator[Job]:
-        """The runs that can start now, in their order: seed by seed, so that a part is a whole study."""
+        """The runs that can start now, in the order of `jobs`."""
+        return (job for job in self.jobs() if self.rows.get(job) is None)
+
+    def jobs(self) -> Iterator[Job]:
+        """The runs that are known by now, in their order: seed by seed, so that a part is a whole study."""
         ladder = self.ladder()
         pairs = [(FULL, epochs) for epochs in ladder]
         pairs += [(method, self.epochs(method)) for method in self.judged]
-        if self.spec.tune:
-            for method, epochs in pairs:
-                yield from (job for job in self.tuning(method, epochs) if self.rows.get(job) is None)
         extra = {exact for method in self.judged if (exact := self.exact(method)) and exact not in ladder}
+        extras = [(FULL, epochs) for epochs in sorted(extra)]
+        if self.spec.tune:
+            yield from (job for pair in pairs for job in self.tuning(*pair))
         for seed in range(self.spec.seeds):
-            for method, epochs in [*pairs, *((FULL, epochs) for epochs in sorted(extra))]:
-                lr = self.chosen(method, epochs)
-                if lr is None:
-                    if (method, epochs) not in pairs and not seed:
-                        yield from (j for j in self.tuning(method, epochs) if self.rows.get(j) is None)
-                elif self.rows.get(job := Job(method, epochs, seed, lr)) is None:
-                    yield job
+            for method, epochs in [*pairs, *extras]:
+                if self.spec.tune and (method, epochs) not in pairs and not seed:
+                    yield from self.tuning(method, epochs)
+                if (lr := self.chosen(method, epochs)) is not None:
+                    yield Job(method, epochs, seed, lr)
 
     def promised(self) -> list[Job]:
         """All runs that are known beforehand, with a factor of 1. Exact controls come on top."""

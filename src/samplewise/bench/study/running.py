@@ -48,6 +48,9 @@ def do_all(plan: Plan, trainer: Trainer, watcher: Watcher, jobs: int) -> list[Fa
     failures: list[Failure] = []
     under_way: set[Job] = set()
     finished = 0
+    for job in plan.jobs():  # a kill between a row and this call leaves what the run needed to continue
+        if plan.rows.get(job) is not None:
+            trainer.finished(job)
     with _Here(trainer, watcher) if jobs == 1 else _Pool(trainer, jobs) as runner:
         while True:
             raised = {job for job, _ in failures}

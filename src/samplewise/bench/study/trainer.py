@@ -28,4 +28,4 @@ class Trainer(Protocol):
         """Do a run, or continue one that was stopped, and return the content of its row."""
 
     def finished(self, job: Job) -> None:
-        """The row of a run is on disk: what it needed to continue can go."""
+        """The row of a run is on disk: what it needed to continue can go. It may have gone before."""
