@@ -8,6 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import judge_estimate
 from judge_rates import rates
 from judge_synthetic import Synthetic
 
@@ -53,7 +54,8 @@ The level of a study is 5 %, and the power that `detectable` refers to is 80 %.
 **Overhead.** A study of {runs} runs takes {spent:.1f} s of CPU time beside its trainings: planning, keys,
 rows, results and files. This is {1000 * spent / runs:.0f} ms a run, at most 2 % of runs that take
 {50 * spent / runs:.1f} s or more. Its results alone take {summed:.2f} s.
-"""
+
+{judge_estimate.section()}"""
 
 
 if __name__ == "__main__":
