@@ -43,7 +43,8 @@ def _against_cost(results: Results, path: Path) -> None:
         result=_label(results, "test"),
         said=_said(results),
         caption=f"Means over seeds with 95 % intervals (Student's t), which are those of each mean alone. "
-        f"Verdicts come from paired differences. {_about(results)}",
+        "Verdicts come from paired differences. Lengths of full training that are cheaper than every point "
+        f"are left out. {_about(results)}",
     )
 
 
@@ -89,7 +90,7 @@ def _forest(results: Results, found: list[forest.Difference], path: Path) -> Non
         found,
         results.delta,
         path,
-        title=f"{table.heading(results)}: difference to full training of the same cost",
+        title=f"{table.heading(results)}: against full of the same cost",
         result=f"difference of test {results.axis.metric}, right is better ({better} {results.axis.metric})",
         said=_said(results),
         caption="Mean paired difference to the ladder with its 95 % interval (Student's t), not adjusted for "
