@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_origin
 
 import architecture
+import evidence
 
 from samplewise import recipes
 from samplewise.policy import Recipe
@@ -181,14 +182,20 @@ def digits_table() -> str:
 
 def readme() -> str:
     """The README with its generated parts renewed."""
-    text = (ROOT / "README.md").read_text()
     methods = f"{method_table('docs/methods.md')}\n\n{method_count()}"
-    for name, body in (("methods", methods), ("digits", digits_table())):
+    parts = {"methods": methods, "digits": digits_table(), "verdicts": evidence.verdict_table()}
+    return renewed(ROOT / "README.md", parts)
+
+
+def renewed(page: Path, parts: dict[str, str]) -> str:
+    """A page with the parts between its markers replaced."""
+    text = page.read_text()
+    for name, body in parts.items():
         begin, end = f"<!-- begin {name}: written by docs/generate.py -->", f"<!-- end {name} -->"
         head, found, rest = text.partition(begin)
         _, closed, tail = rest.partition(end)
         if not (found and closed):
-            raise ValueError(f"README.md must hold the lines {begin!r} and {end!r}")
+            raise ValueError(f"{page.name} must hold the lines {begin!r} and {end!r}")
         text = f"{head}{begin}\n\n{body}\n\n{end}{tail}"
     return text
 
@@ -203,6 +210,9 @@ def pages() -> dict[Path, str]:
     docs = ROOT / "docs"
     return {
         ROOT / "README.md": readme(),
+        docs / "evidence.md": renewed(
+            docs / "evidence.md", {"studies": evidence.evidence(), "judge": evidence.judge()}
+        ),
         docs / "methods.md": methods_page(),
         docs / "reference.md": reference_page(),
         docs / "architecture.md": architecture.page(NOTE),
