@@ -98,5 +98,5 @@ def _show(results: Results, folder: Path, console: Console) -> None:
         console.print(note, style="dim", markup=False)
     console.print()
     console.print(table.in_words(results), style="bold", markup=False)
-    files = ", ".join(str(folder / name) for name in outputs.FILES)
+    files = ", ".join(str(path) for name in outputs.FILES if (path := folder / name).exists())
     console.print(f"\nFiles: {files}", soft_wrap=True, markup=False)

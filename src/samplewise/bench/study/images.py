@@ -18,7 +18,7 @@ from samplewise.bench.saved import save_model
 from samplewise.bench.settings import Settings
 from samplewise.bench.study.jobs import FULL, TRAINING, Job, canonical, digest
 from samplewise.bench.study.trainer import OnStep
-from samplewise.bench.train import Run, Task, train
+from samplewise.bench.train import TOP, Run, Task, train
 from samplewise.subset import Subset
 
 __all__ = ["TASK_SETTINGS", "ImageTrainer"]
@@ -77,8 +77,8 @@ class ImageTrainer:
         }
 
     def metrics(self) -> tuple[str, ...]:
-        """Accuracy and worst class in percent, mean loss in nats."""
-        return ("accuracy", "loss", "worst_class")
+        """Accuracies in percent, mean loss in nats. Top-5 accuracy needs more than 5 classes."""
+        return ("accuracy", "loss", "worst_class", "top5_accuracy")
 
     def check(self, methods: Sequence[str]) -> None:
         """Build every method's run and do a few steps with the model.
@@ -86,6 +86,11 @@ class ImageTrainer:
         Raises:
             ValueError: if one cannot run. The error names each of these methods.
         """
+        if self.best_by == "top5_accuracy" and self.data.classes <= TOP:
+            raise ValueError(
+                f"metric top5_accuracy must have more than {TOP} classes, got {self.data.classes} in "
+                f"{self.settings.data}. Choose accuracy, loss or worst_class."
+            )
         wrong = []
         for method in (FULL, *methods):
             settings = replace(self.settings, method=(method,), seeds=1)

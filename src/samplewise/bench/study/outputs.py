@@ -18,7 +18,8 @@ from samplewise.files.atomic import replacing
 
 __all__ = ["FILES", "document", "flat", "needs", "write"]
 
-FILES = ("verdicts.json", "table.md", "rows.parquet")
+FILES = ("verdicts.json", "table.md", "rows.parquet", *pictures.PICTURES)
+"""All of them. A picture that has nothing to show is not there."""
 
 
 def needs() -> None:
@@ -39,7 +40,7 @@ def write(folder: Path, results: Results, rows: Iterable[Row]) -> list[Path]:
     with replacing(paths[1]) as file:
         file.write(table.markdown(results).encode())
     _parquet(paths[2], rows, results.task)
-    return [*paths, *pictures.draw(results, folder)]
+    return [*paths[:3], *pictures.draw(results, folder)]
 
 
 def document(results: Results) -> dict[str, Any]:

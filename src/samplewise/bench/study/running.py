@@ -2,10 +2,13 @@
 
 import os
 import pickle
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any, Protocol, runtime_checkable
 
@@ -118,17 +121,40 @@ class _Pool:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # The pool forgets its processes when it shuts down.
+        under_way = list((self.pool._processes or {}).values()) if self.futures else []
         self.pool.shutdown(wait=not self.futures, cancel_futures=True)
-        for process in list((self.pool._processes or {}).values()) if self.futures else ():
+        for process in under_way:
             process.terminate()
 
     def start(self, job: Job) -> None:
-        self.futures[self.pool.submit(_in_process, job, canonical(job.method))] = job
+        with _no_interrupt():
+            self.futures[self.pool.submit(_in_process, job, canonical(job.method))] = job
 
     def collect(self) -> Iterator[tuple[Job, Found]]:
         done, _ = wait(self.futures, return_when=FIRST_COMPLETED)
         for future in done:
-            yield self.futures.pop(future), future.result()
+            try:
+                found = future.result()
+            except BrokenProcessPool:
+                raise ValueError(
+                    "a process of the study was killed, perhaps because memory ran out. Finished runs are "
+                    "kept; the same command continues. Use fewer --jobs if it happens again."
+                ) from None
+            yield self.futures.pop(future), found
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Processes that start inside never see Ctrl-C: it also reaches this process, which ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _trainer: Trainer | None = None
