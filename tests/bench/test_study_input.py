@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,6 +43,11 @@ TASK = 'data = "digits"\nmodel = "mlp"\nepochs = 4\nlimit = 100\n'
         ('methods = ["ucb"]\nvalidation = 2', TASK, "validation must be in .0, 0.5., got 2"),
         ('methods = ["ucb"]\nbudgets = 0.3', TASK, "budgets must be a list of values of keep, got 0.3"),
         ('methods = ["ucb"]\nmetric = "acuracy"', TASK, "metric must be one of .*Did you mean 'accuracy'"),
+        ('methods = ["ucb"]\nhigher = false', TASK, "unknown key 'higher'"),
+        ('methods = ["ucb"]\nepochs = 4', TASK, "unknown key 'epochs'. It belongs under .task."),
+        ('methods = ["ucb"]', TASK + "seeds = 3", "unknown key 'seeds'. It belongs above .task."),
+        ('methods = ["ucb"]', TASK + 'methods = ["ucb"]', "unknown key 'methods'. It belongs above .task."),
+        ('methods = ["ordered_sgd:keep=0.5"]\nbudgets = [0.3]', TASK, "budgets must apply to a method"),
         ('methods = ["ucb"]\ndelta = 0', TASK, "delta must be > 0, got 0"),
         ('methods = ["ucb"]', TASK.replace("4", "1"), "epochs must be >= 2"),
         ('methods = ["ucb"]', TASK.replace('"digits"', "3"), "data must be text, got 3"),
@@ -86,3 +92,15 @@ def test_every_recipe_has_an_identity(tmp_path: Path) -> None:
         Subset(torch.arange(ids), provenance={"n": 100}).to_parquet(tmp_path / f"{name}.parquet")
         made[name] = canonical(f"always_set:subset={tmp_path / name}.parquet")
     assert made["one"] == made["copy"] != made["two"]
+
+
+def test_top_5_accuracy_needs_more_than_5_classes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 255, (80, 8, 8), dtype=np.uint8), np.arange(80) % 4
+    np.savez(tmp_path / "four.npz", train_x=x, train_y=y, test_x=x, test_y=y)
+    path = tmp_path / "study.toml"
+    task = TASK.replace("digits", "four.npz").replace("limit = 100\n", "")
+    path.write_text(f'metric = "top5_accuracy"\nmethods = ["ucb"]\n[task]\n{task}')
+    with pytest.raises(ValueError, match="top5_accuracy must have more than 5 classes, got 4 in"):
+        Study.load(path).run()
+    assert not (tmp_path / "study" / "rows.jsonl").exists()

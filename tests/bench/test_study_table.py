@@ -11,6 +11,7 @@ from scipy import stats
 
 from samplewise.bench.judge.verdicts import seeds_for
 from samplewise.bench.study import table
+from tests.bench import fake
 from tests.bench.fake import EFFECTS, FakeTrainer, study
 
 
@@ -100,6 +101,17 @@ def test_the_last_sentence_names_the_methods_of_every_verdict(judged):
     words = table.in_words(judged[1])
     assert "1 better (infobatch)" in words
     assert "1 worse (ordered_sgd)" in words
+
+
+def test_random_selection_that_is_better_too_is_a_caution(tmp_path, monkeypatch):
+    assert "Random selection" not in table.in_words(study(tmp_path / "none", controls=True).run())
+    monkeypatch.setitem(fake.EFFECTS, "rs2:keep=0.5", 3.0)
+    results = study(tmp_path / "one", controls=True).run()
+    assert "Random selection is better, too (rs2:keep=0.5)" in table.in_words(results)
+
+
+def test_the_level_of_the_detectable_difference_counts_both_tests_of_a_method(judged):
+    assert "at level 0.05/6." in " ".join(table.notes(judged[1]))
 
 
 def test_a_verdict_inside_delta_says_so(tmp_path):

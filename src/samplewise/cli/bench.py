@@ -9,6 +9,7 @@ from rich.console import Console
 
 from samplewise.bench.study import outputs, table
 from samplewise.bench.study.results import Results
+from samplewise.bench.study.running import said
 from samplewise.bench.study.study import FailedRunsError, Study
 from samplewise.cli import options
 from samplewise.cli.console import terminal
@@ -72,8 +73,7 @@ def conduct(judged: Study, jobs: int, again: list[str]) -> None:
     except FailedRunsError as error:
         _show(judged.results(), judged.folder, console)
         for job, reason in error.failures:
-            what = f"failed: {job.method}, {job.epochs} epochs, seed {job.seed}: {reason}"
-            typer.echo(" ".join(what.split()), err=True)
+            typer.echo(f"failed: {job.named}: {said(reason)}", err=True)
         typer.echo("The same command repeats only these runs.", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:

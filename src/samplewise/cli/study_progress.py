@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from samplewise.bench.study.jobs import Job
 from samplewise.bench.study.remaining import seconds_left
+from samplewise.bench.study.running import said
 from samplewise.bench.study.study import Study
 
 __all__ = ["StudyWatch", "duration"]
@@ -67,7 +68,7 @@ class StudyWatch:
         self.runs = self.finished + missing
         self.bar.update(
             self.task,
-            description=escape(f"run {self.finished + 1}/{self.runs}  {_named(job)}"),
+            description=escape(f"run {self.finished + 1}/{self.runs}  {job.named}"),
             total=float(self.runs),
             completed=float(self.finished),
             left=self._left(),
@@ -84,12 +85,12 @@ class StudyWatch:
         self.finished += 1
         spec = self.study.spec
         result = f"{spec.metric} {row['test'].get(spec.metric, float('nan')):.4g}"
-        self._line(f"{_named(job)}: {result} in {spent:.1f} s")
+        self._line(f"{job.named}: {result} in {spent:.1f} s")
 
     def failed(self, job: Job, error: Exception) -> None:
         """Print a line for a run that raised an error."""
         self.begun.pop(job)
-        self._line(f"{_named(job)} failed: {error}")
+        self._line(f"{job.named} failed: {said(error)}")
 
     def _line(self, text: str) -> None:
         left = self._left()
@@ -103,8 +104,3 @@ class StudyWatch:
         whole, said = (sum(times) for times in zip(*self.measured, strict=True)) if self.measured else (1, 1)
         left = seconds_left(self.study.plan, self.jobs, whole / said if said else 1.0)
         return f"about {duration(left)} left" if left else ""
-
-
-def _named(job: Job) -> str:
-    tuned = f", lr x{job.lr:g}" if job.lr != 1 else ""
-    return f"{job.method}, {job.epochs} epoch{'s' * (job.epochs > 1)}, seed {job.seed}{tuned}"

@@ -32,6 +32,12 @@ class Job:
     seed: int
     lr: float = 1.0
 
+    @property
+    def named(self) -> str:
+        """The run in words."""
+        tuned = f", lr x{self.lr:g}" if self.lr != 1 else ""
+        return f"{self.method}, {self.epochs} epoch{'s' * (self.epochs > 1)}, seed {self.seed}{tuned}"
+
     def key(self, task: str) -> str:
         """The name of its row. It depends on all that decides the result, and on nothing else.
 

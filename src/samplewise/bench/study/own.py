@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from samplewise.bench import machine
-from samplewise.bench.methods import split
+from samplewise.bench.methods import chooses_coreset, split
 from samplewise.bench.study.jobs import Job
+from samplewise.bench.study.spec import At
 from samplewise.bench.study.trainer import OnStep
 from samplewise.coresets.parse import parse
+from samplewise.policy import Policy
 from samplewise.selector import Selector
 
 __all__ = ["OwnTraining", "Report"]
@@ -23,8 +25,9 @@ Metrics = Mapping[str, float]
 class Report:
     """Takes the validation results of a run after each epoch. The run calls it."""
 
-    def __init__(self, epochs: int, by: str, sign: int, on_step: OnStep) -> None:
-        self.epochs, self.by, self.sign, self.on_step = epochs, by, sign, on_step
+    def __init__(self, policy: Any, epochs: int, by: str, at: At, sign: int, on_step: OnStep) -> None:
+        self.policy, self.epochs, self.by, self.at = policy, epochs, by, at
+        self.sign, self.on_step = sign, on_step
         self.curve: list[list[float]] = []
         self.validation: dict[str, float] = {}
         self.best: dict[str, Any] = {}
@@ -47,6 +50,7 @@ class Report:
         """
         if not isinstance(selector, Selector):
             raise TypeError(f"report needs the run's Selector, got {type(selector).__name__}.")
+        self._refuse_other_run(selector)
         self.validation = _numbers("report(validation=...)", validation)
         if self.by not in self.validation:
             raise ValueError(
@@ -58,6 +62,11 @@ class Report:
         value = self.validation[self.by]
         self.curve.append([len(self.curve) + 1, cost, seconds, value])
         self.on_step(min(1.0, len(self.curve) / self.epochs))
+        if test is None and self.at == "best":
+            raise ValueError(
+                "report(test=...) must give the test results of a best epoch, because the study has "
+                'at="best", got none. Give a function that computes them, or judge at="last".'
+            )
         held = self.best.get("validation", {}).get(self.by, math.nan)
         if math.isnan(held) or self.sign * value > self.sign * held:
             found = test() if callable(test) else test
@@ -70,6 +79,23 @@ class Report:
             if found is not None:
                 self.best["test"] = _numbers("report(test=...)", found)
 
+    def _refuse_other_run(self, selector: Selector) -> None:
+        """Raise if the training takes another policy or length than it was given, or reports too often."""
+        if isinstance(self.policy, Policy) and repr(selector.policy) != repr(self.policy):
+            raise ValueError(
+                f"train must give its policy to the Selector: it must be {self.policy!r:.200}, got "
+                f"{selector.policy!r:.200}."
+            )
+        if selector.epochs != self.epochs:
+            raise ValueError(
+                f"train must train for the epochs that it gets: Selector(epochs=...) must be {self.epochs}, "
+                f"got {selector.epochs}."
+            )
+        if len(self.curve) >= self.epochs:
+            raise ValueError(
+                f"train must call report once after every epoch: {self.epochs} times, got one more."
+            )
+
 
 @dataclass(frozen=True)
 class OwnTraining:
@@ -81,12 +107,25 @@ class OwnTraining:
         sign: 1 if a higher metric is better, else -1.
         key: names the task. Rows are kept under it, so it must change when the training changes. By
             default it is the digest of the function's source.
+        at: "last" or "best": the epoch that the study judges.
     """
 
     train: Callable[..., Metrics]
     by: str
     sign: int
     key: str | None = None
+    at: At = "last"
+
+    def __post_init__(self) -> None:
+        wanted = "train(policy, seed, epochs, report)"
+        if not callable(self.train):
+            raise TypeError(f"train must be a function {wanted}, got {self.train!r:.100}.")
+        try:
+            inspect.signature(self.train).bind(*[None] * 4)
+        except TypeError:
+            raise TypeError(f"train must take {wanted}, got train{inspect.signature(self.train)}.") from None
+        except ValueError:  # a built-in function has no signature
+            pass
 
     def task(self) -> dict[str, Any]:
         """The name of the function and the key."""
@@ -98,23 +137,33 @@ class OwnTraining:
         return ()
 
     def check(self, methods: Sequence[str]) -> None:
-        """Raise if a method asks for settings of its own, which this training does not know."""
+        """Raise if a method needs what this training does not do: settings of its own, or a scoring run."""
         for method in methods:
             if split(method)[1]:
                 raise ValueError(
                     f"{method!r}: your own training takes no settings after an @. Leave them out."
                 )
-            parse(method)
+            if chooses_coreset(parse(method)):
+                raise ValueError(
+                    f"{method!r}: your own training takes no method that chooses before training. Choose "
+                    "with samplewise score and samplewise select, and judge fixed:subset=FILE."
+                )
 
     def run(self, job: Job, on_step: OnStep) -> dict[str, Any]:
         """Call the function, and read costs from the selector that it reported."""
-        report = Report(job.epochs, self.by, self.sign, on_step)
+        policy = parse(job.method)
+        report = Report(policy, job.epochs, self.by, self.at, self.sign, on_step)
         begun, wall = time.process_time(), time.perf_counter()
-        test = _numbers("the result of train", self.train(parse(job.method), job.seed, job.epochs, report))
+        test = _numbers("the result of train", self.train(policy, job.seed, job.epochs, report))
         if report.selector is None:
             raise ValueError(
                 "train must call report(selector, {...}) after every epoch: it gives the cost and the "
                 "validation results. It was never called."
+            )
+        if len(report.curve) != job.epochs:
+            raise ValueError(
+                f"train must train for all of its epochs and report after each, {job.epochs} times, got "
+                f'{len(report.curve)} reports. Early stopping is judged by at="best".'
             )
         if self.by not in test:
             raise ValueError(

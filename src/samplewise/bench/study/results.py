@@ -116,6 +116,8 @@ class Results:
     @property
     def about_the_task(self) -> str:
         """What the ladder says about the task, in a sentence."""
+        if self.gains is None and not self.missing:
+            return f"A run of full training diverged: its {self.axis.metric} is not finite. So no verdicts."
         if self.gains is None:
             return "The ladder is not finished, so there are no verdicts yet."
         unit = f"{self.delta:g} of {self.axis.metric}"
@@ -179,13 +181,14 @@ def _kind(plan: Plan, method: str) -> Kind:
     return "control" if method in plan.spec.control_methods else "method"
 
 
-def _held(row: Row, at: str) -> Mapping[str, Any]:
-    """The part of a row with the results after the last or the best epoch."""
+def _held(row: Row, at: str) -> Mapping[str, Any] | None:
+    """The part of a row with the results after the last or the best epoch; None if it was not tested."""
     return row if at == "last" else row["best"]
 
 
 def _value(row: Row, axis: Axis, split: str = "test") -> float:
-    return axis.sign * float(_held(row, axis.at)[split].get(axis.metric, float("nan")))
+    held = _held(row, axis.at)
+    return axis.sign * float(held[split].get(axis.metric, float("nan"))) if held else float("nan")
 
 
 def _ladder(plan: Plan, axis: Axis, seeds: list[int]) -> Ladder | None:

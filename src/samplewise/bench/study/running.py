@@ -5,6 +5,7 @@ import pickle
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,10 +18,21 @@ from samplewise.bench.study.jobs import Job, canonical
 from samplewise.bench.study.plan import Plan
 from samplewise.bench.study.trainer import OnStep, Trainer
 
-__all__ = ["Failure", "Watcher", "do_all"]
+__all__ = ["Failure", "Watcher", "do_all", "said"]
 
 Failure = tuple[Job, Exception]
 _HOPELESS = 3
+
+
+def said(error: Exception) -> str:
+    """An error as a sentence in one line. The library's own errors need no name.
+
+    >>> said(KeyError("x")), said(ValueError("lr must be > 0, got 0"))
+    ("KeyError: 'x'.", 'lr must be > 0, got 0.')
+    """
+    text = " ".join(str(error).split()).removesuffix(".")
+    named = isinstance(error, ValueError) and text
+    return f"{text}." if named else f"{type(error).__name__}{text and f': {text}'}."
 
 
 @runtime_checkable
@@ -178,7 +190,18 @@ def _in_process(job: Job, method: list[Any]) -> Found:
         raise RuntimeError("this process has no trainer: it must begin with _begin")
     if canonical(job.method) != method:
         return ValueError(f"the file of {job.method} has changed since the study started. Start it again.")
-    return _attempt(_trainer, job, lambda progress: None)
+    found = _attempt(_trainer, job, lambda progress: None)
+    return _sendable(found) if isinstance(found, Exception) else found
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error as one that arrives in the other process, where its traceback is a note."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # an exception class may need arguments that a copy does not get
+        error = RuntimeError(said(error)).with_traceback(error.__traceback__)
+    error.add_note("".join(traceback.format_exception(error)))
+    return error
 
 
 def _attempt(trainer: Trainer, job: Job, on_step: OnStep) -> Found:

@@ -96,7 +96,7 @@ class Spec:
         return tuple(c for c in CONTROLS if self.controls and str(canonical(c)) not in mine)
 
 
-_STUDY = tuple(field.name for field in fields(Spec) if field.name not in ("methods", "epochs"))
+_STUDY = tuple(field.name for field in fields(Spec) if field.name not in ("methods", "epochs", "higher"))
 _FILE = (*_STUDY, "methods", "budgets", "validation", "task")
 
 
@@ -128,9 +128,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no study file (TOML): {error}.") from None
     for key in content:
         if key not in _FILE:
-            raise ValueError(
-                f"{path}: unknown key {key!r}.{nearest(key, _FILE)} A study has {', '.join(_FILE)}."
-            )
+            hint = " It belongs under [task]." if key == "epochs" else nearest(key, _FILE)
+            raise ValueError(f"{path}: unknown key {key!r}.{hint} A study has {', '.join(_FILE)}.")
     for key, kind, shown in (("task", dict, "a table [task]"), ("methods", list, "a list of methods")):
         if not isinstance(content.get(key), kind):
             raise ValueError(f"{path} must have {shown}, got {content.get(key)!r:.80}.")
@@ -157,16 +156,22 @@ def written(methods: Sequence[Any], budgets: Sequence[float] = (), folder: Path 
     ('ucb:keep=0.3,period=5', 'ucb:keep=0.5,period=5', 'full')
     """
     found: list[str] = []
+    used = not budgets
     for item in methods:
         for spec, run in _points(item):
             keeps: Sequence[float | None] = [None]
             spec = _located(spec, folder)
             policy = parse(spec)
             if budgets and "keep" in getattr(policy, "params", ()) and "keep" not in divide(spec)[1]:
-                keeps = list(budgets)
+                keeps, used = list(budgets), True
             for keep in keeps:
                 whole = spec if keep is None else _with(spec, f"keep={keep!r}")
                 found.append(f"{whole}@{run}" if run else whole)
+    if not used:
+        raise ValueError(
+            f"budgets must apply to a method that takes keep and does not give it, got {list(budgets)} and "
+            f"{', '.join(found) or 'no method'}. Leave out budgets, or keep of the method."
+        )
     return tuple(found)
 
 

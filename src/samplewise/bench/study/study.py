@@ -17,7 +17,7 @@ from samplewise.bench.study.jobs import FULL, Job, digest
 from samplewise.bench.study.own import OwnTraining
 from samplewise.bench.study.plan import Plan
 from samplewise.bench.study.results import Results, results_of
-from samplewise.bench.study.running import Failure, Watcher, do_all
+from samplewise.bench.study.running import Failure, Watcher, do_all, said
 from samplewise.bench.study.spec import CONTROLS, At, Spec, check_methods, read_toml, written
 from samplewise.bench.study.trainer import Trainer
 from samplewise.checks import Range, nearest
@@ -55,8 +55,8 @@ class FailedRunsError(ValueError):
         job, error = failures[0]
         more = f" {len(failures) - 1} more runs failed." if len(failures) > 1 else ""
         super().__init__(
-            f"{job.method}, {job.epochs} epochs, seed {job.seed} failed: {error} All other runs are kept; "
-            f"the same command repeats only what is missing.{more}"
+            f"{job.named} failed: {said(error)}{more} Finished runs are kept; the same command repeats only "
+            "what is missing."
         )
         self.failures = failures
 
@@ -109,6 +109,8 @@ class Study:
         name: str = "study",
         question: str = "",
     ) -> None:
+        if isinstance(methods, str):
+            raise ValueError(f"methods must be a list of texts, got {methods!r}. Write [{methods!r}].")
         known = train.metrics() if isinstance(train, Trainer) else ()
         if known and metric not in known:
             raise ValueError(
@@ -132,7 +134,7 @@ class Study:
         if not isinstance(train, Trainer):
             if tune:
                 raise ValueError("tune must be False for your own training: it takes no learning rate.")
-            train = OwnTraining(train, metric, spec.sign, key)
+            train = OwnTraining(train, metric, spec.sign, key, at)
         self.trainer = train
         self._rows: Rows | None = None
 
@@ -166,7 +168,9 @@ class Study:
         for key in task:
             if key not in (*TASK_SETTINGS, "epochs"):
                 known = (*TASK_SETTINGS, "epochs")
-                raise ValueError(f"{path}: [task] has an unknown key {key!r}.{nearest(key, known)}")
+                above = key in content or key in _ABOUT or key in ("method", "validation", "budgets")
+                hint = " It belongs above [task]." if above else nearest(key, known)
+                raise ValueError(f"{path}: [task] has an unknown key {key!r}.{hint}")
         if "epochs" not in task:
             raise ValueError(f"{path}: [task] must have epochs, the length of full training.")
         share = content.get("validation", 0.1)
@@ -239,7 +243,7 @@ class Study:
                 if len(plan.rows):
                     outputs.write(self.folder, self.results(), plan.rows)
         if failures:
-            raise FailedRunsError(failures)
+            raise FailedRunsError(failures) from failures[0][1]
         return self.results()
 
     def estimate(self, jobs: int = 1) -> Estimate:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from samplewise.bench.judge import Verdict
 from samplewise.bench.judge.verdicts import ALPHA, FEWEST, seeds_for
-from samplewise.bench.study.results import AXES, Line, Results
+from samplewise.bench.study.results import AXES, STOPPED, Line, Results
 from samplewise.bench.study.spec import DELTA
 
 if TYPE_CHECKING:
@@ -89,8 +89,20 @@ def in_words(results: Results) -> str:
     parts += [f"{without} without a verdict"] if (without := len(methods) - len(results.verdicts)) else []
     text = f"Beside full training of the same cost, of {_count(len(methods), 'method')}: {'; '.join(parts)}."
     if named["better"]:
-        return text
+        return text + _random_too(results)
     return f"{text} No method is shown to be better than full training of the same cost."
+
+
+def _random_too(results: Results) -> str:
+    """A caution if random selection is better than full training, too."""
+    found = [c.name for c in results.of("control") if c.verdict and c.verdict.word == "better"]
+    drawn = [name for name in found if name != STOPPED]
+    if not drawn:
+        return ""
+    return (
+        f" Random selection is better, too ({', '.join(drawn)}): the gain may come from training on fewer "
+        "samples, and not from the choice."
+    )
 
 
 def notes(results: Results) -> list[str]:
@@ -134,7 +146,7 @@ def _about_verdicts(results: Results, delta: str, metric: str, family: int) -> I
         f"Verdicts: paired t tests against both at level {ALPHA:g}. Holm's correction covers the "
         f"{2 * family} tests of {_count(family, 'method')}; the controls are a family of their own. As good "
         f"means: differences of {delta} or more are excluded. detectable: the difference found with power "
-        f".8 at level {ALPHA:g}/{family}."
+        f".8 at level {ALPHA:g}/{2 * family}."
     )
     if any(line.verdict and line.verdict.bootstrap is None for line in results.of("method")):
         yield "A bootstrap interval is given from 10 seeds on."
