@@ -12,7 +12,9 @@ import pytest
 from benchmarks.judge_synthetic import Method, Synthetic, rising, simulated, words
 from samplewise.bench import Study
 from samplewise.bench.study.jobs import digest
+from samplewise.bench.study.running import do_all
 from samplewise.bench.study.spec import Spec
+from samplewise.bench.study.study import Quiet
 
 COSTS = {"ucb": 6.0, "infobatch": 7.5, "eswp": 9.0, "kakurenbo": 12.0}
 """Methods with their costs in epochs of 16: on rungs, and between them."""
@@ -111,7 +113,9 @@ def test_a_diverged_run_has_no_verdict_and_hurts_no_other() -> None:
 def test_a_study_with_files_says_the_same(tmp_path: Path) -> None:
     trainer = Synthetic({m: Method(c, 5.0 * (m == "ucb")) for m, c in COSTS.items()})
     about = {"epochs": 16, "seeds": 5, "controls": False}
-    found = Study(trainer, list(COSTS), out=tmp_path, **about).run()
+    study = Study(trainer, list(COSTS), out=tmp_path, **about)
+    assert not do_all(study.plan, trainer, Quiet(), 1)
+    found = Study(trainer, list(COSTS), out=tmp_path, **about).results()
     assert found == simulated(SPEC, trainer)
     assert found.task == digest(trainer.task())
     assert Counter(words(found).values())["better"] == 1

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
@@ -134,10 +134,11 @@ def results_of(plan: Plan, name: str, question: str, task: str) -> Results:
     """Summarise the rows of a study."""
     spec = plan.spec
     axis = Axis(spec.metric, spec.at, "cost", spec.sign)
-    seeds = [s for s in range(spec.seeds) if all(plan.row(FULL, e, s) for e in plan.ladder())]
+    rungs = plan.ladder()
+    seeds = [s for s in range(spec.seeds) if all(plan.row(FULL, e, s) for e in rungs)]
     ladder = _ladder(plan, axis, seeds) if len(seeds) > 0 else None
-    judged = {m: [s for s in seeds if _complete(plan, m, s)] for m in plan.judged}
-    lines = [_line(plan, FULL, epochs, "ladder") for epochs in plan.ladder()]
+    judged = {method: _complete(plan, method, seeds) for method in plan.judged}
+    lines = [_line(plan, FULL, epochs, "ladder") for epochs in rungs]
     found = {method: _line(plan, method, plan.epochs(method), _kind(plan, method)) for method in plan.judged}
     stopped = _stopped(plan, found)
     lines += [line for line in found.values() if line is not None] + ([stopped] if stopped else [])
@@ -170,7 +171,7 @@ def results_of(plan: Plan, name: str, question: str, task: str) -> Results:
         tuning_cost=sum(tuning) / (unit * spec.epochs),
         lines=tuple(done),
         missing=sum(1 for _ in plan.missing()),
-        gains=ladder.gains_at_the_end(spec.margin, plan.ladder().index(spec.epochs)) if ladder else None,
+        gains=ladder.gains_at_the_end(spec.margin, rungs.index(spec.epochs)) if ladder else None,
         enough=_enough(plan, ladder) if ladder else None,
         machines=tuple(dict.fromkeys(_machine(row) for row in rows)),
         task=task,
@@ -207,11 +208,10 @@ def _ladder(plan: Plan, axis: Axis, seeds: list[int]) -> Ladder | None:
     return Ladder(cost, test, validation)
 
 
-def _complete(plan: Plan, method: str, seed: int) -> bool:
-    """Whether a seed has the run of a method and of its exact control."""
-    exact = plan.exact(method)
-    both = plan.row(method, plan.epochs(method), seed), exact and plan.row(FULL, exact, seed)
-    return all(both)
+def _complete(plan: Plan, method: str, seeds: list[int]) -> list[int]:
+    """The seeds that have the run of a method and of its exact control."""
+    exact, epochs = plan.exact(method), plan.epochs(method)
+    return [s for s in seeds if exact and plan.row(method, epochs, s) and plan.row(FULL, exact, s)]
 
 
 def _verdicts(
@@ -322,7 +322,7 @@ def _line(plan: Plan, method: str, epochs: int, kind: Kind) -> Line | None:
         bare_cost=fmean(row["cost_without_scoring"] for row in rows) / whole,
         seconds=fmean(row["seconds"] for row in rows) / second,
         overhead=fmean(row["overhead"] for row in rows),
-        cost_spread=stdev(row["cost"] / whole for row in rows) if len(rows) > 1 else None,
+        cost_spread=_deviation([row["cost"] / whole for row in rows]),
         curve=_curve(rows, whole),
     )
 
@@ -350,7 +350,7 @@ def _stopped(plan: Plan, found: Mapping[str, Line | None]) -> Line | None:
         cost,
         seconds,
         rows[0]["overhead"],
-        stdev(costs) if len(costs) > 1 else None,
+        _deviation(costs),
     )
 
 
@@ -361,10 +361,12 @@ def _spread(
     if not rows:
         return {}
     values = {name: [part(row).get(name, float("nan")) for row in rows] for name in part(rows[0])}
-    return {
-        n: (float(np.mean(found)), float(np.std(found, ddof=1)) if len(found) > 1 else None)
-        for n, found in values.items()
-    }
+    return {name: (float(np.mean(found)), _deviation(found)) for name, found in values.items()}
+
+
+def _deviation(values: list[float]) -> float | None:
+    """Standard deviation over seeds; None with one seed."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def _curve(rows: list[Row], whole: float) -> tuple[tuple[float, float], ...]:

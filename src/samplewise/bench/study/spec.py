@@ -92,8 +92,10 @@ class Spec:
     @property
     def control_methods(self) -> tuple[str, ...]:
         """The random controls that are not among the methods."""
+        if not self.controls:
+            return ()
         mine = {str(canonical(method)) for method in self.methods}
-        return tuple(c for c in CONTROLS if self.controls and str(canonical(c)) not in mine)
+        return tuple(c for c in CONTROLS if str(canonical(c)) not in mine)
 
 
 _STUDY = tuple(field.name for field in fields(Spec) if field.name not in ("methods", "epochs", "higher"))
