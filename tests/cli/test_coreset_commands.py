@@ -308,3 +308,18 @@ def test_score_writes_the_spread_over_its_runs(tmp_path, monkeypatch):
     )
     second = total - first
     assert torch.allclose(spread, (first - second).abs() / 2**0.5, atol=1e-6)
+
+
+def test_scores_of_a_file_s_method_are_selected_from(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    recipe = "def hard(keep: float = 0.5):\n    return recipes.el2n(keep=keep)\n"
+    (tmp_path / "mine.py").write_text(f"from samplewise import recipes\n{recipe}")
+    options = [*SMALL, "--epochs", "2", "--method", "mine.py:hard:keep=0.3"]
+    assert main(["score", *options, "-o", "scores.parquet"]) == 0
+    assert main(["select", "scores.parquet", "--method", "hard", "-o", "kept.parquet"]) == 0
+    assert len(Subset.read("kept.parquet")) == 36
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    capsys.readouterr()
+    assert main(["select", "../scores.parquet", "--method", "hard", "-o", "other.parquet"]) == 2
+    assert "mine.py cannot be read" in said(capsys)

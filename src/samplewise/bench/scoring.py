@@ -7,9 +7,11 @@ from typing import Any
 from samplewise.bench import coreset, experiment, rngstate
 from samplewise.bench.altered import altered
 from samplewise.bench.folder import SCORING, RunFolder
+from samplewise.bench.methods import split
 from samplewise.bench.settings import Settings
 from samplewise.bench.train import Task
 from samplewise.coresets.choose import ranked_column
+from samplewise.coresets.from_file import file_of
 from samplewise.coresets.recorder import Recorder
 from samplewise.coresets.table import ScoreTable
 from samplewise.policy import Policy
@@ -58,7 +60,11 @@ def _one_run(
     task: Task, policies: Mapping[str, Policy], folder: RunFolder, listener: experiment.Listener
 ) -> dict[str, Any]:
     done = coreset.score(task, folder.checkpoint(SCORING, task.seed), listener.stepped)
-    done.selector.table().to_parquet(folder.scores(SCORING, task.seed))
+    table = done.selector.table()
+    # A method of a file is known by the text that names the file, and not by its own name.
+    texts = dict(zip(policies, (split(spec)[0] for spec in task.settings.policies()), strict=True))
+    table.provenance["methods"].update({name: text for name, text in texts.items() if file_of(text)})
+    table.to_parquet(folder.scores(SCORING, task.seed))
     row = coreset.scoring_row(done, {name: {} for name in policies})
     folder.finish_scoring(row)
     return row
