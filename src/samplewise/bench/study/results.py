@@ -10,7 +10,7 @@ import numpy as np
 from samplewise.bench.best import LOWER_IS_BETTER
 from samplewise.bench.judge import Differences, Ladder, Verdict, judge
 from samplewise.bench.study.cache import Row
-from samplewise.bench.study.jobs import FULL
+from samplewise.bench.study.jobs import FULL, TUNING_SEED
 from samplewise.bench.study.plan import Plan
 from samplewise.bench.study.spec import DELTA
 
@@ -158,7 +158,7 @@ def results_of(plan: Plan, name: str, question: str, task: str) -> Results:
     ]
     unit = plan.unit() or 1.0
     rows = list(plan.rows)
-    tuning = [row["cost"] for row in rows if spec.tune and row["seed"] >= 1000]
+    tuning = [row["cost"] for row in rows if spec.tune and row["seed"] >= TUNING_SEED]
     return Results(
         name=name,
         question=question,
