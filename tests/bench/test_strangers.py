@@ -153,3 +153,24 @@ def test_a_file_that_changes_during_a_study_is_told(mine: Path, monkeypatch: pyt
     version = canonical(f"{mine}:half")
     found = running._in_process(Job(f"{mine}:half", 1, 0), ["half", "another digest", *version[2:]])
     assert "has changed since the study started" in str(found)
+
+
+def test_static_methods_of_a_file_in_a_folder_are_judged_at_two_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They share a scoring run, whose table has no paths."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    recipe = "import samplewise as sw\ndef hard(keep=0.5):\n    return sw.recipes.el2n(keep=keep, first=1)\n"
+    (folder / "mine.py").write_text(recipe)
+    study = tmp_path / "small.toml"
+    study.write_text(
+        "seeds = 1\ncontrols = false\n"
+        'methods = [{ method = "own/mine.py:hard", grid = { keep = [0.3, 0.5] } }]\n'
+        '[task]\ndata = "digits"\nmodel = "mlp"\nepochs = 2\nlimit = 200\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    lines = Study.load(study).run().of("method")
+    assert [round(line.bare_cost, 1) for line in lines] == [0.3, 0.5]
+    assert [round(line.cost - line.bare_cost, 2) for line in lines] == [0.5, 0.5]
+    assert len([*tmp_path.glob("small/work/scoring-*")]) == 1

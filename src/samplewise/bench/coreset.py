@@ -46,6 +46,15 @@ def leaders(policies: Mapping[str, Policy]) -> dict[str, str]:
     return {name: found[name] for name in chosen}
 
 
+def column(method: str) -> str:
+    """The name of a method in the table of a scoring run. A path in it has no `/` there.
+
+    >>> column("mine/file.py:hard")
+    'mine|file.py:hard'
+    """
+    return method.replace("/", "|")
+
+
 def keep_of(policy: Policy) -> float:
     """The share that a static policy keeps."""
     return 1.0 if policy.picker is None else policy.picker.share
@@ -57,7 +66,7 @@ def recorder(policies: Mapping[str, Policy]) -> Policy:
     if not leading:
         free: Policy = recipes.random()
         return free
-    return Recorder({name: policy for name, policy in policies.items() if name in leading})
+    return Recorder({column(name): policy for name, policy in policies.items() if name in leading})
 
 
 def scoring_task(task: Task, policies: Mapping[str, Policy]) -> Task:
@@ -100,7 +109,7 @@ def subsets(run: Run, policies: Mapping[str, Policy], settings: Settings) -> dic
         if name in lead:
             own = settings.of(name)
             subset = run.selector.subset(
-                lead[name], keep=keep_of(policy), weights=own.weights, normalize=own.normalize
+                column(lead[name]), keep=keep_of(policy), weights=own.weights, normalize=own.normalize
             )
             found[name] = _recounted(subset, run)
         else:

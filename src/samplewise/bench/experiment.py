@@ -226,6 +226,7 @@ def _table(run: Run, static: dict[str, Policy], folder: RunFolder) -> ScoreTable
         return table
     lead, scored = coreset.leaders(static), ScoreTable.read(scores)
     name = lead.get(run.task.method)
+    name = None if name is None else coreset.column(name)
     own = {key: scored[key] for key in scored.columns if name and (key == name or key.startswith(f"{name}_"))}
     return replace(table, columns=own, provenance={**scored.provenance, "trained": table.provenance})
 

@@ -32,7 +32,8 @@ def columns(settings: Settings) -> dict[str, Policy]:
             )
     recipes = [policy.name for policy in written.values()]
     return {
-        policy.name if recipes.count(policy.name) == 1 else spec: policy for spec, policy in written.items()
+        policy.name if recipes.count(policy.name) == 1 else coreset.column(spec): policy
+        for spec, policy in written.items()
     }
 
 
