@@ -6,7 +6,7 @@ import torch
 
 import samplewise
 from samplewise import recipes
-from samplewise.cli import main
+from samplewise.cli import main, options
 
 
 def leaving(in_channels, classes, image_size):
@@ -165,3 +165,26 @@ def test_a_missing_extra_is_named_before_anything_runs(tmp_path, monkeypatch, ca
     assert module in error
     assert f"samplewise[{extra}]" in error
     assert not (tmp_path / "one").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--milestone", "0.5"], "--milestone needs --schedule step, got onecycle"),
+        (["--schedule", "cosine", "--factor", "0.2"], "--factor needs --schedule step, got cosine"),
+        (["--power", "2"], "--power needs --schedule polynomial"),
+        (["--schedule", "torch_onecycle", "--momentum", "0.5"], "--momentum has no effect"),
+        (["--noise", "flip"], "--noise flip needs a share of the labels"),
+    ],
+)
+def test_options_without_effect_are_refused(given, said, tmp_path, monkeypatch, capsys):
+    """A resumed command is held to the settings of its folder instead."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *given]) == 2
+    assert said in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
+
+
+def test_an_option_may_be_for_the_schedule_of_one_method():
+    given = {"method": ["full", "ucb@schedule=step"], "milestone": [0.4]}
+    assert options.settings_of(given, set())[0].milestone == (0.4,)

@@ -8,7 +8,7 @@ from samplewise.checks import nearest
 from samplewise.coresets.parse import divide, items
 from samplewise.policy import Policy
 
-__all__ = ["OWN", "SHARED", "by_keep", "chooses_coreset", "refuse_unused", "split"]
+__all__ = ["NEEDS", "OWN", "SHARED", "by_keep", "chooses_coreset", "refuse_unused", "split"]
 
 _CORESET = ("weights", "normalize", "coreset_batch_size")
 OWN = (
@@ -28,7 +28,8 @@ SHARED: dict[str, str] = {
     "method": "A method names itself",
 }
 """The settings that all methods share, each with the reason."""
-_NEEDS = {"milestone": "step", "factor": "step", "power": "polynomial"}
+NEEDS = {"milestone": "step", "factor": "step", "power": "polynomial"}
+"""Settings that have an effect with one schedule only."""
 
 
 def split(method: str) -> tuple[str, dict[str, Any]]:
@@ -84,8 +85,8 @@ def refuse_unused(method: str, policy: Any, schedule: str) -> None:
             reason = "the method chooses no coreset"
         elif key == "proxy_width" and not getattr(policy, "proxy", False):
             reason = "the method has no proxy"
-        elif schedule != _NEEDS.get(key, schedule):
-            reason = f"it needs schedule={_NEEDS[key]}, but the schedule is {schedule}"
+        elif schedule != NEEDS.get(key, schedule):
+            reason = f"it needs schedule={NEEDS[key]}, but the schedule is {schedule}"
         elif key == "momentum" and schedule == "torch_onecycle":
             reason = "the schedule torch_onecycle moves the momentum itself"
         if reason is not None:

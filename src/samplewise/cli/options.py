@@ -8,6 +8,7 @@ import typer
 
 from samplewise import recipes
 from samplewise.bench import settings
+from samplewise.bench.methods import NEEDS
 from samplewise.bench.models import BUILDERS
 from samplewise.bench.optim import DEFAULT_LR, WARMUPS
 from samplewise.bench.settings import IRREDUCIBLE, Settings
@@ -131,7 +132,28 @@ def settings_of(options: dict[str, Any], other: set[str]) -> tuple[Settings, dic
             given[name] = tuple(given[name])
     if "imbalance" in given:
         given["imbalance"] = _shares(given["imbalance"])
-    return Settings(**given), given
+    settings = Settings(**given)
+    if not options.get("resume"):  # the folder may have what an option needs
+        _refuse_unused(settings, given)
+    return settings, given
+
+
+def _refuse_unused(settings: Settings, given: dict[str, Any]) -> None:
+    """Raise if an option that the user gave would have no effect."""
+    schedules = {settings.of(method).schedule for method in settings.method} or {settings.schedule}
+    for key, schedule in NEEDS.items():
+        if key in given and schedule not in schedules:
+            raise ValueError(
+                f"--{key} needs --schedule {schedule}, got {', '.join(sorted(schedules))}: it has no effect. "
+                "Leave it out."
+            )
+    if "momentum" in given and schedules == {"torch_onecycle"}:
+        raise ValueError(
+            "--momentum has no effect with --schedule torch_onecycle, which moves the momentum itself. Leave "
+            "it out."
+        )
+    if "noise" in given and not settings.label_noise:
+        raise ValueError(f"--noise {settings.noise} needs a share of the labels. Give --label-noise.")
 
 
 def _shares(written: str) -> tuple[float, ...]:
