@@ -12,12 +12,14 @@ import pytest
 from tests.bench.fake import FakeTrainer, study
 
 LONG = """
+import signal
 import sys
 from pathlib import Path
 
 from tests.bench.test_study_processes import Slow, study
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test in the background ignores it
     try:
         study(Path(sys.argv[1]), trainer=Slow(sys.argv[1])).run(jobs=2)
     except KeyboardInterrupt:

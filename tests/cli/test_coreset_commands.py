@@ -149,7 +149,7 @@ def test_files_are_overwritten_with_force_only(tmp_path, scores, capsys):
         (["--method", "el2m"], "Did you mean 'el2n'?"),
         (["--method", "herding", "--runs", "2"], "orders of several runs cannot be combined"),
         (["--method", "el2n", "--runs", "0"], "'--runs'"),
-        (["--method", "el2n", "--combine", "max"], "--combine must be one of 'mean', 'sum', got 'max'"),
+        (["--method", "el2n", "--combine", "max"], "--combine must be one of 'mean', 'sum', 'spread', 'ucb'"),
         (["--method", "el2n:first=9"], "epochs"),
         (["--method", "el2n", "--limit", "5"], "limit must be in"),
     ],

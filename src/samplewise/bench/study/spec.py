@@ -154,8 +154,8 @@ def written(methods: Sequence[Any], budgets: Sequence[float] = (), folder: Path 
         budgets: values of `keep`.
         folder: of the study file. A method `file.py:recipe` is looked for there first.
 
-    >>> written([{"method": "ucb", "grid": {"keep": [0.3, 0.5], "period": [5]}}, "full"], budgets=[0.1])
-    ('ucb:keep=0.3,period=5', 'ucb:keep=0.5,period=5', 'full')
+    >>> written([{"method": "ucb", "grid": {"keep": [0.3, 0.5], "period": [5]}}, "infobatch"], budgets=[0.1])
+    ('ucb:keep=0.3,period=5', 'ucb:keep=0.5,period=5', 'infobatch:keep=0.1')
     """
     found: list[str] = []
     used = not budgets
