@@ -81,8 +81,6 @@ class SelectionHistory:
             and all(torch.equal(one, two) for one, two in zip(self._rows, other._rows, strict=True))
         )
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __repr__(self) -> str:
         return f"SelectionHistory({len(self)} selections of {self.n:,} samples)"
 

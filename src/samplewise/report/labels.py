@@ -41,6 +41,7 @@ def place(axes: "Axes", names: Sequence[str], points: ndarray, taken: ndarray) -
     figure = axes.get_figure(root=True)
     if figure is None or not len(names):
         return []
+    # The canvas of `page` has it. matplotlib's types know only the base class.
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     inside = np.array(axes.get_window_extent(renderer).extents)
     radii = np.repeat(_RADII, len(_TURNS))

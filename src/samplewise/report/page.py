@@ -2,7 +2,7 @@
 
 import textwrap
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from samplewise.checks import require
 
@@ -96,12 +96,12 @@ def page(width: float, height: float, title: str, said: str = "", caption: str =
     return figure
 
 
-def frame(axes: "Axes", grid: str = "y") -> None:
+def frame(axes: "Axes", grid: Literal["x", "y", "both"] = "y") -> None:
     """Light axes: no upper and right border, and a grid behind the data."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(FAINT)
     axes.tick_params(labelcolor=INK, labelsize=9, color=FAINT)
-    axes.grid(axis=grid, color="#e8e8e8", linewidth=0.8)  # type: ignore[arg-type]
+    axes.grid(axis=grid, color="#e8e8e8", linewidth=0.8)
     axes.set_axisbelow(True)

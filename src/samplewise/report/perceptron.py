@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from samplewise.checks import require
-from samplewise.report.page import FAINT, INK
+from samplewise.report.page import INK, frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,7 +88,7 @@ def _errors(axes: "Axes", column: Stages) -> None:
             capsize=2.2, markeredgecolor="white", markeredgewidth=0.6, label=name, zorder=3,
         )  # fmt: skip
     axes.set_title(column.heading, loc="left", fontsize=10, color=INK)
-    _frame(axes)
+    frame(axes)
 
 
 def _shares(axes: "Axes", column: Stages) -> None:
@@ -110,7 +110,7 @@ def _shares(axes: "Axes", column: Stages) -> None:
     axes.set_xticks(_ticks(len(column.keeps)))
     axes.set_xlim(0.4, len(column.keeps) + 0.6)
     axes.set_xlabel("stage: select, then train", color=INK, fontsize=9.5)
-    _frame(axes)
+    frame(axes)
 
 
 def _ticks(stages: int) -> list[int]:
@@ -120,13 +120,3 @@ def _ticks(stages: int) -> list[int]:
 
 def _percent(shares: Sequence[float]) -> list[float]:
     return [100 * share for share in shares]
-
-
-def _frame(axes: "Axes") -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(FAINT)
-    axes.tick_params(labelcolor=INK, labelsize=9, color=FAINT)
-    axes.grid(axis="y", color="#e8e8e8", linewidth=0.8)
-    axes.set_axisbelow(True)

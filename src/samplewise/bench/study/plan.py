@@ -121,13 +121,6 @@ class Plan:
                 if (lr := self.chosen(method, epochs)) is not None:
                     yield Job(method, epochs, seed, lr)
 
-    def promised(self) -> list[Job]:
-        """All runs that are known beforehand, with a factor of 1. Exact controls come on top."""
-        pairs = [(FULL, epochs) for epochs in self.ladder()]
-        pairs += [(method, self.epochs(method)) for method in self.judged]
-        tuning = [job for pair in pairs for job in self.tuning(*pair)] if self.spec.tune else []
-        return tuning + [Job(*pair, seed) for seed in range(self.spec.seeds) for pair in pairs]
-
 
 def value(row: Row, spec: Spec, split: str) -> float:
     """The result of a run on a split that the study judges: at the last epoch or at the best one."""

@@ -146,8 +146,7 @@ def written(methods: Sequence[Any], budgets: Sequence[float] = (), folder: Path 
 
     An item is a method's text, or a table such as
     `{ method = "ucb", grid = { keep = [0.3, 0.5] }, run = { lr = 0.1 } }`, whose `run` holds settings of its
-    own runs. With `budgets`, every method that takes `keep` and does not
-    give it runs with each of them.
+    own runs. With `budgets`, every method that takes `keep` and does not give it runs with each of them.
 
     Args:
         methods: the items.
