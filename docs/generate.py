@@ -36,6 +36,7 @@ MODULES = (
     "samplewise.loop.gradients",
     "samplewise.coresets.history",
     "samplewise.pickers.greedy",
+    "samplewise.analysis",
     "samplewise.theory",
     "samplewise.theory.perceptron",
     "samplewise.theory.bounds",

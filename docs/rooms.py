@@ -25,6 +25,7 @@ FLOORS = (
     ("selector",),
     (PACKAGE,),
     ("testing", "integrations", "report", "theory"),
+    ("analysis",),
     ("bench",),
     ("cli",),
     ("__main__",),

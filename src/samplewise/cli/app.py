@@ -10,6 +10,7 @@ import typer
 
 import samplewise
 from samplewise.checks import nearest
+from samplewise.cli.analyse.app import analyse
 from samplewise.cli.bench import bench
 from samplewise.cli.methods import methods
 from samplewise.cli.score import score
@@ -30,6 +31,7 @@ app.command()(bench)
 app.command()(score)
 app.command()(select)
 app.command()(methods)
+app.add_typer(analyse)
 app.add_typer(theory)
 
 

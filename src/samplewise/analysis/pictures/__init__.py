@@ -1,0 +1,3 @@
+"""The pictures of the analyses: a file for each."""
+
+__all__: list[str] = []

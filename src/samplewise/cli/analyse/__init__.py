@@ -1,0 +1,1 @@
+"""`samplewise analyse`: a file for each question that it answers."""
