@@ -6,7 +6,7 @@ import pytest
 
 import samplewise as sw
 from samplewise.bench import Study
-from samplewise.bench.study import running
+from samplewise.bench.study import running, toy
 from samplewise.bench.study.jobs import Job, canonical
 from samplewise.bench.study.spec import Spec, written
 from samplewise.policy import REGISTRY
@@ -174,3 +174,21 @@ def test_static_methods_of_a_file_in_a_folder_are_judged_at_two_keeps(
     assert [round(line.bare_cost, 1) for line in lines] == [0.3, 0.5]
     assert [round(line.cost - line.bare_cost, 2) for line in lines] == [0.5, 0.5]
     assert len([*tmp_path.glob("small/work/scoring-*")]) == 1
+
+
+def test_the_cost_of_a_method_of_another_kind_is_estimated(tmp_path: Path) -> None:
+    file = tmp_path / "odd.py"
+    file.write_text(
+        "import torch\n"
+        "from samplewise.subset import Subset\n"
+        "class Odd:\n"
+        "    level, source = 'epoch', 'none'\n"
+        "    def start(self, n, epochs, seed, labels): self.n = n\n"
+        "    def plan(self, epoch): return Subset(torch.arange(1, self.n, 2))\n"
+        "    def observe(self, ids, outputs, source): pass\n"
+        "    def choose(self, ids): pass\n"
+        "    def state_dict(self): return {}\n"
+        "    def load_state_dict(self, state): pass\n"
+        "def odd(): return Odd()\n"
+    )
+    assert toy.spent(f"{file}:odd", 4).cost(4) == pytest.approx(2.0)

@@ -12,6 +12,7 @@ import samplewise as sw
 from samplewise.bench.methods import split
 from samplewise.bench.protocols.strategies import planned_samples
 from samplewise.coresets.parse import parse
+from samplewise.policy import Policy
 from samplewise.rng import generator
 
 __all__ = ["Spent", "descend", "spent"]
@@ -58,7 +59,8 @@ def spent(method: str, epochs: int) -> Spent:
     policy = parse(split(method)[0])
     if getattr(policy, "level", "") == "static":
         return _static(policy, epochs)
-    if getattr(policy, "source", "") == "none" and (planned := planned_samples(policy, *_SIZES, epochs)):
+    own = not isinstance(policy, Policy)  # a method of another kind plans in the run only
+    if not own and policy.source == "none" and (planned := planned_samples(policy, *_SIZES, epochs)):
         share = planned / (_ROWS * epochs)
         around = 0.0 if policy.name == "full" else spent("full", _PLAIN).around
         if around:
