@@ -129,7 +129,7 @@ def test_a_users_function_builds_the_model():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("resnet", r"must be one of cnn, mlp, resnet18, .* or .*Did you mean 'resnet(18|34|50)'\?"),
+        ("resnet", r"must be one of cnn, mlp, fast, resnet18, .* or .*Did you mean 'resnet(18|34|50)'\?"),
         ("nowhere:build", "nowhere:build cannot be imported"),
         (f"{__name__}:absent", "absent cannot be imported"),
         (f"{__name__}:__name__", "must name a function"),

@@ -87,8 +87,7 @@ def score(task: Task, checkpoint: Path, on_step: Callable[[float], None] = lambd
     The learning rate follows the schedule of a full training, as in the papers.
     """
     run = Run(task)
-    if checkpoint.exists():
-        run.restore(checkpoint)
+    run.begin(checkpoint)
     last, loader = max(run.selector.final.values()), run.loader()
     while run.done < last:
         run.train_epoch(

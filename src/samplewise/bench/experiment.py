@@ -262,6 +262,7 @@ def _try_model(under_way: Run) -> None:
     data, name = task.data, task.model or task.settings.model
     rows = torch.arange(min(task.settings.batch_size, len(data)))
     batch = (data.train_x[rows], data.train_y[rows])
+    under_way.prepare()
     with models.own_code(name, f"cannot train on images of {data.channels} x {data.side} x {data.side}"):
         for _ in range(3):
             torch.autograd.backward(under_way.forward(batch).loss.mean())

@@ -19,6 +19,9 @@ Images = Num[Tensor, "b ch side side"]
 class Forward:
     """The forward of a run: takes a batch (images, labels) and returns `Outputs` for every recipe.
 
+    With label smoothing, `Outputs.loss` is the smoothed loss, which methods observe. Signals that are made
+    from logits and labels (margins, EL2N, gradients of the last layer) do not change.
+
     `proxy` is the same forward with the narrow view of the model, or None.
     """
 
@@ -49,10 +52,13 @@ class Forward:
     def _store_features(self, head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._features = inputs[0].detach() if inputs else None
 
+    def normalized(self, images: Images) -> Float[Tensor, "b ch side side"]:
+        """What the model gets for stored pixels."""
+        return (images.to(self.device, non_blocking=True).float() - self.mean) / self.std
+
     def logits(self, images: Images, narrow: bool = False) -> Float[Tensor, "b c"]:
         """Return the logits for stored pixels."""
-        images = images.to(self.device, non_blocking=True)
-        x = (images.float() - self.mean) / self.std
+        x = self.normalized(images)
         net: Any = self._slim if narrow else self.model
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.amp):
             out = net(x)
@@ -82,7 +88,8 @@ class Forward:
         images, labels = batch
         labels = labels.to(self.device, non_blocking=True)
         logits = self.logits(images, narrow)
-        loss = F.cross_entropy(logits, labels, reduction="none")
+        smoothing = self.settings.label_smoothing
+        loss = F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
         if head is None or self._features is None:
             return sw.Outputs(loss=loss, logits=logits, targets=labels)
         return sw.Outputs(loss, logits, labels, self._features.flatten(1).float(), head)

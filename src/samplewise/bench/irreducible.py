@@ -99,8 +99,8 @@ def fit(
         (`best_loss`), `epochs`, and the `cost` in forwards and `seconds` of training and evaluation.
     """
     under_way = Run(task)
-    if checkpoint.exists():
-        under_way.restore(checkpoint, TestedEpoch, range(1, task.settings.epochs + 1))
+    under_way.begin(checkpoint, TestedEpoch, range(1, task.settings.epochs + 1))
+    if under_way.curve:
         _refuse_damaged(under_way, checkpoint)
     loader, epochs = under_way.loader(), task.settings.epochs
     for epoch in range(under_way.done, epochs):

@@ -21,7 +21,7 @@ _TIMES = "Times can be compared only on the same terms"
 _SCORES = "One scoring run serves all static methods"
 SHARED: dict[str, str] = {
     **dict.fromkeys(("data", "image_column", "label_column", "size", "limit", "model", "augment"), _TASK),
-    **dict.fromkeys(("label_noise", "noise", "seeds", "subset", "test_every"), _TASK),
+    **dict.fromkeys(("label_smoothing", "label_noise", "noise", "seeds", "subset", "test_every"), _TASK),
     **dict.fromkeys(("imbalance", "per_class", "image_corruption", "corruption"), _TASK),
     **dict.fromkeys(("device", "amp", "workers", "threads", "history"), _TIMES),
     **dict.fromkeys(("score_model", "combine", "fit"), _SCORES),

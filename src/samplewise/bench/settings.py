@@ -48,6 +48,7 @@ class Settings:
     power: Annotated[float, Range(0, open_low=True)] = 1.0
     seeds: Annotated[int, Range(1, 10**4)] = 3
     augment: bool = False
+    label_smoothing: Annotated[float, Range(0, 1, open_high=True)] = 0.0
     label_noise: Annotated[float, Range(0, 1, open_high=True)] = 0.0
     noise: Noise = "uniform"
     imbalance: tuple[Share, ...] = ()
@@ -186,7 +187,7 @@ class Settings:
 NAMES = tuple(field.name for field in fields(Settings))
 ADDED = {
     *("weight_decay", "momentum", "milestone", "factor", "warmup", "power"),
-    *("imbalance", "per_class", "image_corruption", "corruption", "history"),
+    *("imbalance", "per_class", "image_corruption", "corruption", "history", "label_smoothing"),
 }
 """Settings that run folders of earlier versions do not have. Their defaults are what was done before."""
 

@@ -26,6 +26,8 @@ from samplewise.loop.loader import Loader
 
 TOP = 5
 """The true class counts as found in `top5_accuracy` if it is among so many classes."""
+SHOWN = 500
+"""The most images that `Run.prepare` shows to the model."""
 # EVERY: seconds between two checkpoints in an epoch, so a kill loses only a few seconds of work.
 # SPARING: the interval is at least this many times the time to write one, which counts as training time.
 EVERY, SPARING = 3.0, 100
@@ -103,6 +105,13 @@ class Run:
         self.next_save = time.monotonic() + EVERY
         self.curve: list[dict[str, Any]] = []
         self.best = None if data.validation_y is None else BestEpoch(task.best_by)
+
+    def prepare(self) -> None:
+        """Show the model a fixed sample of the training split, before the first step of a new run."""
+        x = self.task.data.train_x
+        rows = torch.linspace(0, len(x) - 1, min(SHOWN, len(x))).long()  # files may be sorted by class
+        name = self.task.model or self.task.settings.model
+        models.prepare(self.model, self.forward.normalized(x[rows]), name, self.task.seed)
 
     def train_step(self, batch: sw.Batch, epoch: int) -> None:
         """One training step, as in the loop of the README."""
@@ -230,6 +239,13 @@ class Run:
         ended = time.monotonic()
         self.next_save = ended + max(EVERY, SPARING * (ended - begun))
 
+    def begin(self, path: Path, kind: type[AnyEpoch] = EpochRow, tested: Iterable[int] = ()) -> None:
+        """Continue from a checkpoint if there is one, else prepare the model for its first step."""
+        if path.exists():
+            self.restore(path, kind, tested)
+        else:
+            self.prepare()
+
     def restore(self, path: Path, kind: type[AnyEpoch] = EpochRow, tested: Iterable[int] = ()) -> None:
         """Continue from a checkpoint of this run.
 
@@ -282,9 +298,8 @@ def train(
     def tested(epoch: int) -> bool:
         return not epoch % settings.test_every or epoch == settings.epochs
 
-    if checkpoint.exists():
-        kind = EpochRow if run.best is None else ValidatedEpoch
-        run.restore(checkpoint, kind, filter(tested, range(1, settings.epochs + 1)))
+    kind = EpochRow if run.best is None else ValidatedEpoch
+    run.begin(checkpoint, kind, filter(tested, range(1, settings.epochs + 1)))
     loader = run.loader()
     for epoch in range(run.done, settings.epochs):
         run.train_epoch(loader, epoch, checkpoint, on_step)

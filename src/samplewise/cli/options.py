@@ -100,6 +100,10 @@ Warmup = Annotated[
 ]
 Power = Annotated[float | None, option("polynomial: the power of the decay.", default=DEFAULT.power)]
 Augment = Annotated[bool | None, option("Random crops and flips of the training images.", "--augment")]
+LabelSmoothing = Annotated[
+    float | None,
+    option("Share of each target that all classes divide evenly, in the training loss.", default=0),
+]
 LabelNoise = Annotated[float | None, option("Share of the training labels to make wrong.", default=0)]
 Noise = Annotated[
     settings.Noise | None,

@@ -69,6 +69,7 @@ def score(
     warmup: options.Warmup = None,
     power: options.Power = None,
     augment: options.Augment = None,
+    label_smoothing: options.LabelSmoothing = None,
     label_noise: options.LabelNoise = None,
     noise: options.Noise = None,
     imbalance: options.Imbalance = None,

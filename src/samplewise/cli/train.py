@@ -84,6 +84,7 @@ def train(
         int | None, option("Coresets: samples per batch.", default="what the strategy says")
     ] = None,
     augment: options.Augment = None,
+    label_smoothing: options.LabelSmoothing = None,
     label_noise: options.LabelNoise = None,
     noise: options.Noise = None,
     imbalance: options.Imbalance = None,

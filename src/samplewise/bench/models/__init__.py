@@ -6,11 +6,14 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
+from samplewise.bench import rngstate
+from samplewise.bench.models.fast import Fast
 from samplewise.bench.models.mobilenet import MobileNetV2
 from samplewise.bench.models.resnet import ResNet18, ResNet34, ResNet50
 from samplewise.bench.models.shufflenet import ShuffleNetV2
@@ -24,6 +27,7 @@ Builder = Callable[[int, int, int], nn.Module]
 BUILDERS: dict[str, Builder] = {
     "cnn": Cnn,
     "mlp": Mlp,
+    "fast": Fast,
     "resnet18": ResNet18,
     "resnet34": ResNet34,
     "resnet50": ResNet50,
@@ -40,6 +44,18 @@ ARCHITECTURES = ("resnet18", "resnet50", "vgg16", "mobilenet_v2", "shufflenet_v2
 
 
 _PACKAGE = Path(__file__).parents[2]
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """A model that sees training images before its first step, as `fast` does for its whitening layer.
+
+    `prepare` changes buffers and parameters in place. The trainer calls it once in a run; a resumed run reads
+    them from its checkpoint.
+    """
+
+    def prepare(self, images: Float[Tensor, "m ch side side"]) -> object:
+        """Take normalized training images, without augmentation and labels."""
 
 
 def builder(name: str) -> Builder:
@@ -115,3 +131,32 @@ def build(name: str, in_channels: int, classes: int, image_size: int, seed: int)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"--model {name} must have trainable parameters, but has none")
     return model
+
+
+def prepare(model: nn.Module, images: Float[Tensor, "m ch side side"], name: str, seed: int) -> None:
+    """Let a model see images before its first step, if it has a method `prepare`.
+
+    Random numbers that it draws depend on `seed` only, and the global random states are not changed.
+
+    Raises:
+        ValueError: if the method fails, or replaces a parameter or changes the shape of the model's state.
+    """
+    if not isinstance(model, Prepared):
+        return
+    before = _held(model)
+    with rngstate.kept():
+        rngstate.seed_all(seed)
+        with own_code(name, "failed in prepare(images)"):
+            model.prepare(images)
+    if _held(model) != before:
+        raise ValueError(
+            f"--model {name}: prepare(images) must keep the parameters and the shapes of the model's state, "
+            "because the optimizer was built before. Change tensors in place, with copy_()."
+        )
+    model.train()
+
+
+def _held(model: nn.Module) -> tuple[list[int], dict[str, Any]]:
+    """The identities of the parameters, and the shape of every entry of the state."""
+    shapes = {key: getattr(value, "shape", None) for key, value in model.state_dict().items()}
+    return [id(parameter) for parameter in model.parameters()], shapes
