@@ -1,32 +1,26 @@
 """Verdicts: is a method better than ordinary training of the same cost, worse, as good, or not shown?"""
 
-import gc
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from samplewise.checks import require
+from samplewise.bench.judge.paired import (
+    ALPHA,
+    FEWEST,
+    bootstrap,
+    holm,
+    seeds_needed,
+    size,
+    t_interval,
+    t_tests,
+)
 
-_STATS, _POWER = "scipy.stats", "statsmodels.stats.power"
-_MULTITEST = "statsmodels.stats.multitest"
-
-__all__ = ["ALPHA", "FEWEST", "Differences", "Verdict", "Word", "detectable", "judge", "seeds_for"]
-
-ALPHA = 0.05
-"""Level of the tests of a whole study."""
-POWER = 0.8
-"""Power that the detectable difference refers to."""
-FEWEST = 5
-"""Seeds that a verdict needs at least."""
-_BOOTSTRAP_FROM = 10
-"""Seeds from which on a bootstrap interval is given; with fewer it is too narrow."""
+__all__ = ["Differences", "Verdict", "Word", "detectable", "judge", "seeds_for"]
 
 Word = Literal["better", "worse", "as good", "not shown", "too few seeds"]
 
@@ -102,7 +96,7 @@ def judge(found: Mapping[str, Differences], delta: float, alpha: float = ALPHA) 
     if not found:
         return {}
     values = [control for part in found.values() for control in (part.ladder, part.exact)]
-    differ, equal = map(_holm, _tests(values, delta))
+    differ, equal = (holm(p).reshape(-1, 2).tolist() for p in t_tests(values, delta))
     return {
         name: _verdict(part, differ[i], equal[i], delta, alpha, len(found))
         for i, (name, part) in enumerate(found.items())
@@ -117,7 +111,7 @@ def detectable(values: Float[ndarray, " seeds"], methods: int, alpha: float = AL
     n = len(values)
     if n < 2:
         return float("inf")
-    return _size(n, _level(methods, alpha)) * float(np.std(values, ddof=1))
+    return size(n, _level(methods, alpha)) * float(np.std(values, ddof=1))
 
 
 def seeds_for(spread: float, difference: float, methods: int, alpha: float = ALPHA) -> int:
@@ -132,13 +126,7 @@ def seeds_for(spread: float, difference: float, methods: int, alpha: float = ALP
     >>> seeds_for(spread=1.0, difference=1.5, methods=12)
     12
     """
-    level = _level(methods, alpha)
-    if _size(FEWEST, level) * spread <= difference:
-        return FEWEST
-    found = (
-        _package(_POWER).TTestPower().solve_power(effect_size=difference / spread, alpha=level, power=POWER)
-    )
-    return math.ceil(float(np.squeeze(found)))
+    return seeds_needed(spread, difference, _level(methods, alpha))
 
 
 def _level(methods: int, alpha: float) -> float:
@@ -146,27 +134,10 @@ def _level(methods: int, alpha: float) -> float:
     return alpha / (2 * methods)
 
 
-@lru_cache
-def _size(n: int, alpha: float) -> float:
-    """The same in standard deviations."""
-    return float(np.squeeze(_package(_POWER).TTestPower().solve_power(nobs=n, alpha=alpha, power=POWER)))
-
-
 def _of_both(part: Differences, methods: int, alpha: float) -> float:
     """The detectable difference to both controls, whose spreads count alike."""
     sizes = [detectable(values, methods, alpha) for values in (part.ladder, part.exact)]
     return math.hypot(*sizes) / math.sqrt(2)
-
-
-def needs() -> None:
-    """Raise if a package that judges is missing, before the runs."""
-    for name in (_STATS, _POWER, _MULTITEST):
-        _package(name)
-
-
-def _package(name: str) -> Any:
-    """A module that takes more than a second to import, imported when it is first used."""
-    return require(name, "bench")
 
 
 def _verdict(
@@ -194,84 +165,11 @@ def _verdict(
         seeds=len(part.ladder),
         mean=means[0],
         exact_mean=means[1],
-        interval=_t_interval(part.ladder),
-        bootstrap=_bootstrap(part.ladder),
+        interval=t_interval(part.ladder),
+        bootstrap=bootstrap(part.ladder),
         above=float((part.ladder > 0).mean()) + ties / 2,
         detectable=_of_both(part, methods, alpha),
         p=max(differ),
         inside=abs(means[0]) < delta,
         spread=float(np.std(part.ladder, ddof=1)) if len(part.ladder) > 1 else None,
     )
-
-
-def _holm(p: ndarray) -> list[list[float]]:
-    """p-values adjusted by Holm's step-down method over the whole family, a pair of controls each."""
-    with _cheap_collection():
-        adjusted: list[list[float]] = (
-            _package(_MULTITEST).multipletests(p, method="holm")[1].reshape(-1, 2).tolist()
-        )
-    return adjusted
-
-
-@contextmanager
-def _cheap_collection() -> Iterator[None]:
-    """Let a full garbage collection skip all objects so far: multipletests makes one a call, in 0.2 s."""
-    mine = not gc.get_freeze_count()
-    if mine:
-        gc.freeze()
-    try:
-        yield
-    finally:
-        if mine:
-            gc.unfreeze()
-
-
-def _tests(values: Sequence[ndarray], delta: float) -> tuple[ndarray, ndarray]:
-    """P of two-sided one-sample t tests of mean 0, and of two one-sided tests of a mean within `delta`.
-
-    All are one-sided tests of the values or the mirrored values. So they take one call of scipy, which is
-    slow to start. P is 1 where the values do not vary.
-    """
-    both = [*values, *(-part for part in values)]
-    bounds = np.repeat([0.0, -delta], len(both))
-    above, below, low, high = _above([*both, *both], bounds).reshape(4, -1)
-    return np.minimum(1.0, 2 * np.minimum(above, below)), np.maximum(low, high)
-
-
-def _above(values: Sequence[ndarray], bounds: ndarray) -> ndarray:
-    """P of means above bounds by one-sample t tests. Values of one length are tested in one call."""
-    p = np.ones(len(values))
-    varying = [i for i, part in enumerate(values) if len(part) >= 2 and np.std(part) > 0]
-    for n in {len(values[i]) for i in varying}:
-        places = [i for i in varying if len(values[i]) == n]
-        rows, least = np.stack([values[i] for i in places]), bounds[places, None]
-        p[places] = _package(_STATS).ttest_1samp(rows, least, axis=1, alternative="greater").pvalue
-    return p
-
-
-def _t_interval(values: Float[ndarray, " seeds"]) -> tuple[float, float]:
-    """The 95 % interval of the mean by Student's t; infinite with one seed."""
-    if len(values) < 2:
-        return -float("inf"), float("inf")
-    half = _quantile(len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    mean = float(values.mean())
-    return mean - half, mean + half
-
-
-@lru_cache
-def _quantile(freedom: int) -> float:
-    """The two-sided 95 % quantile of Student's t."""
-    return float(_package(_STATS).t.ppf(1 - ALPHA / 2, freedom))
-
-
-def _bootstrap(values: Float[ndarray, " seeds"]) -> tuple[float, float] | None:
-    """The 95 % percentile interval of the mean of resampled seeds; None with few seeds."""
-    if len(values) < _BOOTSTRAP_FROM:
-        return None
-    rng = np.random.default_rng(0)
-    found = (
-        _package(_STATS)
-        .bootstrap((values,), np.mean, method="percentile", random_state=rng)
-        .confidence_interval
-    )
-    return float(found.low), float(found.high)

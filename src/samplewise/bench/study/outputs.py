@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from samplewise.bench import files
-from samplewise.bench.judge import verdicts
-from samplewise.bench.judge.verdicts import ALPHA
+from samplewise.bench.judge import paired
+from samplewise.bench.judge.paired import ALPHA
 from samplewise.bench.study import pictures, table
 from samplewise.bench.study.cache import Row
 from samplewise.bench.study.results import Results
@@ -26,7 +26,7 @@ def needs() -> None:
     """Raise if a package that writes the files is missing, before the runs."""
     require("pyarrow", "scores")
     require("matplotlib", "report")
-    verdicts.needs()
+    paired.needs()
 
 
 def write(folder: Path, results: Results, rows: Iterable[Row]) -> list[Path]:

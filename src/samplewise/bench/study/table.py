@@ -7,7 +7,8 @@ from math import floor, isfinite, log10
 from typing import TYPE_CHECKING
 
 from samplewise.bench.judge import Verdict
-from samplewise.bench.judge.verdicts import ALPHA, FEWEST, seeds_for
+from samplewise.bench.judge.paired import ALPHA, FEWEST
+from samplewise.bench.judge.verdicts import seeds_for
 from samplewise.bench.study.results import AXES, STOPPED, Line, Results
 from samplewise.bench.study.spec import DELTA
 
