@@ -1,6 +1,8 @@
 """The tables of docs/evidence.md and of the README, from the verdicts of the committed studies."""
 
 import json
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,70 @@ JUDGE = ROOT / "benchmarks" / "results" / "judge.md"
 def evidence() -> str:
     """A section for each study that has verdicts."""
     return "\n\n".join(_section(path.parent.name) for path in sorted(STUDIES.glob("*/verdicts.json")))
+
+
+def claims() -> str:
+    """A row for each comparison that a claim of a study makes. Studies without runs are in it, too."""
+    heads = (
+        "claim",
+        "study",
+        "methods",
+        "answer",
+        "difference",
+        "costs",
+        "corrected for the cost",
+        "to decide",
+    )
+    rows = [heads, ["---"] * len(heads)]
+    for path in sorted(STUDIES.glob("*.toml")):
+        done = path.with_suffix("") / "verdicts.json"
+        rows += _answered(path.stem) if done.exists() else _open(path)
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def _open(path: Path) -> Iterator[tuple[str, ...]]:
+    """The claims of a study file that has no results."""
+    for claim in tomllib.loads(path.read_text()).get("claims", []):
+        others = claim["than"] if isinstance(claim["than"], list) else [claim["than"]]
+        for than in others:
+            yield _cited(claim), path.stem, _against(claim["better"], than), "no runs yet", "", "", "", ""
+
+
+def _answered(study: str) -> Iterator[tuple[str, ...]]:
+    """The claims of a study that has results."""
+    found = _read(study)
+    label = f"{study} (training too long)" if found["training_too_long"] else study
+    for claim in found.get("claims", []):
+        for pair in claim["pairs"]:
+            about = _cited(claim), label, _against(pair["better"], pair["than"]), f"**{pair['words']}**"
+            if (answer := pair["answer"]) is None:
+                yield *about, "", "", "", ""
+                continue
+            low, high = pair["costs"]
+            corrected = "outside the ladder" if pair["unequal"] else ""
+            if pair["unequal"] and pair["corrected"] is not None:
+                corrected = _with_interval(pair["corrected"], pair["corrected_interval"])
+            yield (
+                *about,
+                f"{_with_interval(answer['mean'], answer['interval'])}, {answer['seeds']} seeds",
+                f"{100 * low:.0f} % and {100 * high:.0f} %",
+                corrected,
+                pair["needs"],
+            )
+
+
+def _cited(claim: dict[str, Any]) -> str:
+    return f"{claim['says']} ({claim['source']})" if claim.get("source") else str(claim["says"])
+
+
+def _against(better: str, than: str) -> str:
+    return f"`{better.rpartition('/')[2]}` against `{than.rpartition('/')[2]}`"
+
+
+def _with_interval(mean: float, interval: list[float | None]) -> str:
+    low, high = interval
+    ends = "" if low is None or high is None else f" ({low:+.2f} to {high:+.2f})"
+    return f"{mean:+.2f}{ends}"
 
 
 def judge() -> str:

@@ -212,7 +212,8 @@ def pages() -> dict[Path, str]:
     return {
         ROOT / "README.md": readme(),
         docs / "evidence.md": renewed(
-            docs / "evidence.md", {"studies": evidence.evidence(), "judge": evidence.judge()}
+            docs / "evidence.md",
+            {"studies": evidence.evidence(), "claims": evidence.claims(), "judge": evidence.judge()},
         ),
         docs / "methods.md": methods_page(),
         docs / "reference.md": reference_page(),

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from samplewise.bench.study import outputs, table
+from samplewise.bench.study import claims_table, outputs, table
 from samplewise.bench.study.results import Results
 from samplewise.bench.study.running import said
 from samplewise.bench.study.study import FailedRunsError, Study
@@ -96,6 +96,11 @@ def _show(results: Results, folder: Path, console: Console) -> None:
     console.print()
     for note in table.notes(results):
         console.print(note, style="dim", markup=False)
+    if results.claims:
+        console.print()
+        for line in claims_table.lines(results):
+            console.print(line, style="" if line.startswith(" ") else "bold", markup=False)
+        console.print(claims_table.note(results), style="dim", markup=False)
     console.print()
     console.print(table.in_words(results), style="bold", markup=False)
     files = ", ".join(str(path) for name in outputs.FILES if (path := folder / name).exists())

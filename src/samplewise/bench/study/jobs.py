@@ -12,9 +12,11 @@ from samplewise.bench.methods import split
 from samplewise.coresets.from_file import file_of, load, recipe_from
 from samplewise.coresets.parse import divide, get, parse
 
-__all__ = ["FULL", "TRAINING", "TUNING_SEED", "Job", "canonical", "digest"]
+__all__ = ["FULL", "STOPPED", "TRAINING", "TUNING_SEED", "Job", "canonical", "digest"]
 
 FULL = "full"
+STOPPED = "full, stopped early"
+"""The control that stops full training at its best epoch on the validation split."""
 TUNING_SEED = 1000
 """The first seed of tuning. Judged seeds are 0, 1, ... and never meet it."""
 TRAINING = 1

@@ -3,49 +3,22 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from samplewise.bench.best import LOWER_IS_BETTER
 from samplewise.bench.judge import Differences, Ladder, Verdict, judge
+from samplewise.bench.study.answers import Answered, answered
+from samplewise.bench.study.axes import Axis, held, ladder_on, value
 from samplewise.bench.study.cache import Row
-from samplewise.bench.study.jobs import FULL, TUNING_SEED
+from samplewise.bench.study.jobs import FULL, STOPPED, TUNING_SEED
 from samplewise.bench.study.plan import Plan
 from samplewise.bench.study.spec import DELTA
 
-__all__ = ["AXES", "Axis", "Line", "Results", "results_of"]
+__all__ = ["Line", "Results", "results_of"]
 
 Kind = Literal["ladder", "control", "method"]
-STOPPED = "full, stopped early"
-"""The control that stops full training at its best epoch on the validation split."""
-AXES = {
-    "cost": "counted units",
-    "cost_without_scoring": "counted units without the scoring run",
-    "seconds": "measured seconds",
-}
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A view on the runs: which result is judged, after which epoch, at which cost.
-
-    Args:
-        metric: the result.
-        at: "last" or "best" epoch.
-        cost: a key of `AXES`.
-        sign: 1 if a higher result is better, else -1.
-    """
-
-    metric: str
-    at: str
-    cost: str
-    sign: int
-
-    def __str__(self) -> str:
-        at = "" if self.at == "last" else " at the best epoch"
-        cost = "" if self.cost == "cost" else f", by {AXES[self.cost]}"
-        return f"{self.metric}{at}{cost}"
 
 
 @dataclass(frozen=True)
@@ -103,6 +76,7 @@ class Results:
     """The shortest rung whose mean test result is within delta of that of full training, in epochs."""
     machines: tuple[str, ...]
     task: str
+    claims: tuple[Answered, ...] = ()
 
     def of(self, kind: Kind) -> tuple[Line, ...]:
         """The lines of one kind."""
@@ -136,7 +110,7 @@ def results_of(plan: Plan, name: str, question: str, task: str) -> Results:
     axis = Axis(spec.metric, spec.at, "cost", spec.sign)
     rungs = plan.ladder()
     seeds = [s for s in range(spec.seeds) if all(plan.row(FULL, e, s) for e in rungs)]
-    ladder = _ladder(plan, axis, seeds) if len(seeds) > 0 else None
+    ladder = ladder_on(plan, axis, seeds) if len(seeds) > 0 else None
     judged = {method: _complete(plan, method, seeds) for method in plan.judged}
     lines = [_line(plan, FULL, epochs, "ladder") for epochs in rungs]
     found = {method: _line(plan, method, plan.epochs(method), _kind(plan, method)) for method in plan.judged}
@@ -144,7 +118,7 @@ def results_of(plan: Plan, name: str, question: str, task: str) -> Results:
     lines += [line for line in found.values() if line is not None] + ([stopped] if stopped else [])
     verdicts = _verdicts(plan, axis, ladder, seeds, judged)
     others = [a for a in _other_axes(plan, axis) if seeds]
-    beside = {str(a): _verdicts(plan, a, _ladder(plan, a, seeds), seeds, judged) for a in others}
+    beside = {str(a): _verdicts(plan, a, ladder_on(plan, a, seeds), seeds, judged) for a in others}
     done = [
         replace(
             line,
@@ -175,37 +149,12 @@ def results_of(plan: Plan, name: str, question: str, task: str) -> Results:
         enough=_enough(plan, ladder) if ladder else None,
         machines=tuple(dict.fromkeys(_machine(row) for row in rows)),
         task=task,
+        claims=answered(plan, axis, ladder, seeds),
     )
 
 
 def _kind(plan: Plan, method: str) -> Kind:
     return "control" if method in plan.spec.control_methods else "method"
-
-
-def _held(row: Row, at: str) -> Mapping[str, Any] | None:
-    """The part of a row with the results after the last or the best epoch; None if it was not tested."""
-    return row if at == "last" else row["best"]
-
-
-def _value(row: Row, axis: Axis, split: str = "test") -> float:
-    held = _held(row, axis.at)
-    return axis.sign * float(held[split].get(axis.metric, float("nan"))) if held else float("nan")
-
-
-def _ladder(plan: Plan, axis: Axis, seeds: list[int]) -> Ladder | None:
-    """The ladder on an axis; None if a result is not finite, or missing."""
-    rows = [[plan.row(FULL, epochs, seed) for seed in seeds] for epochs in plan.ladder()]
-    held = [[row for row in rung if row is not None] for rung in rows]
-    cost = np.array([[row[axis.cost] for row in rung] for rung in held], dtype=np.float64)
-    if axis.cost == "seconds":
-        # The clock is noisy. An epoch of a seed has one price, so that a longer rung costs more.
-        epochs = np.array(plan.ladder(), dtype=np.float64)[:, None]
-        cost = epochs * (cost.sum(axis=0) / epochs.sum())
-    test = np.array([[_value(row, axis) for row in rung] for rung in held])
-    validation = np.array([[_value(row, axis, "validation") for row in rung] for rung in held])
-    if not (np.isfinite(test).all() and np.isfinite(validation).all()):
-        return None
-    return Ladder(cost, test, validation)
 
 
 def _complete(plan: Plan, method: str, seeds: list[int]) -> list[int]:
@@ -240,12 +189,12 @@ def _differences(
     against: list[tuple[float, float]] = []
     for seed in mine:
         row, control = plan.row(method, plan.epochs(method), seed), plan.row(FULL, exact or 0, seed)
-        if row is None or control is None or _held(row, axis.at) is None:
+        if row is None or control is None or held(row, axis.at) is None:
             return None
-        own, cost, place = _value(row, axis), float(row[axis.cost]), seeds.index(seed)
+        own, cost, place = value(row, axis), float(row[axis.cost]), seeds.index(seed)
         if not np.isfinite(own) or not ladder.covers(place, cost):
             return None
-        against.append((own - ladder.at(place, cost), own - _value(control, axis)))
+        against.append((own - ladder.at(place, cost), own - value(control, axis)))
     return Differences(*np.array(against).T) if against else None
 
 
@@ -256,7 +205,7 @@ def _early(plan: Plan, axis: Axis, ladder: Ladder, seeds: list[int]) -> Differen
         row = plan.row(FULL, plan.spec.epochs, seed)
         if row is None or not row.get("best") or axis.cost not in ("cost", "seconds"):
             return None
-        own, cost = _value(row, replace(axis, at="best")), float(row["best"][axis.cost])
+        own, cost = value(row, replace(axis, at="best")), float(row["best"][axis.cost])
         if not np.isfinite(own) or not ladder.covers(place, cost):
             return None
         reference = ladder.at(place, cost)

@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 from samplewise.bench.best import LOWER_IS_BETTER
 from samplewise.bench.judge import rungs
 from samplewise.bench.methods import split
+from samplewise.bench.study.claims import Claim, of_study
 from samplewise.bench.study.jobs import FULL, canonical
 from samplewise.checks import Range, checked, nearest
 from samplewise.coresets.from_file import file_of
 from samplewise.coresets.parse import divide, parse
 
-__all__ = ["CONTROLS", "DELTA", "At", "Spec", "check_methods", "read_toml", "written"]
+__all__ = ["CONTROLS", "DELTA", "At", "Spec", "check_methods", "located", "read_toml", "written"]
 
 DELTA = {"accuracy": 0.3, "loss": 0.02, "worst_class": 1.0, "top5_accuracy": 0.3}
 """The smallest difference that matters, by metric: percentage points, or nats."""
@@ -47,6 +48,7 @@ class Spec:
         higher: whether a higher metric is better. By default only a `loss` is better when it is lower.
         name: a title.
         question: what the study asks, in a sentence.
+        claims: that one method is better than another. Their methods are written as in the study afterwards.
     """
 
     methods: tuple[str, ...]
@@ -61,6 +63,7 @@ class Spec:
     higher: bool | None = None
     name: str = "study"
     question: str = ""
+    claims: tuple[Claim, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "methods", tuple(self.methods))
@@ -78,6 +81,7 @@ class Spec:
         if self.higher is None:
             object.__setattr__(self, "higher", self.metric not in LOWER_IS_BETTER)
         check_methods(self.methods)
+        object.__setattr__(self, "claims", of_study(self.claims, self.methods, self.control_methods))
 
     @property
     def margin(self) -> float:
@@ -161,7 +165,7 @@ def written(methods: Sequence[Any], budgets: Sequence[float] = (), folder: Path 
     for item in methods:
         for spec, run in _points(item):
             keeps: Sequence[float | None] = [None]
-            spec = _located(spec, folder)
+            spec = located(spec, folder)
             policy = parse(spec)
             if budgets and "keep" in getattr(policy, "params", ()) and "keep" not in divide(spec)[1]:
                 keeps, used = list(budgets), True
@@ -176,8 +180,8 @@ def written(methods: Sequence[Any], budgets: Sequence[float] = (), folder: Path 
     return tuple(found)
 
 
-def _located(spec: str, folder: Path) -> str:
-    """The text of a method, with the path of its file from here."""
+def located(spec: str, folder: Path) -> str:
+    """The text of a method, with the path of its file from here if it lies beside the study file."""
     file = file_of(spec)
     if file is None or not (folder / file[0]).exists():
         return spec

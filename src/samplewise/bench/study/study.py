@@ -11,6 +11,7 @@ from samplewise.bench.lock import folder_alone
 from samplewise.bench.settings import Settings
 from samplewise.bench.study import outputs
 from samplewise.bench.study.cache import Rows
+from samplewise.bench.study.claims import Claim, read_claims
 from samplewise.bench.study.estimate import Estimate, estimate
 from samplewise.bench.study.images import TASK_SETTINGS, ImageTrainer
 from samplewise.bench.study.jobs import FULL, Job, digest
@@ -18,7 +19,7 @@ from samplewise.bench.study.own import OwnTraining
 from samplewise.bench.study.plan import Plan
 from samplewise.bench.study.results import Results, results_of
 from samplewise.bench.study.running import Failure, Watcher, do_all, said
-from samplewise.bench.study.spec import CONTROLS, At, Spec, check_methods, read_toml, written
+from samplewise.bench.study.spec import CONTROLS, At, Spec, check_methods, located, read_toml, written
 from samplewise.bench.study.trainer import Trainer
 from samplewise.checks import Range, nearest
 
@@ -85,6 +86,9 @@ class Study:
             `train`.
         name: a title.
         question: what the study asks, in a sentence.
+        claims: that one method is better than another, such as
+            `{"says": "A higher keep helps", "better": "ucb:keep=0.5", "than": "ucb:keep=0.3"}`. Each gets an
+            answer from the same runs.
 
     Raises:
         ValueError: for settings that cannot be, methods that are not known, or a ladder of one rung.
@@ -108,6 +112,7 @@ class Study:
         key: str | None = None,
         name: str = "study",
         question: str = "",
+        claims: Sequence[Claim | Mapping[str, Any]] = (),
     ) -> None:
         if isinstance(methods, str):
             raise ValueError(f"methods must be a list of texts, got {methods!r}. Write [{methods!r}].")
@@ -129,6 +134,7 @@ class Study:
             higher,
             name,
             question,
+            read_claims(claims),
         )
         self.folder = Path(out or Path("runs") / name)
         if not isinstance(train, Trainer):
@@ -194,6 +200,8 @@ class Study:
         )
         about = {key: value for key, value in content.items() if key in _ABOUT}
         about |= {} if seeds is None else {"seeds": seeds}
+        claims = read_claims(content.get("claims", ()))
+        about["claims"] = [claim.renamed(lambda name: located(name, path.parent)) for claim in claims]
         return cls(trainer, methods, epochs=task["epochs"], out=folder, **{"name": path.stem} | about)
 
     @property

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from samplewise.bench.judge import Verdict
 from samplewise.bench.judge.paired import ALPHA, FEWEST
 from samplewise.bench.judge.verdicts import seeds_for
-from samplewise.bench.study.results import AXES, STOPPED, Line, Results
+from samplewise.bench.study.axes import AXES
+from samplewise.bench.study.jobs import STOPPED
+from samplewise.bench.study.results import Line, Results
 from samplewise.bench.study.spec import DELTA
 
 if TYPE_CHECKING:
