@@ -1,13 +1,16 @@
 """The training data of one seed: the drawn classes, the wrong labels and the corrupted images."""
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from samplewise import rng
 from samplewise.bench import protocols
 from samplewise.bench.data import ImageData
+from samplewise.bench.protocols.noise import noisy_ids
 from samplewise.bench.settings import Settings
 
-__all__ = ["altered", "described", "drawn"]
+__all__ = ["altered", "described", "drawn", "wrong_labels"]
 
 
 def altered(data: ImageData, settings: Settings, seed: int) -> ImageData:
@@ -23,7 +26,7 @@ def altered(data: ImageData, settings: Settings, seed: int) -> ImageData:
     data = drawn(data, settings, seed)
     if settings.label_noise:
         corrupt = protocols.NOISES[settings.noise]
-        noise = rng.generator(seed, "label noise")
+        noise = _noise(seed)
         data = data.relabelled(corrupt(data.train_y, settings.label_noise, data.classes, noise).labels)
     if not settings.image_corruption:
         return data
@@ -32,6 +35,17 @@ def altered(data: ImageData, settings: Settings, seed: int) -> ImageData:
     share = settings.image_corruption / len(kinds)
     spoilt = protocols.corrupt_images(data.train_x, rng.generator(seed, "corruption"), share, kinds=kinds)
     return data.trained_on(spoilt.images, data.train_y)
+
+
+def wrong_labels(n: int, rate: float, seed: int) -> Bool[Tensor, " n"]:
+    """Which of n training samples `altered` gives a wrong label.
+
+    >>> wrong_labels(5, 0.4, seed=0).sum()
+    tensor(2)
+    """
+    wrong = torch.zeros(n, dtype=torch.bool)
+    wrong[noisy_ids(n, rate, _noise(seed))] = True
+    return wrong
 
 
 def described(settings: Settings) -> str:
@@ -67,6 +81,10 @@ def drawn(data: ImageData, settings: Settings, seed: int) -> ImageData:
     else:
         return data
     return data.trained_on(data.train_x[ids], data.train_y[ids])
+
+
+def _noise(seed: int) -> torch.Generator:
+    return rng.generator(seed, "label noise")
 
 
 def _refuse_uncorruptible(data: ImageData) -> None:

@@ -1,6 +1,7 @@
 """`samplewise score`: one scoring run per seed records all static methods; their tables are combined."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,9 @@ def _one_run(
     # A method of a file is known by the text that names the file, and not by its own name.
     texts = dict(zip(policies, (split(spec)[0] for spec in task.settings.policies()), strict=True))
     table.provenance["methods"].update({name: text for name, text in texts.items() if file_of(text)})
+    if share := task.settings.label_noise:
+        noise = {"share": share, "kind": task.settings.noise, "seed": 0}
+        table = replace(table, provenance={**table.provenance, "label_noise": noise})
     table.to_parquet(folder.scores(SCORING, task.seed))
     row = coreset.scoring_row(done, {name: {} for name in policies})
     folder.finish_scoring(row)

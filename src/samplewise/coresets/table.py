@@ -314,7 +314,17 @@ class ScoreTable:
         provenance: dict[str, Any] = {"combined": how, "runs": [dict(table.provenance) for table in tables]}
         unfinished = {name for table in tables for name in table.provenance.get("unfinished", ())}
         provenance["unfinished"] = sorted(unfinished)
-        kept = ("fingerprint", "methods", "columns", "recipe", "policy", "n", "model", "epochs")
+        kept = (
+            "fingerprint",
+            "methods",
+            "columns",
+            "recipe",
+            "policy",
+            "n",
+            "model",
+            "epochs",
+            "label_noise",
+        )
         provenance["scoring"] = summed_costs([table.provenance.get("scoring", {}) for table in tables])
         provenance |= {key: first.provenance[key] for key in kept if key in first.provenance}
         labels = next((table.labels for table in tables if table.labels is not None), None)

@@ -67,7 +67,12 @@ def _drawn_ids(labels: Tensor, rate: float, classes: int, rng: torch.Generator) 
             f"labels must be in [0, {classes}) for label noise with {classes} classes, "
             f"got {int(labels.min())} to {int(labels.max())}."
         )
-    return torch.randperm(len(labels), generator=rng)[: round(rate * len(labels))]
+    return noisy_ids(len(labels), rate, rng)
+
+
+def noisy_ids(n: int, rate: float, rng: torch.Generator) -> Int[Tensor, " k"]:
+    """The samples whose labels are made wrong: round(rate * n) of n. The labels decide nothing."""
+    return torch.randperm(n, generator=rng)[: round(rate * n)]
 
 
 def _replaced(labels: Tensor, ids: Tensor, values: Tensor) -> NoisyLabels:

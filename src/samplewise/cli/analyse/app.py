@@ -2,6 +2,10 @@
 
 import typer
 
+from samplewise.cli.analyse.label_errors import label_errors
+from samplewise.cli.analyse.leaving import leaving
+from samplewise.cli.analyse.pictures import heat, keep, published
+
 analyse = typer.Typer(
     name="analyse", help="Ask score tables and run folders what selection did.", no_args_is_help=True
 )
@@ -10,3 +14,10 @@ analyse = typer.Typer(
 @analyse.callback()
 def _options() -> None:
     """Ask score tables and run folders what selection did."""
+
+
+analyse.command("label-errors")(label_errors)
+analyse.command()(leaving)
+analyse.command()(keep)
+analyse.command()(heat)
+analyse.command()(published)

@@ -93,6 +93,12 @@ def _sources(path: Path, methods: Sequence[str] | None) -> Iterator[Source]:
         )
 
 
+def stems(found: Sequence[Source]) -> list[str]:
+    """A name for each table in the names of files, all different."""
+    named = [source.path.stem.removeprefix("scores-") for source in found]
+    return [stem if named.count(stem) == 1 else f"{i}-{stem}" for i, stem in enumerate(named)]
+
+
 @contextmanager
 def folder_for(command: str, out: Path | None, force: bool, files: Sequence[str]) -> Iterator[Path]:
     """The folder that a sub-command writes `files` into, locked. Refuses to overwrite without --force."""

@@ -1,0 +1,277 @@
+"""The work of `samplewise analyse keep`, `heat` and `published`."""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from samplewise.analysis import (
+    Beside,
+    Comparison,
+    Grid,
+    Published,
+    Result,
+    accuracy_by_keep,
+    beside_published,
+    over_two,
+)
+from samplewise.analysis.pictures import heat as heat_picture
+from samplewise.analysis.pictures import published as published_picture
+from samplewise.analysis.results import keep_rows
+from samplewise.bench.collected import collected
+from samplewise.bench.study.jobs import canonical
+from samplewise.checks import nearest
+from samplewise.cli.analyse.common import folder_for, write_json
+from samplewise.cli.console import terminal
+from samplewise.coresets.parse import items
+from samplewise.files.atomic import replacing
+from samplewise.report import keep as keep_picture
+
+_KEYS = ("method", "value", "source", "setting", "name", "spread")
+_PERCENT = ("accuracy", "worst_class", "top5_accuracy")
+
+
+def keep(runs: Sequence[Path], out: Path | None, force: bool) -> None:
+    """Draw accuracy against keep, and write and print its points."""
+    results = collected(runs)
+    lines = accuracy_by_keep(results)
+    files = ("keep.json", "accuracy-keep.png")
+    with folder_for("keep", out, force, files) as folder:
+        points = [
+            {"method": line.method, "keep": x, "mean": mean, "low": low, "high": high}
+            for line in lines
+            for x, mean, low, high in zip(line.x, line.mean, line.low, line.high, strict=True)
+        ]
+        write_json(folder / files[0], {"runs": [str(path) for path in runs], "points": points})
+        title = f"Accuracy against keep: {', '.join(path.name or str(path) for path in runs)}"
+        keep_picture.draw(*keep_rows(results), title, folder / files[1])
+    table = _table("test accuracy, %: mean (lowest to highest seed)", "method", "keep", "accuracy")
+    for point in points:
+        accuracy = f"{point['mean']:.2f} ({point['low']:.2f} to {point['high']:.2f})"
+        table.add_row(str(point["method"]), f"{point['keep']:g}", accuracy)
+    _show(table, folder, files)
+
+
+def heat(
+    runs: Sequence[Path],
+    x: str,
+    y: str,
+    recipe: str | None,
+    where: Sequence[str],
+    metric: str,
+    out: Path | None,
+    force: bool,
+) -> None:
+    """Draw a heat map over two parameters, and write and print its cells."""
+    pairs = {key: value for text in where for key, value in items(text, text, "--where key=value")}
+    grid = over_two(collected(runs, metric), x, y, recipe=recipe, where=pairs)
+    files = ("heat.json", "heat.png")
+    digits = 1 if metric in _PERCENT else 3
+    with folder_for("heat", out, force, files) as folder:
+        write_json(
+            folder / files[0],
+            {
+                "recipe": grid.recipe,
+                "metric": metric,
+                x: list(grid.xs),
+                y: list(grid.ys),
+                "mean": grid.mean.tolist(),
+                "spread": grid.spread.tolist(),
+                "seeds": grid.seeds.tolist(),
+                "fixed": {key: repr(value) for key, value in grid.fixed.items()},
+            },
+        )
+        with replacing(folder / files[1]) as file:
+            _heat_picture(grid, metric, digits, file)
+    table = _table(
+        f"{grid.recipe}: test {metric}, mean over seeds", f"{y} \\ {x}", *map("{:g}".format, grid.xs)
+    )
+    for value, row in zip(grid.ys, _cells(grid, digits, " ± "), strict=True):
+        table.add_row(f"{value:g}", *row)
+    _show(table, folder, files)
+
+
+def _heat_picture(grid: Grid, metric: str, digits: int, file: Any) -> None:
+    fixed = ", ".join(f"{key}={value}" for key, value in grid.fixed.items())
+    few, many = int(grid.seeds[grid.seeds > 0].min()), int(grid.seeds.max())
+    seeds = f"{many} seed{'s' * (many > 1)}" if few == many else f"{few} to {many} seeds"
+    unit = ", %" if metric in _PERCENT else ""
+    heat_picture.draw(
+        grid.mean[::-1],
+        [f"{value:g}" for value in reversed(grid.ys)],
+        [f"{value:g}" for value in grid.xs],
+        file,
+        title=f"{grid.recipe}: test {metric}{unit}",
+        said=f"All other parameters are the same: {fixed}." if fixed else "",
+        caption=f"Mean{' ± standard deviation' if many > 1 else ''} of {seeds} in each cell.",
+        cells=_cells(grid, digits, "\n± ")[::-1],
+        vertical=grid.y,
+        horizontal=grid.x,
+        digits=digits,
+    )
+
+
+def _cells(grid: Grid, digits: int, mark: str) -> list[list[str]]:
+    """The mean and the spread of every cell as text; a dash where there is no run."""
+    found = []
+    for means, spreads in zip(grid.mean, grid.spread, strict=True):
+        found.append(
+            [
+                "-" if np.isnan(m) else f"{m:.{digits}f}" + ("" if np.isnan(s) else f"{mark}{s:.{digits}f}")
+                for m, s in zip(means, spreads, strict=True)
+            ]
+        )
+    return found
+
+
+def published(
+    numbers: Path, runs: Sequence[Path], reference: str | None, metric: str, out: Path | None, force: bool
+) -> None:
+    """Compare published numbers with the means of our runs."""
+    entries, noted = read_published(numbers)
+    results = collected(runs, metric)
+    base = reference if reference is not None else noted
+    rows = [_row(entry, results) for entry in entries]
+    named = {str(entry["method"]): row.method for entry, row in zip(entries, rows, strict=True)}
+    found = beside_published(rows, None if base is None else named.get(base, base))
+    files = ("published.json", "published.png")
+    unit = " (percentage points)" if metric in _PERCENT else ""
+    of = f"test {metric}" + (f", difference to {found.reference}{unit}" if found.reference else "")
+    with folder_for("published", out, force, files) as folder:
+        write_json(folder / files[0], _plain(found, numbers, runs, metric))
+        with replacing(folder / files[1]) as file:
+            published_picture.draw(
+                found, file, title="Published numbers beside ours", result=of, said=_said(found)
+            )
+    digits = 2 if metric in _PERCENT else 4
+    table = _table(
+        of, "setting", "method", "published", "ours", "95 % interval", "ours - published", "source"
+    )
+    for one in found.rows:
+        table.add_row(one.row.setting, one.row.method, *_numbers(one, digits), one.row.source)
+    _show(table, folder, files, _said(found))
+
+
+def read_published(path: Path) -> tuple[list[dict[str, Any]], str | None]:
+    """The entries of a file of published numbers, and the reference that it names.
+
+    Raises:
+        ValueError: if the file cannot be read, or an entry lacks a key, has an unknown one or no number.
+    """
+    try:
+        content = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist: it must be a file of published numbers (TOML).") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ValueError(f"{path} is no file of published numbers (TOML): {error}.") from None
+    entries = content.get("published")
+    if not isinstance(entries, list) or not entries or not all(isinstance(one, dict) for one in entries):
+        raise ValueError(f"{path} must have at least one table [[published]] with method, value and source.")
+    for number, entry in enumerate(entries, 1):
+        where = f"{path}, number {number}"
+        for key in entry:
+            if key not in _KEYS:
+                raise ValueError(
+                    f"{where}: unknown key {key!r}.{nearest(key, _KEYS)} It has {', '.join(_KEYS)}."
+                )
+        for key in ("method", "source", "setting", "name"):
+            if not isinstance(entry.get(key, "" if key in ("setting", "name") else None), str):
+                raise ValueError(f"{where}: {key} must be text, got {entry.get(key)!r:.80}.")
+        for key in ("value", "spread"):
+            value = entry.get(key, 0.0 if key == "spread" else None)
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise ValueError(f"{where}: {key} must be a number, got {value!r:.80}.")
+    reference = content.get("reference")
+    if reference is not None and not isinstance(reference, str):
+        raise ValueError(f"{path}: reference must be the text of a method, got {reference!r:.80}.")
+    return entries, reference
+
+
+def _row(entry: dict[str, Any], results: Sequence[Result]) -> Published:
+    """A published number, with our results for the same method in the order of the seeds."""
+    ours = sorted((one.seed, one.value) for one in results if _same(one.method, entry["method"]))
+    if len({seed for seed, _ in ours}) < len(ours):
+        raise ValueError(
+            f"{entry['method']} has several runs of one seed. Give the folders of one setting only."
+        )
+    return Published(
+        method=entry.get("name") or entry["method"],
+        setting=entry.get("setting", ""),
+        published=float(entry["value"]),
+        source=entry["source"],
+        ours=[value for _, value in ours],
+        spread=entry.get("spread"),
+    )
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two texts are of the same method. One that is not a method of ours is only equal to itself."""
+    try:
+        return canonical(one) == canonical(other)
+    except (ValueError, TypeError, OSError):
+        return one == other
+
+
+def _numbers(one: Beside, digits: int) -> tuple[str, ...]:
+    def text(value: float | None, sign: str = "") -> str:
+        return "" if value is None else f"{value:{sign}.{digits}f}"
+
+    spread = "" if one.row.spread is None else f" ± {one.row.spread:g}"
+    ours = "not run" if one.mean is None else text(one.mean)
+    interval = "" if one.low is None else f"{text(one.low)} to {text(one.high)}"
+    return f"{text(one.theirs)}{spread}", ours, interval, text(one.difference, "+")
+
+
+def _said(found: Comparison) -> str:
+    """What was compared, and whether the methods are in the same order, in words."""
+    run = sum(one.mean is not None for one in found.rows)
+    said = f"{run} of {len(found.rows)} published numbers have runs of ours."
+    known = {name: rho for name, rho in found.agreement.items() if not np.isnan(rho)}
+    if known:
+        orders = "; ".join(f"{name or 'all'}: {rho:+.2f}" for name, rho in known.items())
+        said += f" Rank correlation of the methods: {orders}."
+    return said
+
+
+def _plain(found: Comparison, numbers: Path, runs: Sequence[Path], metric: str) -> dict[str, Any]:
+    return {
+        "numbers": str(numbers),
+        "runs": [str(path) for path in runs],
+        "metric": metric,
+        "reference": found.reference,
+        "rank_correlation": dict(found.agreement),
+        "rows": [
+            {
+                "setting": one.row.setting,
+                "method": one.row.method,
+                "source": one.row.source,
+                "published": one.theirs,
+                "published_spread": one.row.spread,
+                "ours": one.mean,
+                "low": one.low,
+                "high": one.high,
+                "difference": one.difference,
+                "seeds": len(one.row.ours),
+            }
+            for one in found.rows
+        ],
+    }
+
+
+def _table(title: str, *headers: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    for i, header in enumerate(headers):
+        table.add_column(header, justify="left" if i == 0 else "right")
+    return table
+
+
+def _show(table: Table, folder: Path, files: Sequence[str], said: str = "") -> None:
+    console = terminal()
+    console.print(table)
+    if said:
+        console.print(said, soft_wrap=True, markup=False)
+    console.print(", ".join(str(folder / name) for name in files), soft_wrap=True, markup=False)
