@@ -2,9 +2,11 @@
 
 import typer
 
+from samplewise.cli.analyse.groups import groups
 from samplewise.cli.analyse.label_errors import label_errors
 from samplewise.cli.analyse.leaving import leaving
 from samplewise.cli.analyse.pictures import heat, keep, published
+from samplewise.cli.analyse.retraining import retraining
 
 analyse = typer.Typer(
     name="analyse", help="Ask score tables and run folders what selection did.", no_args_is_help=True
@@ -17,7 +19,9 @@ def _options() -> None:
 
 
 analyse.command("label-errors")(label_errors)
-analyse.command()(leaving)
-analyse.command()(keep)
+analyse.command()(groups)
 analyse.command()(heat)
+analyse.command()(keep)
+analyse.command()(leaving)
 analyse.command()(published)
+analyse.command()(retraining)
