@@ -20,7 +20,7 @@ FLOORS = (
     ("pickers", "classifier"),
     ("policy",),
     ("coresets",),
-    ("recipes", "engine"),
+    ("recipes", "engine", "combine"),
     ("loop",),
     ("selector",),
     (PACKAGE,),

@@ -8,6 +8,7 @@ import torch
 
 from samplewise import pickers
 from samplewise import recipes as registered
+from samplewise.combine import combine
 from samplewise.policy import Policy, recipe
 from samplewise.schedules import Linear
 from samplewise.testing import LAWS, recipes
@@ -69,6 +70,16 @@ def before_training() -> Policy:
     return registered.grand(at=0, bias=False)
 
 
+def margins_and_losses() -> Policy:
+    """Memory: 12 bytes a sample."""
+    return combine(registered.dynams(period=2), registered.evolved_sampling())
+
+
+def two_memories_of_training() -> Policy:
+    """Memory: 12 bytes a sample."""
+    return combine(registered.infobatch(), registered.evolved_sampling())
+
+
 FORMS = {
     adaptive: "batch",
     independent: "epoch",
@@ -80,6 +91,8 @@ FORMS = {
     by_cross_entropy: "static",
     weighs_batches: "static",
     before_training: "static",
+    margins_and_losses: "epoch+batch",
+    two_memories_of_training: "epoch+batch",
 }
 
 

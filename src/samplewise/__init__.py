@@ -14,6 +14,7 @@ if (
 
 from samplewise import pickers, proxy, recipes, schedules, signals, trackers
 from samplewise.classifier import classifier
+from samplewise.combine import combine
 from samplewise.coresets.recorder import Recorder
 from samplewise.coresets.table import ScoreTable, Subset
 from samplewise.data.keyids import KeyIds
@@ -38,6 +39,7 @@ __all__ = [
     "Selector",
     "Subset",
     "classifier",
+    "combine",
     "load",
     "pickers",
     "proxy",

@@ -3,9 +3,8 @@
 import functools
 import importlib
 import inspect
-import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Annotated, Any, Generic, Literal, ParamSpec, TypeVar
 
@@ -13,6 +12,7 @@ from samplewise.checks import Range, check_arguments, checked, nearest
 from samplewise.data.html import html_table
 from samplewise.pickers import Picker
 from samplewise.schedules import Schedule, resolve, sized
+from samplewise.schedules.parts import extremes, parts, scheduled
 from samplewise.signals import Signal, needs
 from samplewise.subset import Subset
 from samplewise.trackers import Tracker
@@ -48,6 +48,9 @@ class Policy:
         final: for level static, the epoch before which the score is final: 0 is before training,
             `end` after the last epoch. A tracker that needs fewer epochs ends earlier.
         weighting: how a static coreset's scores weigh its samples, unless `subset` is told otherwise.
+        batch_signal: what `batch_picker` ranks by, if that is not `signal`, from the scoring forward of a
+            batch. Then `signal` and `tracker`, observed from `source`, are for `picker` only: see `combine`.
+        batch_tracker: the memory that `batch_signal` is written to.
     """
 
     signal: Signal | tuple[Signal, ...] = ()
@@ -63,17 +66,20 @@ class Policy:
     refresh: Annotated[int | None, Range(1)] = None
     mode: Literal["eval", "train"] | None = None
     assemble: bool = False
+    batch_signal: Signal | tuple[Signal, ...] = ()
+    batch_tracker: Tracker | None = None
     name: str = field(default="policy", compare=False)
     params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not all(map(callable, self.signals)):
             raise ValueError(f"Policy.signal must be functions such as signals.loss, got {self.signal!r}.")
-        if (self.source == "none") != (not self.signals):
+        count = len(self._signals_of(batch=False))
+        if (self.source == "none") != (not count):
             raise ValueError(
                 "Policy.source must be 'none' exactly when there is no signal, got "
-                f"{self.source!r} with {len(self.signals)} signals. Give a signal and the source of its "
-                "forwards, or neither."
+                f"{self.source!r} with {count} signals. Give a signal and the source of its forwards, or "
+                "neither."
             )
         if self.signals and self.tracker is None:
             raise ValueError(
@@ -90,7 +96,7 @@ class Policy:
                 "Policy.final must be at least 1 with source='training', got 0: nothing is observed before "
                 "epoch 0. Use source='pass' or a later epoch."
             )
-        if self.final is not None and (self.every != 1 or any(isinstance(p, Schedule) for p in _parts(self))):
+        if self.final is not None and (self.every != 1 or any(isinstance(p, Schedule) for p in parts(self))):
             raise ValueError(
                 "a static Policy (final=...) chooses once, so it takes no `every` and no schedules. "
                 "Give plain numbers."
@@ -105,6 +111,14 @@ class Policy:
             raise ValueError(
                 "Policy.assemble needs batch_picker=pickers.Accepted(...) and no picker, got "
                 f"batch_picker={rows} and picker={self.picker}."
+            )
+        if bool(self._signals_of(batch=True)) != (self.batch_tracker is not None) or (
+            self.batch_tracker is not None and (self.tracker is None or len(self.pickers) < 2)
+        ):
+            raise ValueError(
+                "Policy.batch_signal and batch_tracker must come together, beside signal, tracker and two "
+                f"pickers, got {self.batch_signal!r} and {self.batch_tracker}. With one signal for all, give "
+                "signal and tracker alone."
             )
         if self.final is None and self.weighting != "none":
             raise ValueError(
@@ -124,8 +138,18 @@ class Policy:
 
     @property
     def signals(self) -> tuple[Signal, ...]:
-        """The signals as a tuple."""
-        return self.signal if isinstance(self.signal, tuple) else (self.signal,)
+        """All signals, of both levels."""
+        return tuple(dict.fromkeys(self._signals_of(batch=False) + self._signals_of(batch=True)))
+
+    def _signals_of(self, *, batch: bool) -> tuple[Signal, ...]:
+        given = self.batch_signal if batch else self.signal
+        return given if isinstance(given, tuple) else (given,)
+
+    def read_by(self, picker: Literal["picker", "batch_picker"]) -> tuple[tuple[Signal, ...], Tracker | None]:
+        """The signals and the tracker that one of its pickers reads."""
+        if picker == "batch_picker" and self.batch_tracker is not None:
+            return self._signals_of(batch=True), self.batch_tracker
+        return self._signals_of(batch=False), self.tracker
 
     @property
     def level(self) -> Level:
@@ -145,15 +169,16 @@ class Policy:
     def ranks(self) -> str | None:
         """The column that the last of its `pickers` ranks by."""
         named = self.pickers[-1].by if self.pickers else None
-        tracked = None if self.tracker is None else self.tracker.ranks
-        return named or tracked or (self.signals[0].__name__ if self.signals else None)
+        signals, tracker = self.read_by("batch_picker")
+        tracked = None if tracker is None else tracker.ranks
+        return named or tracked or (signals[0].__name__ if signals else None)
 
     @property
     def column_names(self) -> set[str]:
         """The names that its score columns may have."""
-        kept = {} if self.tracker is None else self.tracker.columns({})
+        kept = {name for t in (self.tracker, self.batch_tracker) if t is not None for name in t.columns({})}
         made = {name for picker in self.pickers for name in picker.makes}
-        return {signal.__name__ for signal in self.signals} | kept.keys() | made | {str(self.ranks)}
+        return {signal.__name__ for signal in self.signals} | kept | made | {str(self.ranks)}
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -190,7 +215,7 @@ class Policy:
     def at(self, epoch: int, epochs: int) -> "Policy":
         """The policy with every schedule replaced by its number in this epoch."""
         changed = {}
-        for name in ("tracker", "picker", "batch_picker"):
+        for name in ("tracker", "picker", "batch_tracker", "batch_picker"):
             part = getattr(self, name)
             if (now := resolve(part, epoch, epochs)) is not part:
                 changed[name] = now
@@ -216,12 +241,12 @@ class Policy:
                 "Train longer, or score earlier."
             )
         if self.final is None or self.picker is None or not self.picker.everything:
-            for part in _parts(self):
+            for part in parts(self):
                 if isinstance(part, Tracker | Schedule):
                     self._fits(part, epochs)
-        if any(isinstance(part, Schedule) for part in _parts(self)):
+        if any(isinstance(part, Schedule) for part in parts(self)):
             # A range is one interval, so checking the smallest and the largest number is enough.
-            for epoch in sorted({e for part in _scheduled(self) for e in _extremes(part, epochs)}):
+            for epoch in sorted({e for part in scheduled(self) for e in extremes(part, epochs)}):
                 self.at(epoch, epochs)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -252,36 +277,6 @@ def _show(value: Any) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(map(_show, value))}{',' if len(value) == 1 else ''})"
     return f"signals.{value.__name__}" if inspect.isfunction(value) else repr(value)
-
-
-def _parts(part: Any) -> Iterator[Any]:
-    """All parts of a tree of frozen dataclasses, the tree itself first."""
-    yield part
-    if is_dataclass(part) and not isinstance(part, type):
-        for f in fields(part):
-            yield from _parts(getattr(part, f.name))
-    elif isinstance(part, tuple):
-        for item in part:
-            yield from _parts(item)
-
-
-def _scheduled(part: Any) -> Iterator[Schedule]:
-    """The schedules that are used as numbers in a tree of parts, without schedules inside schedules."""
-    if isinstance(part, Schedule):
-        yield part
-    elif is_dataclass(part) and not isinstance(part, type):
-        for f in fields(part):
-            yield from _scheduled(getattr(part, f.name))
-    elif isinstance(part, tuple):
-        for item in part:
-            yield from _scheduled(item)
-
-
-def _extremes(schedule: Schedule, epochs: int) -> set[int]:
-    """The epochs of its smallest and largest number, and the first epoch without a finite number."""
-    values = [schedule.at(epoch, epochs) for epoch in range(epochs)]
-    odd = next((epoch for epoch, value in enumerate(values) if not math.isfinite(value)), 0)
-    return {values.index(min(values)), values.index(max(values)), odd}
 
 
 REGISTRY: dict[str, "Recipe"] = {}

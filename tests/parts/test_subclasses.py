@@ -16,6 +16,7 @@ from samplewise.recipes.online_batch_selection import Easing
 from samplewise.recipes.selective_backprop import FromSecond
 from samplewise.schedules import Linear, Schedule
 from samplewise.trackers import Pipe, Tracker
+from samplewise.trackers.levels import Levels
 
 IDS = torch.arange(4)
 EXAMPLES = {
@@ -48,13 +49,14 @@ EXAMPLES = {
     "Periods": {"keep": 0.6, "period": 2},
     "Easing": {"start": 10.0},
     "FromSecond": {"then": 3.0},
+    "Levels": {"epoch": trackers.Margins(), "batch": trackers.Last()},
 }
 PARTS = [
     part
     for module in (trackers, pickers, schedules)
     for part in (getattr(module, name) for name in module.__all__)
     if isinstance(part, type) and is_dataclass(part) and EXAMPLES.get(part.__name__, {}) is not None
-] + [Relaxed, Easing, FromSecond]
+] + [Relaxed, Easing, FromSecond, Levels]
 
 
 def subclass(part):

@@ -56,8 +56,18 @@ class BadLosses:
                 f"{few(ids[loss < 0])} in epoch {epoch}. Use another loss or another method."
             )
 
-    def refuse_values(self, ids: Ids, values: Mapping[str, Tensor], epoch: int) -> None:
-        """Raise if a signal that is made of more than the loss is bad."""
+    def refuse_values(
+        self, ids: Ids, values: Mapping[str, Tensor], epoch: int, nonnegative: bool | None = None
+    ) -> None:
+        """Raise if a signal that is made of more than the loss is bad.
+
+        Args:
+            ids: of the rows.
+            values: signals by name.
+            epoch: for the error.
+            nonnegative: whether they must be >= 0; None: as losses.
+        """
+        nonnegative = self.nonnegative if nonnegative is None else nonnegative
         for name, value in values.items():
             if name == "loss" or not value.is_floating_point():
                 continue
@@ -66,7 +76,7 @@ class BadLosses:
                 raise ValueError(
                     f"{name} is not finite for ids {few(bad)} in epoch {epoch}. Did training diverge?"
                 )
-            if self.nonnegative and (value < 0).any():
+            if nonnegative and (value < 0).any():
                 bad = ids[(value < 0).reshape(len(ids), -1).any(1)]
                 raise ValueError(
                     f"{self.method} draws in proportion to {name}, but it is negative for ids {few(bad)} in "

@@ -11,7 +11,9 @@ from samplewise.engine.memory import Memory
 from samplewise.pickers import Picker, Pool, ranking
 from samplewise.policy import Policy
 from samplewise.rng import generator, seed_of
+from samplewise.signals import Signal
 from samplewise.subset import Subset
+from samplewise.trackers import Tracker
 
 __all__ = ["Dynamic"]
 
@@ -28,9 +30,8 @@ class Dynamic(Engine):
         self, policy: Policy, n: int, epochs: int, seed: int, labels: Int[Tensor, " n"] | None = None
     ) -> None:
         super().__init__(Memory(policy, n, epochs, labels), seed)
-        tracked = None if policy.tracker is None else policy.tracker.ranks
-        self._tracked = tracked or (policy.signals[0].__name__ if policy.signals else None)
-        """The column that pickers rank by unless they name another."""
+        self._tracked = _tracked(*policy.read_by("picker")), _tracked(*policy.read_by("batch_picker"))
+        """The columns that the picker and the batch picker rank by unless they name another."""
         self._finest = policy.ranks or ""
         """The column that the batch picker, or else the picker, ranks by."""
         self._by_class = policy.by_class
@@ -95,16 +96,15 @@ class Dynamic(Engine):
 
     def _pool(self, epoch: int) -> Pool:
         """All samples, with what is remembered of each."""
-        memory, values = self.memory, {}
-        if memory.columns and memory.tracker is not None:
-            values = {name: c.cpu() for name, c in memory.tracker.read(memory.columns).items()}
+        memory = self.memory
+        values = {name: c.cpu() for name, c in memory.level(batch=False).items()}
         rng = generator(self.seed, self._period_start(epoch), "plan")
         before = None if self._plan is None else self._plan.ids
         return Pool(
             self.n,
             rng,
             values,
-            self._tracked,
+            self._tracked[0],
             labels=memory.labels,
             before=before,
             times=memory.times_selected.cpu(),
@@ -115,7 +115,9 @@ class Dynamic(Engine):
     def _decide(self) -> None:
         super()._decide()
         picker = self.now(self.epoch).batch_picker
-        self._batch = batch = None if picker is None else picker.settle(self.memory.columns)
+        memory = self.memory
+        own = memory.columns if memory.tracker is None else memory.tracker.part(memory.columns, batch=True)
+        self._batch = batch = None if picker is None else picker.settle(own)
         if batch is not None:
             self.narrows = not batch.everything
             self.uneven = batch.uneven
@@ -145,7 +147,7 @@ class Dynamic(Engine):
             there, values = there.cpu(), {name: value.cpu() for name, value in values.items()}
         if not self.step and not self._told_least:
             self._tell_least(picker, len(ids))
-        picked = picker.pick(Pool(len(ids), rng, values, self._tracked, there, labels, LEAST_ROWS))
+        picked = picker.pick(Pool(len(ids), rng, values, self._tracked[1], there, labels, LEAST_ROWS))
         self.step += 1
         rows = torch.arange(len(ids)) if picked.rows is None else picked.rows
         rows = rows.to(ids.device, non_blocking=True)
@@ -172,9 +174,7 @@ class Dynamic(Engine):
         """The columns of the rows of a batch. For most methods this is only the column that is ranked by."""
         memory = self.memory
         if not memory.columns:
-            raise ValueError(
-                f"{self.policy.name} chooses by scores: call observe(ids, ...) before choose(ids)."
-            )
+            raise self._unobserved
         if not self.n:  # of a stream only the last batch is kept
             last = memory.last_ids
             if last is None or not (last is ids or torch.equal(last, ids)):
@@ -182,4 +182,16 @@ class Dynamic(Engine):
             return memory.columns
         if (column := memory.columns.get(self._finest)) is not None:
             return {self._finest: column.index_select(0, ids)}
-        return {} if memory.tracker is None else memory.tracker.read(memory.columns, ids)
+        if not (values := memory.level(batch=True, ids=ids)):
+            raise self._unobserved
+        return values
+
+    @property
+    def _unobserved(self) -> ValueError:
+        return ValueError(f"{self.policy.name} chooses by scores: call observe(ids, ...) before choose(ids).")
+
+
+def _tracked(signals: tuple[Signal, ...], tracker: Tracker | None) -> str | None:
+    """The column that a picker ranks by unless it names another."""
+    tracked = None if tracker is None else tracker.ranks
+    return tracked or (signals[0].__name__ if signals else None)

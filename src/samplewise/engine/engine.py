@@ -12,6 +12,7 @@ from torch import Tensor
 from samplewise.checks import nearest
 from samplewise.coresets.history import SelectionHistory
 from samplewise.data.ids import few, refuse_outside, whole
+from samplewise.engine.levels import memory_of
 from samplewise.engine.memory import Memory
 from samplewise.engine.record import Record
 from samplewise.pickers import Picker
@@ -98,7 +99,7 @@ class Engine(ABC):
 
     def _decide(self) -> None:
         """Set the attributes that every step of the epoch reads."""
-        tracker = self.policy.tracker
+        tracker = memory_of(self.policy)
         self.observes_chosen = tracker is None or not tracker.whole_batches
         self.scores_batches = bool(self.policy.signals)
         self.narrows = self.uneven = self.computes = self.looks = False
@@ -131,8 +132,8 @@ class Engine(ABC):
     def _enter(self, epoch: int, *, opened: bool) -> None:
         """Set the epoch, which is open or comes next, and decide what its steps read."""
         self.epoch, self.opened, self.step = epoch, opened, 0
-        memory, tracker = self.memory, self.now(epoch).tracker
-        memory.enter(epoch, opened, tracker, self.now(epoch + 1).tracker if opened else tracker)
+        memory, tracker = self.memory, memory_of(self.now(epoch))
+        memory.enter(epoch, opened, tracker, memory_of(self.now(epoch + 1)) if opened else tracker)
         self.uses_training, self.together = memory.uses_training, memory.together
         self._decide()
 

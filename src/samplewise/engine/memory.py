@@ -14,6 +14,7 @@ from samplewise.data.ids import refuse_outside, whole
 from samplewise.data.outputs import Outputs, refuse_targets
 from samplewise.distributed import collectives
 from samplewise.engine.bad_losses import BadLosses, in_float32
+from samplewise.engine.levels import measured, memory_of, nonnegative
 from samplewise.engine.merging import merge_rows
 from samplewise.policy import Policy
 from samplewise.signals import measure
@@ -51,14 +52,19 @@ class Memory:
         self.checked_ids: Ids | None = None
         """The ids that were checked last, or came from the plan. They are not checked again."""
         self.device, self.on_cpu = torch.device("cpu"), True
-        self.sources = policy.source.split("+")
+        self._measured = {source: measured(policy, source) for source in ("training", "pass")}
+        """The signals of each source, by what their names begin with."""
+        self.sources = [source for source, found in self._measured.items() if found]
         self.bad = BadLosses(policy.name, policy.nonnegative)
-        self.local = () if policy.tracker is None else policy.tracker.local
+        self.local = () if (tracker := memory_of(policy)) is None else tracker.local
         """Names of the entries of `columns` that have no row a sample: each process keeps its own."""
         self.local_states: list[dict[str, Any]] = []
         """The local state of every process, as it was at the last merge."""
-        self._signals, self._nonnegative = policy.signals, policy.nonnegative
-        self._only_loss = policy.signals == (signals.loss,)  # the usual case has a faster path
+        self._nonnegative = policy.nonnegative
+        # The usual case has a faster path.
+        self._only_loss = policy.batch_tracker is None and policy.signals == (signals.loss,)
+        self._begun: set[str] = set()
+        """The sources that were observed since it was built or loaded. Their columns have begun."""
         self._reads_targets, self._targets_checked = "targets" in policy.reads, False
         self._unmerged: list[Ids] = []
         """Ids observed since the last merge."""
@@ -194,20 +200,19 @@ class Memory:
         if self._only_loss:
             values = {"loss": loss if loss.dtype == torch.float32 else loss.float()}
         else:
-            values = measure(self._signals, outputs, self.policy.name)
-            if good is None:
-                self.bad.refuse_values(ids, values, self.epoch)
+            values = self._values(ids, outputs, source, good)
         if not (loss.is_cpu and self.on_cpu) and self.device != loss.device:
             self.move(loss.device)
         if not self.n:
             self.columns, self.last_ids = values, ids
             return
-        if not self.columns:
-            self.columns = tracker.start(self.n, values)
+        if source not in self._begun:
+            tracker.begin(self.n, values, self.columns)
+            self._begun.add(source)
         if good is None:
             tracker.observe(self.columns, ids, values)
             return
-        own = {name: self.columns[name] for name in self.local}
+        own = {name: self.columns[name] for name in self.local if name in self.columns}
         columns = [column for name, column in self.columns.items() if column.ndim and name not in own]
         before = [column.index_select(0, ids) for column in columns]
         tracker.observe(self.columns, ids, values)
@@ -215,6 +220,22 @@ class Memory:
             self.columns[name] = torch.where(good.all(), self.columns[name], entry)
         for column, old in zip(columns, before, strict=True):
             column.index_copy_(0, ids, torch.where(good, column.index_select(0, ids), old))
+
+    def _values(self, ids: Ids, outputs: Outputs, source: str, good: Tensor | None) -> dict[str, Tensor]:
+        """The signals of a source, by their names in the memory."""
+        values: dict[str, Tensor] = {}
+        for prefix, measures in self._measured[source].items():
+            found = measure(measures, outputs, self.policy.name)
+            if good is None:
+                self.bad.refuse_values(ids, found, self.epoch, nonnegative(self.policy, prefix))
+            values |= {prefix + name: value for name, value in found.items()} if prefix else found
+        return values
+
+    def level(self, batch: bool, ids: Ids | None = None) -> dict[str, Tensor]:
+        """What the picker of batches, or that of epochs, reads of `ids` or all samples. Empty at first."""
+        if self.tracker is None or not (own := self.tracker.part(self.columns, batch)):
+            return {}
+        return self.tracker.level(batch).read(own, ids)
 
     def exchanged(self) -> list[str]:
         """Names of the columns in which processes may differ until they merge."""
@@ -312,7 +333,7 @@ class Memory:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state of the same method over the same samples."""
         self.bad.clear()
-        self._unmerged, self.last_ids = [], None
+        self._unmerged, self.last_ids, self._begun = [], None, set()
         self.passed = None if state["passed"] is None else state["passed"].clone()
         self.times_selected = state["times_selected"].clone()
         self.columns = {name: column.clone() for name, column in state["memory"].items()}

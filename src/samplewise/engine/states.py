@@ -26,9 +26,11 @@ from samplewise.data.declared import (
     refuse_misfit,
 )
 from samplewise.data.outputs import Outputs
+from samplewise.engine.levels import measured, memory_of
 from samplewise.policy import Policy
 from samplewise.signals import measure
 from samplewise.subset import Subset
+from samplewise.trackers.levels import BATCH, EPOCH
 
 __all__ = ["refuse_damaged"]
 
@@ -150,7 +152,7 @@ def _refuse_memory(engine: Mapping[str, Any], policy: Policy, n: int, epochs: in
         refuse_misfit(what, columns, Fields(nearest | made))
     for number, kept in enumerate(engine.get("beside", ())):
         forms = _forms(policy, n, epochs, "", static)
-        local = () if policy.tracker is None else policy.tracker.local
+        local = () if (tracker := memory_of(policy)) is None else tracker.local
         if forms and kept:
             form = Fields({name: forms[0][name] for name in local})
             refuse_misfit(f"{_WHAT}['engine']['beside'][{number}]", kept, form)
@@ -177,11 +179,11 @@ def _forms(policy: Policy, n: int, epochs: int, prefix: str, static: bool) -> li
     Empty if unknown: a tracker may declare no columns, and a signal may raise for made-up outputs.
     """
     now = policy if static else policy.sized(n).at(0, epochs)
-    if now.tracker is None or not n:
+    if (tracker := memory_of(now)) is None or not n:
         return []
     try:
-        tracker = now.tracker.within(epochs) if static else now.tracker
-        values = measure(now.signals, _example_outputs(min(n, _ANY - 1)), policy.name)
+        tracker = tracker.within(epochs) if static else tracker
+        values = _example_values(now, min(n, _ANY - 1))
         declared = tracker.columns({name: value[:0] for name, value in values.items()})
     except Exception:  # a user's class may raise anything
         return []
@@ -190,6 +192,12 @@ def _forms(policy: Policy, n: int, epochs: int, prefix: str, static: bool) -> li
     final = {name: c for name, c in declared.items() if c.until != "final"}
     like = next(iter(values.values()))
     shapes = [begun, chosen, final] if declared else []
+    if now.batch_tracker is not None:  # a level that was not observed yet has no columns
+        shapes += [
+            {k: c for k, c in shape.items() if k.startswith(level)}
+            for level in (EPOCH, BATCH)
+            for shape in shapes
+        ]
     return [
         {
             f"{prefix}{name}": _form(column, n, values.get(column.of or "", like))
@@ -197,6 +205,19 @@ def _forms(policy: Policy, n: int, epochs: int, prefix: str, static: bool) -> li
         }
         for shape in shapes
     ]
+
+
+def _example_values(policy: Policy, b: int) -> dict[str, Tensor]:
+    """Signals of made-up outputs by their names in the memory."""
+    outputs = _example_outputs(b)
+    if policy.batch_tracker is None:
+        return measure(policy.signals, outputs, policy.name)
+    levels = measured(policy, policy.source.partition("+")[0]) | measured(policy, "training")
+    return {
+        level + name: value
+        for level, signals in levels.items()
+        for name, value in measure(signals, outputs, policy.name).items()
+    }
 
 
 def _example_outputs(b: int) -> Outputs:

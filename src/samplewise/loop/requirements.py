@@ -120,7 +120,7 @@ def charge_prior(policy: Policy, n: int, fingerprint: Callable[[], str | None], 
         fingerprint: gives that of the data set; it is called only if needed.
         ledger: is charged.
     """
-    for part in (policy.picker, policy.tracker):
+    for part in (policy.picker, policy.tracker, policy.batch_tracker):
         if part is not None:
             part.check_fits(n, fingerprint)
             if scoring := part.provenance.get("scoring"):

@@ -12,7 +12,8 @@ import torch
 
 from samplewise import pickers, schedules, signals, trackers
 from samplewise.loop.scoring import Scoring
-from samplewise.policy import REGISTRY, Policy, Recipe, _parts
+from samplewise.policy import REGISTRY, Policy, Recipe
+from samplewise.schedules.parts import parts
 from samplewise.testing.counting import ToyData, Training, state_of
 from samplewise.testing.law import differs, ensure, law
 from samplewise.testing.runs import run
@@ -133,7 +134,7 @@ def repr_round_trips(recipe: Recipe) -> None:
         back = _read(policy, names)
         ensure(dict(back.params) == dict(policy.params), f"{policy!r} reads back with {dict(back.params)}")
         bare = replace(policy, name="policy", params=MappingProxyType({}))
-        _read(bare, names | {type(part).__name__: type(part) for part in _parts(bare)})
+        _read(bare, names | {type(part).__name__: type(part) for part in parts(bare)})
 
 
 def _read(policy: Policy, names: dict[str, Any]) -> Policy:

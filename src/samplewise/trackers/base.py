@@ -73,6 +73,19 @@ class Tracker(ABC):
             if column.since is None
         }
 
+    def begin(self, n: int, values: Values, state: State) -> None:
+        """Add what `start` gives to a state that has nothing of it yet."""
+        if not state:
+            state |= self.start(n, values)
+
+    def level(self, batch: bool) -> "Tracker":
+        """The tracker that the picker of batches reads, or that of epochs."""
+        return self
+
+    def part(self, state: State, batch: bool) -> State:
+        """The part of the state that this tracker keeps, under its names."""
+        return state
+
     def _signal(self, column: Column, values: Values) -> Tensor:
         """The signal that a column follows."""
         return only(values, type(self).__name__) if column.of is None else values[column.of]
