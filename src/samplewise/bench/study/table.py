@@ -1,8 +1,6 @@
 """The table of a study, for the terminal and as Markdown, with what the numbers mean in words."""
 
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from math import floor, isfinite, log10
 from typing import TYPE_CHECKING
 
@@ -10,6 +8,7 @@ from samplewise.bench.judge import Verdict
 from samplewise.bench.judge.paired import ALPHA, FEWEST
 from samplewise.bench.judge.verdicts import seeds_for
 from samplewise.bench.study.axes import AXES
+from samplewise.bench.study.drawing import Column, as_markdown, drawn
 from samplewise.bench.study.jobs import STOPPED
 from samplewise.bench.study.results import Line, Results
 from samplewise.bench.study.spec import DELTA
@@ -20,18 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["descriptive", "heading", "in_words", "main_columns", "markdown", "notes", "places", "terminal"]
 
 KINDS = {"method": "Methods", "control": "Controls", "ladder": "Full training"}
-_GAP = 2
-"""Spaces between two columns in a terminal."""
 WORDS = ("better", "worse", "as good", "not shown", "too few seeds")
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column: its header, its cell in the line of a method, and whether it is words, which may wrap."""
-
-    header: str
-    cell: Callable[[Line], str]
-    words: bool = False
 
 
 def heading(results: Results) -> str:
@@ -169,7 +157,7 @@ def markdown(results: Results) -> str:
     for kind, columns in ((None, main_columns(results)), ("descriptive", descriptive(results))):
         lines = _ordered(results, kind is None)
         if len(columns) > 1 and lines:
-            parts += [f"## {_title(results, kind is None)}", _markdown_table(columns, lines)]
+            parts += [f"## {_title(results, kind is None)}", as_markdown(columns, lines)]
     parts += ["\n".join(f"- {note}" for note in notes(results)), in_words(results)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -180,8 +168,7 @@ def terminal(results: Results, width: int) -> list["Table"]:
     for main, columns in ((True, main_columns(results)), (False, descriptive(results))):
         lines = _ordered(results, main)
         if len(columns) > 1 and lines:
-            groups = _fitting(columns, lines, width)
-            found += [_rich(group, lines, _title(results, main)) for group in groups]
+            found += drawn(columns, lines, width, _title(results, main))
     return found
 
 
@@ -244,78 +231,3 @@ def _number(value: float, digits: int) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _markdown_table(columns: Sequence[Column], lines: Sequence[Line]) -> str:
-    rows = [[column.cell(line).replace("|", "\\|") for column in columns] for line in lines]
-    top = [column.header for column in columns]
-    ruler = ["---" if column.words else "---:" for column in columns]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (top, ruler, *rows))
-
-
-def _pieces(text: str) -> list[str]:
-    """The parts of a cell of words that a line of it can begin with: words, and parameters of a method."""
-    return re.findall(r"[^\s:,]*[:,]?\s*|\s+", text)[:-1]
-
-
-def _wrapped(text: str, width: int) -> str:
-    """The text in lines of at most this width, if its pieces are not longer."""
-    lines = [""]
-    for piece in _pieces(text):
-        if lines[-1] and len((lines[-1] + piece).rstrip()) > width:
-            lines.append("")
-        lines[-1] += piece
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _widths(column: Column, lines: Sequence[Line]) -> tuple[int, int]:
-    """The width in which no number and no word is broken, and the width in which no line is."""
-    cells = [column.cell(line) for line in lines]
-    pieces = [piece.rstrip() for cell in cells for piece in (_pieces(cell) if column.words else [cell])]
-    return max(map(len, [*column.header.split(), *pieces])), max(map(len, [column.header, *cells]))
-
-
-def _fitting(columns: Sequence[Column], lines: Sequence[Line], width: int) -> list[list[tuple[Column, int]]]:
-    """The columns and their widths, in groups that fit. Every group begins with the method."""
-    first, *others = columns
-    groups: list[list[Column]] = [[first]]
-    for column in others:
-        if _used([_widths(c, lines)[0] for c in [*groups[-1], column]]) > width and len(groups[-1]) > 1:
-            groups.append([first])
-        groups[-1].append(column)
-    return [_spread(group, lines, width) for group in groups]
-
-
-def _spread(group: list[Column], lines: Sequence[Line], width: int) -> list[tuple[Column, int]]:
-    """Give the columns what is left of the width, the method last."""
-    sizes = [_widths(column, lines) for column in group]
-    left, found = width - _used([least for least, _ in sizes]), []
-    for column, (least, best) in zip(reversed(group), reversed(sizes), strict=True):
-        more = max(0, min(left, best - least))
-        found.append((column, least + more))
-        left -= more
-    return found[::-1]
-
-
-def _used(widths: Sequence[int]) -> int:
-    return sum(widths) + _GAP * (len(widths) - 1)
-
-
-def _rich(columns: Sequence[tuple[Column, int]], lines: Sequence[Line], title: str) -> "Table":
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
-        padding=(0, _GAP - 1, 0, 0), show_edge=False,
-    )  # fmt: skip
-    for column, width in columns:
-        table.add_column(column.header, justify="left" if column.words else "right", width=width)
-    shown = [line for line in lines if any(column.cell(line) for column, _ in columns[1:])]
-    for before, line in zip(shown[:1] + shown, shown, strict=False):
-        if before.kind != line.kind:
-            table.add_section()
-        cells = [(column, column.cell(line), width) for column, width in columns]
-        table.add_row(*(Text(_wrapped(text, width) if c.words else text) for c, text, width in cells))
-    return table
