@@ -1,21 +1,24 @@
 """`samplewise bench`: a study, which holds methods against ordinary training of the same cost."""
 
 import shlex
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from samplewise.bench.study import claims_table, outputs, table
+from samplewise.bench.study import beside, claims_table, outputs, table
 from samplewise.bench.study.results import Results
 from samplewise.bench.study.running import said
 from samplewise.bench.study.study import FailedRunsError, Study
 from samplewise.cli import options
 from samplewise.cli.console import terminal
-from samplewise.cli.estimate import show_estimate
+from samplewise.cli.estimate import show_estimate, show_sum
 from samplewise.cli.options import option
 from samplewise.cli.study_progress import StudyWatch
+
+Scale = Literal["small", "paper"]
 
 
 def bench(
@@ -37,6 +40,12 @@ def bench(
     out: Annotated[
         Path | None, option("The folder of the study.", default="STUDY, the file without its suffix")
     ] = None,
+    scale: Annotated[
+        Scale | None, option("The task that runs here, or that of the paper.", default="what the study says")
+    ] = None,
+    part: Annotated[
+        list[str] | None, option("A part of the study. Repeat the option for several.", default="all of them")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show runs, cost, time and memory, and train nothing.")
     ] = False,
@@ -45,16 +54,35 @@ def bench(
 
     Finished runs are kept, and the same command continues an interrupted study.
     """
-    judged = Study.load(study, out=out, data=data, methods=method or (), seeds=seeds)
+    load = partial(Study.load, study, out=out, data=data, methods=method or (), seeds=seeds, scale=scale)
+    studies = [load(part=name) for name in part or Study.parts(study) or (None,)]
     if dry_run:
-        show_estimate(judged.estimate(jobs), jobs, terminal())
+        found = []
+        while studies:  # each has its data in memory
+            judged = studies.pop(0)
+            found.append(judged.estimate(jobs))
+            show_estimate(found[-1], jobs, terminal(), judged.spec.name)
+        if len(found) > 1:
+            show_sum(found, jobs, terminal())
         return
     again = ["bench", str(study)]
     for each in method or ():
         again += ["--method", each]
-    for name, value in (("seeds", seeds), ("data", data), ("out", out), ("jobs", jobs if jobs > 1 else None)):
+    for each in part or ():
+        again += ["--part", each]
+    at_once = jobs if jobs > 1 else None
+    for name, value in (("scale", scale), ("seeds", seeds), ("data", data), ("out", out), ("jobs", at_once)):
         again += [f"--{name}", str(value)] if value is not None else []
-    conduct(judged, jobs, again)
+    code = 0
+    while studies:  # each has its data in memory
+        try:
+            conduct(studies.pop(0), jobs, again)
+        except typer.Exit as ended:
+            code = ended.exit_code
+            if code != 1:
+                raise
+    if code:
+        raise typer.Exit(code)
 
 
 def conduct(judged: Study, jobs: int, again: list[str]) -> None:
@@ -90,11 +118,11 @@ def _show(results: Results, folder: Path, console: Console) -> None:
     for line in (results.question, results.about_the_task):
         if line:
             console.print(line, style="bold", markup=False)
-    for drawn in table.terminal(results, console.width):
+    for drawn in [*table.terminal(results, console.width), *beside.terminal(results, console.width)]:
         console.print()
         console.print(drawn)
     console.print()
-    for note in table.notes(results):
+    for note in [*table.notes(results), *beside.notes(results)]:
         console.print(note, style="dim", markup=False)
     if results.claims:
         console.print()

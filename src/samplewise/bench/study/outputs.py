@@ -10,7 +10,7 @@ from typing import Any
 from samplewise.bench import files
 from samplewise.bench.judge import paired
 from samplewise.bench.judge.paired import ALPHA
-from samplewise.bench.study import claims_table, pictures, table
+from samplewise.bench.study import beside, claims_table, pictures, table
 from samplewise.bench.study.cache import Row
 from samplewise.bench.study.results import Results
 from samplewise.checks import require
@@ -38,7 +38,7 @@ def write(folder: Path, results: Results, rows: Iterable[Row]) -> list[Path]:
     paths = [folder / name for name in FILES]
     files.write_json(paths[0], document(results))
     with replacing(paths[1]) as file:
-        parts = table.markdown(results), claims_table.markdown(results)
+        parts = table.markdown(results), claims_table.markdown(results), beside.markdown(results)
         file.write("\n".join(part.strip() + "\n" for part in parts if part).encode())
     _parquet(paths[2], rows, results.task)
     return [*paths[:3], *pictures.draw(results, folder)]

@@ -14,6 +14,7 @@ from samplewise.bench.study.axes import Axis, held, ladder_on, value
 from samplewise.bench.study.cache import Row
 from samplewise.bench.study.jobs import FULL, STOPPED, TUNING_SEED
 from samplewise.bench.study.plan import Plan
+from samplewise.bench.study.published import Published
 from samplewise.bench.study.spec import DELTA
 
 __all__ = ["Line", "Results", "results_of"]
@@ -77,6 +78,8 @@ class Results:
     machines: tuple[str, ...]
     task: str
     claims: tuple[Answered, ...] = ()
+    published: tuple[Published, ...] = ()
+    """Numbers of papers beside ours. They decide nothing."""
 
     def of(self, kind: Kind) -> tuple[Line, ...]:
         """The lines of one kind."""

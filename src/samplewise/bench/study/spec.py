@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal
 from samplewise.bench.best import LOWER_IS_BETTER
 from samplewise.bench.judge import rungs
 from samplewise.bench.methods import split
+from samplewise.bench.study import scales
 from samplewise.bench.study.claims import Claim, of_study
 from samplewise.bench.study.jobs import FULL, canonical
 from samplewise.checks import Range, checked, nearest
 from samplewise.coresets.from_file import file_of
 from samplewise.coresets.parse import divide, parse
 
-__all__ = ["CONTROLS", "DELTA", "At", "Spec", "check_methods", "located", "read_toml", "written"]
+__all__ = ["CONTROLS", "DELTA", "At", "Spec", "check_methods", "located", "parsed", "read_toml", "written"]
 
 DELTA = {"accuracy": 0.3, "loss": 0.02, "worst_class": 1.0, "top5_accuracy": 0.3}
 """The smallest difference that matters, by metric: percentage points, or nats."""
@@ -120,11 +121,27 @@ def check_methods(methods: Sequence[str]) -> None:
         seen[str(same)] = method
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a study file. Its keys are checked, its task is not.
+def read_toml(path: Path, scale: str | None = None, part: str | None = None) -> dict[str, Any]:
+    """The content of a study file for one scale and one part. Its keys are checked, its task is not.
 
     Raises:
-        ValueError: if the file cannot be read, or holds unknown keys or no methods.
+        ValueError: if the file cannot be read, holds unknown keys or no methods, or lacks the scale or part.
+    """
+    content = scales.chosen(parsed(path), path, scale, part)
+    for key, kind, shown in (("task", dict, "a table [task]"), ("methods", list, "a list of methods")):
+        if not isinstance(content.get(key), kind):
+            raise ValueError(f"{path} must have {shown}, got {content.get(key)!r:.80}.")
+    budgets = content.get("budgets", [])
+    if not isinstance(budgets, list) or not all(isinstance(keep, int | float) for keep in budgets):
+        raise ValueError(f"{path}: budgets must be a list of values of keep, got {budgets!r:.80}.")
+    return content
+
+
+def parsed(path: Path) -> dict[str, Any]:
+    """The content of a study file with all its scales and parts. Its keys are checked.
+
+    Raises:
+        ValueError: if the file cannot be read, or holds unknown keys.
     """
     try:
         content = tomllib.loads(path.read_text())
@@ -132,16 +149,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} does not exist: it must be a study file (TOML).") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ValueError(f"{path} is no study file (TOML): {error}.") from None
-    for key in content:
-        if key not in _FILE:
-            hint = " It belongs under [task]." if key == "epochs" else nearest(key, _FILE)
-            raise ValueError(f"{path}: unknown key {key!r}.{hint} A study has {', '.join(_FILE)}.")
-    for key, kind, shown in (("task", dict, "a table [task]"), ("methods", list, "a list of methods")):
-        if not isinstance(content.get(key), kind):
-            raise ValueError(f"{path} must have {shown}, got {content.get(key)!r:.80}.")
-    budgets = content.get("budgets", [])
-    if not isinstance(budgets, list) or not all(isinstance(keep, int | float) for keep in budgets):
-        raise ValueError(f"{path}: budgets must be a list of values of keep, got {budgets!r:.80}.")
+    scales.refuse_unknown(content, path, _FILE)
     return content
 
 

@@ -1,7 +1,7 @@
 """`Study`: methods against ordinary training of the same cost."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from samplewise.bench.judge import Verdict
 from samplewise.bench.lock import folder_alone
 from samplewise.bench.settings import Settings
 from samplewise.bench.study import outputs
+from samplewise.bench.study.beside import put_beside
 from samplewise.bench.study.cache import Rows
 from samplewise.bench.study.claims import Claim, read_claims
 from samplewise.bench.study.estimate import Estimate, estimate
@@ -17,9 +18,20 @@ from samplewise.bench.study.images import TASK_SETTINGS, ImageTrainer
 from samplewise.bench.study.jobs import FULL, Job, digest
 from samplewise.bench.study.own import OwnTraining
 from samplewise.bench.study.plan import Plan
+from samplewise.bench.study.published import Published, published
 from samplewise.bench.study.results import Results, results_of
 from samplewise.bench.study.running import Failure, Watcher, do_all, said
-from samplewise.bench.study.spec import CONTROLS, At, Spec, check_methods, located, read_toml, written
+from samplewise.bench.study.scales import parts_of
+from samplewise.bench.study.spec import (
+    CONTROLS,
+    At,
+    Spec,
+    check_methods,
+    located,
+    parsed,
+    read_toml,
+    written,
+)
 from samplewise.bench.study.trainer import Trainer
 from samplewise.checks import Range, nearest
 
@@ -142,6 +154,7 @@ class Study:
                 raise ValueError("tune must be False for your own training: it takes no learning rate.")
             train = OwnTraining(train, metric, spec.sign, key, at)
         self.trainer = train
+        self.published: tuple[Published, ...] = ()
         self._rows: Rows | None = None
 
     @classmethod
@@ -154,22 +167,28 @@ class Study:
         methods: Sequence[str] = (),
         seeds: int | None = None,
         save_models: bool = False,
+        scale: str | None = None,
+        part: str | None = None,
     ) -> "Study":
         """Read a study file.
 
         Args:
             path: of the TOML file.
-            out: the folder of the study; by default the path without its suffix.
-            data: replaces the source of the data. The rows depend on the data, not on where they lie.
+            out: the folder of the study; by default the path without its suffix. A scale and a part have
+                folders of their own in it.
+            data: replaces the source of the data, or is a folder where the study's file lies. The rows depend
+                on the data, not on where they lie.
             methods: further methods.
             seeds: replaces the number of seeds. Finished runs are used again.
             save_models: whether every run keeps its trained model in the folder.
+            scale: "small" or "paper", if the file has scales; by default what it says.
+            part: which part, if the file has parts; see `parts`.
 
         Raises:
             ValueError: if the file, its task or its methods cannot be used.
         """
         path = Path(path)
-        content = read_toml(path)
+        content = read_toml(path, scale, part)
         task = dict(content["task"])
         for key in task:
             if key not in (*TASK_SETTINGS, "epochs"):
@@ -187,9 +206,10 @@ class Study:
         check_methods(methods)
         if not isinstance(task.get("data", ""), str):
             raise ValueError(f"{path}: [task] data must be text, got {task['data']!r:.80}.")
-        source = data or _beside(path, task.get("data", "digits"))
+        source = _source(path, task.get("data", "digits"), data)
         chosen: dict[str, Any] = {"threads": 1} | task | {"data": source, "method": (FULL, *methods)}
-        folder = Path(out) if out is not None else path.with_suffix("")
+        chosen_of = [str(word) for word in (content.get("scale"), part) if word is not None]
+        folder = (Path(out) if out is not None else path.with_suffix("")).joinpath(*chosen_of)
         trainer = ImageTrainer(
             Settings(**chosen).resolved(),
             share,
@@ -202,7 +222,26 @@ class Study:
         about |= {} if seeds is None else {"seeds": seeds}
         claims = read_claims(content.get("claims", ()))
         about["claims"] = [claim.renamed(lambda name: located(name, path.parent)) for claim in claims]
-        return cls(trainer, methods, epochs=task["epochs"], out=folder, **{"name": path.stem} | about)
+        about["name"] = ", ".join([content.get("name", path.stem), *chosen_of])
+        study = cls(trainer, methods, epochs=task["epochs"], out=folder, **about)
+        study.published = published(
+            content.get("published", []),
+            path,
+            part,
+            (*study.spec.control_methods, *methods),
+            study.spec.epochs,
+            (study.spec.metric, *trainer.metrics()),
+        )
+        return study
+
+    @staticmethod
+    def parts(path: str | Path) -> tuple[str, ...]:
+        """The names of the parts of a study file; empty if it is one study.
+
+        Raises:
+            ValueError: if the file cannot be read.
+        """
+        return parts_of(parsed(Path(path)))
 
     @property
     def settings(self) -> Settings:
@@ -270,7 +309,8 @@ class Study:
     def results(self) -> Results:
         """What the finished runs say."""
         plan = self.plan
-        return results_of(plan, self.spec.name, self.spec.question, plan.rows.task)
+        found = results_of(plan, self.spec.name, self.spec.question, plan.rows.task)
+        return replace(found, published=put_beside(self.published, found))
 
     def verdicts(self) -> dict[str, Verdict]:
         """The verdict of every method that has one."""
@@ -296,8 +336,17 @@ class Study:
             )
 
 
-def _beside(study: Path, source: str) -> str:
-    """The source of the data: a path in a study file is relative to the file."""
-    here = study.parent / source
-    named = source == "digits" or source.startswith("hf:")
-    return str(here) if not named and here.exists() else source
+def _source(study: Path, written: str, given: str | None) -> str:
+    """The source of the data.
+
+    Args:
+        study: the file. A path in it is relative to it, or else to the current folder.
+        written: in the file.
+        given: in its place, or a folder that holds it; None if the file decides.
+    """
+    named = written == "digits" or written.startswith("hf:")
+    if given is not None:
+        inside = Path(given) / written
+        return str(inside) if not named and inside.exists() else given
+    here = study.parent / written
+    return str(here) if not named and here.exists() else written

@@ -19,6 +19,8 @@ __all__ = ["Spent", "descend", "spent"]
 
 _ROWS, _BATCH, _CLASSES, _WIDTH = 240, 24, 4, 8
 _SIZES = _ROWS, _BATCH
+_KNOWN = 10
+"""Classes for static methods: `tdds` has published numbers for them."""
 _NARROW = 0.25
 """FLOPs of a narrow view with half the channels, in shares of the model's."""
 _PLAIN = 5
@@ -111,8 +113,8 @@ def descend(model: nn.Module, lr: float = 0.3) -> None:
 def _static(policy: sw.Policy, epochs: int) -> Spent:
     """A scoring run until the score is final, and a training on what is kept."""
     share = 1.0 if policy.picker is None else policy.picker.share
-    data = torch.utils.data.TensorDataset(torch.zeros(_ROWS, 1), torch.arange(_ROWS) % _CLASSES)
-    model = nn.Linear(1, _CLASSES)
+    labels = torch.arange(_ROWS) % _KNOWN
+    data, model = torch.utils.data.TensorDataset(torch.zeros(_ROWS, 1), labels), nn.Linear(1, _KNOWN)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
         selector = sw.Selector(
             policy,
@@ -121,7 +123,7 @@ def _static(policy: sw.Policy, epochs: int) -> Spent:
             model=model,
             epochs=epochs,
             batch_size=_BATCH,
-            labels=torch.arange(_ROWS) % _CLASSES,
+            labels=labels,
         )
     final = selector.final
     needed = 0 if policy.source == "none" else max(final.values(), default=0)
