@@ -8,6 +8,7 @@ import torch
 
 from samplewise.bench.altered import wrong_labels
 from samplewise.bench.collected import collected
+from samplewise.bench.data import limited, load
 from samplewise.bench.study.cache import Rows
 from samplewise.bench.study.jobs import Job
 from samplewise.cli import main
@@ -76,6 +77,8 @@ def test_label_errors_without_known_noise_are_only_ranked(tmp_path, told):
         np.save(tmp_path / "bad.npy", mask)
         code, said = told(*command, "--noise-from", tmp_path / "bad.npy", "--force")
         assert (code, problem in said) == (2, True), said
+    code, said = told(*command, "--data", "digits", "--limit", "200", "--force")
+    assert (code, "has other labels than digits" in said) == (2, True), said
     code, said = told("analyse", "label-errors", tmp_path / "s.parquet", "--lowest", "eln")
     assert (code, "--lowest must be one of el2n, aum, got 'eln'" in said) == (2, True), said
 
@@ -92,6 +95,18 @@ def test_label_errors_take_probabilities_for_cleanlab(tmp_path, told):
     assert not code, said
     found = json.loads((tmp_path / "out" / "label-errors.json").read_text())["detection"]
     assert found["cleanlab self_confidence"]["average precision"] == [1.0]
+
+
+def test_label_errors_draws_the_first_suspects(tmp_path, told):
+    labels = limited(load("digits"), 200).train_y
+    table = ScoreTable(
+        torch.arange(200), {"el2n": torch.rand(200)}, torch.ones(200, dtype=torch.int64), labels, {"n": 200}
+    )
+    table.to_parquet(tmp_path / "s.parquet")
+    command = ("analyse", "label-errors", tmp_path / "s.parquet", "-o", tmp_path / "out")
+    code, said = told(*command, "--data", "digits", "--limit", "200")
+    assert not code, said
+    assert (tmp_path / "out" / "suspects-s.png").stat().st_size > 10_000
 
 
 def planned(path, n=1347, history=True):

@@ -125,7 +125,7 @@ def test_cleanlab_ranks_by_the_probability_or_the_margin_of_the_label():
     assert cleanlab_label_errors(probabilities, labels, "normalized_margin").ids.tolist() == [2, 0, 3, 1]
     for given, y, said in (
         (probabilities[0], labels, r"got shape \(3,\)"),
-        (probabilities, [0, 0, 0], "labels must be 4 class numbers|one label"),
+        (probabilities, [0, 0, 0], "a row for each of the 3 labels, got 4 rows"),
         (probabilities, [0, 0, 3, 0], r"labels must be in \[0, 3\)"),
         (probabilities.log(), labels, r"not those of ids \[0, 1, 2, 3\]"),
         (probabilities * math.nan, labels, "not those of ids"),

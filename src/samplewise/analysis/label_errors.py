@@ -171,6 +171,10 @@ def cleanlab_label_errors(probabilities: Any, labels: Any, how: Quality = "self_
             f"probabilities must have a row for each sample and a column for each class, got shape "
             f"{found.shape}."
         )
+    if len(labels) != len(found):
+        raise ValueError(
+            f"probabilities must have a row for each of the {len(labels)} labels, got {len(found)} rows."
+        )
     given = class_numbers("labels", labels, len(found)).numpy()
     if int(given.max()) >= found.shape[1]:
         raise ValueError(

@@ -56,7 +56,7 @@ def draw(
         axes.plot(
             recall, precision.mean(0), color=look.colour, linestyle=look.dash, linewidth=1.7,
             marker=look.marker, markevery=_POINTS // 8, markersize=5, markeredgecolor="white",
-            markeredgewidth=0.6, label=f"{short(name, 34)}  {area:.3f}",
+            markeredgewidth=0.6, label=f"{short(name, 48)}  {area:.3f}",
         )  # fmt: skip
     chance = fmean(one.chance for runs in found.values() for one in runs)
     axes.axhline(chance, color=FAINT, linewidth=1, linestyle=(0, (1, 2)), label=f"chance  {chance:.3f}")

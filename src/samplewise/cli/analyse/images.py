@@ -54,7 +54,8 @@ def images_of(
         found = altered(load_data(settings), settings, source.seed or 0)
     except (ValueError, OSError) as error:
         raise ValueError(
-            f"{source.path}: its images cannot be read: {error} Name them with --data, or give --no-images."
+            f"{source.path}: its images cannot be read: {str(error).rstrip('.')}. Name them with --data, or "
+            "give --no-images."
         ) from error
     if found.vectors:
         raise ValueError(f"{settings.data} holds vectors and not images. Give --no-images.")

@@ -7,6 +7,7 @@ import typer
 
 from samplewise.checks import require
 from samplewise.cli.analyse.common import Force, Methods, Out, Sources, read_sources
+from samplewise.cli.analyse.images import ClassNames, Data, Limit, Without, images_of
 
 
 def label_errors(
@@ -39,6 +40,10 @@ def label_errors(
         ),
     ] = None,
     top: Annotated[int, typer.Option(help="The number of suspects to print.", min=0)] = 10,
+    data: Data = None,
+    limit: Limit = None,
+    class_names: ClassNames = None,
+    without: Without = False,
     out: Out = None,
     force: Force = False,
 ) -> None:
@@ -46,8 +51,11 @@ def label_errors(
 
     If the wrong labels are known, show the precision and recall of every score. They are known for a training
     with --label-noise. The file suspects-NAME.parquet has the rank of each sample, 0 for the most suspected.
+    If the images are known, suspects-NAME.png shows the first of every ranking.
     """
     require("matplotlib", "report")
     from samplewise.cli.analyse.answers.label_errors import answer
 
-    answer(read_sources(sources, method), by or (), lowest or (), noise_from, probabilities, top, out, force)
+    found = read_sources(sources, method)
+    pictured = [None if without else images_of(source, data, limit, class_names) for source in found]
+    answer(found, pictured, by or (), lowest or (), noise_from, probabilities, top, out, force)

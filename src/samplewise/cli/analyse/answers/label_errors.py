@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from jaxtyping import Bool
@@ -18,21 +18,27 @@ from samplewise.analysis import (
     detection,
     suspected_label_errors,
 )
+from samplewise.analysis.pictures import images
 from samplewise.analysis.pictures import label_errors as picture
 from samplewise.bench.altered import wrong_labels
+from samplewise.bench.data import ImageData
 from samplewise.bench.folder import RunFolder
 from samplewise.checks import nearest
 from samplewise.cli.analyse.arrays import read_array
 from samplewise.cli.analyse.common import Source, folder_for, stems, write_json
+from samplewise.cli.analyse.images import class_name
 from samplewise.cli.console import terminal
 from samplewise.files.atomic import replacing
 from samplewise.files.columns import naming, write_columns
 
 _JSON, _PICTURE = "label-errors.json", "label-errors.png"
+_IMAGES = 10
+"""Images of each ranking."""
 
 
 def answer(
     found: Sequence[Source],
+    pictured: Sequence[ImageData | None],
     by: Sequence[str],
     lowest: Sequence[str],
     noise_from: Path | None,
@@ -59,9 +65,16 @@ def answer(
                 for one in suspects:
                     scored.setdefault(one.name, []).append(detection(one, mask))
     tables = [f"suspects-{name}.parquet" for name in stems(found)]
-    with folder_for("label-errors", out, force, [_JSON, *([_PICTURE] if scored else []), *tables]) as folder:
+    grids = [f"suspects-{name}.png" for name in stems(found)]
+    written = [_JSON, *([_PICTURE] if scored else []), *tables]
+    written += [name for name, data in zip(grids, pictured, strict=True) if data is not None]
+    with folder_for("label-errors", out, force, written) as folder:
         for source, suspects, mask, name in zip(found, ranked, masks, tables, strict=True):
             write_columns(folder / name, _columns(source, suspects, mask), {"source": str(source.path)})
+        for data, source, suspects, mask, name in zip(pictured, found, ranked, masks, grids, strict=True):
+            if data is not None:
+                with replacing(folder / name) as file:
+                    _grid(data, source, suspects, mask, file)
         write_json(folder / _JSON, _plain(found, ranked, scored))
         if scored:
             about = f"{_counted(scored)}; {len(found)} run{'s' * (len(found) > 1)}."
@@ -76,8 +89,34 @@ def answer(
         which = "lowest" if one.lowest else "highest"
         console.print(f"{found[0].name}: the {which} {one.name}", soft_wrap=True, markup=False)
         console.print(_first(found[0], one, masks[0], top))
-    written = [_JSON, *([_PICTURE] if scored else []), *tables]
     console.print(", ".join(str(folder / name) for name in written), soft_wrap=True, markup=False)
+
+
+def _grid(
+    data: ImageData, source: Source, ranked: Sequence[Suspects], mask: Tensor | None, file: BinaryIO
+) -> None:
+    """The picture of the first images of every ranking."""
+    labels = data.train_y if source.table.labels is None else source.table.labels
+    rows = []
+    for one in ranked:
+        ids = one.ids[:_IMAGES]
+        given = labels[torch.searchsorted(source.table.ids, ids)].tolist()
+        truths = ["" if mask is None else " wrong" if mask[i] else " right" for i in ids.tolist()]
+        captions = [
+            f"{class_name(data, y)[:12]}\n#{i}{truth}"
+            for i, y, truth in zip(ids.tolist(), given, truths, strict=True)
+        ]
+        drawn = images.pixels(data.train_x[ids].numpy())
+        which = "lowest first" if one.lowest else "highest first"
+        rows.append(images.Row(one.name, which, list(drawn), captions))
+    known = "" if mask is None else ", and whether this label is wrong"
+    images.draw(
+        rows,
+        file,
+        title=f"{source.name}: suspected label errors",
+        caption=f"The first {_IMAGES} of {len(source.table):,} images by each ranking. Below: the label as "
+        f"trained, and the id{known}.",
+    )
 
 
 def _rankings(
