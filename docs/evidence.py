@@ -17,7 +17,7 @@ def evidence() -> str:
 
 
 def claims() -> str:
-    """A row for each comparison that a claim of a study makes. Studies without runs are in it, too."""
+    """A row for each comparison that a claim of a study makes, answered or not."""
     heads = (
         "claim",
         "study",
@@ -30,17 +30,29 @@ def claims() -> str:
     )
     rows = [heads, ["---"] * len(heads)]
     for path in sorted(STUDIES.glob("*.toml")):
-        done = path.with_suffix("") / "verdicts.json"
-        rows += _answered(path.stem) if done.exists() else _open(path)
+        done = (path.with_suffix("") / "verdicts.json").exists()
+        answered = list(_answered(path.stem)) if done else []
+        rows += [*answered, *_open(path, {row[0] for row in answered})]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
-def _open(path: Path) -> Iterator[tuple[str, ...]]:
-    """The claims of a study file that has no results."""
+def _open(path: Path, answered: set[str]) -> Iterator[tuple[str, ...]]:
+    """The claims of a study file that its results do not answer."""
     for claim in tomllib.loads(path.read_text()).get("claims", []):
+        if _cited(claim) in answered:
+            continue
         others = claim["than"] if isinstance(claim["than"], list) else [claim["than"]]
         for than in others:
-            yield _cited(claim), path.stem, _against(claim["better"], than), "no runs yet", "", "", "", ""
+            yield (
+                _cited(claim),
+                path.stem,
+                _against(claim["better"], than),
+                "not answered yet",
+                "",
+                "",
+                "",
+                "",
+            )
 
 
 def _answered(study: str) -> Iterator[tuple[str, ...]]:
@@ -49,8 +61,11 @@ def _answered(study: str) -> Iterator[tuple[str, ...]]:
     label = f"{study} (training too long)" if found["training_too_long"] else study
     for claim in found.get("claims", []):
         for pair in claim["pairs"]:
-            about = _cited(claim), label, _against(pair["better"], pair["than"]), f"**{pair['words']}**"
-            if (answer := pair["answer"]) is None:
+            answer, said = pair["answer"], pair["words"]
+            if answer is not None and answer["word"] in ("holds here", "does not hold here"):
+                said = f"**{said}**"
+            about = _cited(claim), label, _against(pair["better"], pair["than"]), said
+            if answer is None:
                 yield *about, "", "", "", ""
                 continue
             low, high = pair["costs"]
