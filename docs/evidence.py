@@ -1,6 +1,7 @@
 """The tables of docs/evidence.md and of the README, from the verdicts of the committed studies."""
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,10 +30,15 @@ def claims() -> str:
         "to decide",
     )
     rows = [heads, ["---"] * len(heads)]
+    answered = [
+        row
+        for path in sorted(STUDIES.rglob("verdicts.json"))
+        for row in _answered(path.parent.relative_to(STUDIES).as_posix())
+    ]
+    rows += answered
     for path in sorted(STUDIES.glob("*.toml")):
-        done = (path.with_suffix("") / "verdicts.json").exists()
-        answered = list(_answered(path.stem)) if done else []
-        rows += [*answered, *_open(path, {row[0] for row in answered})]
+        mine = {claim for claim, study, *_ in answered if re.split(r"[ /]", study)[0] == path.stem}
+        rows += _open(path, mine)
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
@@ -43,16 +49,8 @@ def _open(path: Path, answered: set[str]) -> Iterator[tuple[str, ...]]:
             continue
         others = claim["than"] if isinstance(claim["than"], list) else [claim["than"]]
         for than in others:
-            yield (
-                _cited(claim),
-                path.stem,
-                _against(claim["better"], than),
-                "not answered yet",
-                "",
-                "",
-                "",
-                "",
-            )
+            about = _cited(claim), path.stem, _against(claim["better"], than), "not answered yet"
+            yield *about, "", "", "", ""
 
 
 def _answered(study: str) -> Iterator[tuple[str, ...]]:
