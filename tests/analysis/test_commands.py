@@ -243,6 +243,25 @@ def test_published_numbers_stand_beside_the_mean_of_the_same_method(study, tmp_p
     assert (tdds["method"], tdds["published"], tdds["ours"], tdds["seeds"]) == ("TDDS", -4.5, -7.0, 2)
     assert (el2n["published"], el2n["ours"]) == (-15.0, None)
     assert (tmp_path / "out" / "published.png").stat().st_size > 10_000
+    told_by_the_study = [
+        {"method": m, "metric": "accuracy", "value": v, "spread": None, "source": "T", "setting": s}
+        | {"difference": d, "full": 95.0 if m == "tdds:keep=0.3,T=5,window=3" and not d else None}
+        for m, v, s, d in (
+            ("tdds:keep=0.3,T=5,window=3", 90.5, "A", False),
+            ("tdds:keep=0.5,T=5,window=3", None, "A", False),
+            ("tdds:keep=0.3,T=5,window=5", -1.0, "B", True),
+        )
+    ]
+    (study / "verdicts.json").write_text(json.dumps({"published": told_by_the_study}))
+    code, said = told("analyse", "published", study, "-o", tmp_path / "study")
+    assert not code, said
+    found = json.loads((tmp_path / "study" / "published.json").read_text())["rows"]
+    assert [(one["setting"], one["published"], one["ours"]) for one in found] == [
+        ("T, A", -4.5, -7.0),
+        ("T, B", -1.0, -6.0),
+    ]
+    code, said = told("analyse", "published", study, "--metric", "loss", "-o", tmp_path / "no")
+    assert (code, "has no published number of loss" in said) == (2, True), said
     for changed, problem in (
         (
             NUMBERS.replace("value = 95.0", "valu = 95.0"),

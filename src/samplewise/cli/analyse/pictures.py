@@ -48,16 +48,19 @@ def published(
     numbers: Annotated[
         Path,
         typer.Argument(
-            help="Published numbers, TOML: [[published]] with method, value, source, and perhaps setting, "
-            "name and spread."
+            help="Published numbers: the folder of a study whose file has them, or TOML: [[published]] with "
+            "method, value, source, and perhaps setting, name and spread."
         ),
     ],
-    runs: Runs,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Run folders and folders of studies.", show_default="the folder of the study"),
+    ] = None,
     reference: Annotated[
         str | None,
         typer.Option(
             help="Compare differences to this method, such as full, in place of the numbers.",
-            show_default="the `reference` of the file, or none",
+            show_default="the `reference` of the file, full in a study, or none",
         ),
     ] = None,
     metric: Metric = "accuracy",
@@ -69,4 +72,4 @@ def published(
     require("scipy", "analysis")
     from samplewise.cli.analyse.answers.pictures import published
 
-    published(numbers, runs, reference, metric, out, force)
+    published(numbers, runs or (), reference, metric, out, force)

@@ -1,6 +1,5 @@
 """The work of `samplewise analyse keep`, `heat` and `published`."""
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,14 +23,13 @@ from samplewise.analysis.pictures import published as published_picture
 from samplewise.analysis.results import keep_rows
 from samplewise.bench.collected import collected
 from samplewise.bench.study.jobs import canonical
-from samplewise.checks import nearest
 from samplewise.cli.analyse.common import folder_for, write_json
+from samplewise.cli.analyse.numbers import read_published
 from samplewise.cli.console import terminal
 from samplewise.coresets.parse import items
 from samplewise.files.atomic import replacing
 from samplewise.report import keep as keep_picture
 
-_KEYS = ("method", "value", "source", "setting", "name", "spread")
 _PERCENT = ("accuracy", "worst_class", "top5_accuracy")
 
 
@@ -132,8 +130,8 @@ def published(
     numbers: Path, runs: Sequence[Path], reference: str | None, metric: str, out: Path | None, force: bool
 ) -> None:
     """Compare published numbers with the means of our runs."""
-    entries, noted = read_published(numbers)
-    results = collected(runs, metric)
+    entries, noted = read_published(numbers, metric)
+    results = collected(runs or [numbers], metric)
     base = reference if reference is not None else noted
     rows = [_row(entry, results) for entry in entries]
     named = {str(entry["method"]): row.method for entry, row in zip(entries, rows, strict=True)}
@@ -154,41 +152,6 @@ def published(
     for one in found.rows:
         table.add_row(one.row.setting, one.row.method, *_numbers(one, digits), one.row.source)
     _show(table, folder, files, _said(found))
-
-
-def read_published(path: Path) -> tuple[list[dict[str, Any]], str | None]:
-    """The entries of a file of published numbers, and the reference that it names.
-
-    Raises:
-        ValueError: if the file cannot be read, or an entry lacks a key, has an unknown one or no number.
-    """
-    try:
-        content = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist: it must be a file of published numbers (TOML).") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"{path} is no file of published numbers (TOML): {error}.") from None
-    entries = content.get("published")
-    if not isinstance(entries, list) or not entries or not all(isinstance(one, dict) for one in entries):
-        raise ValueError(f"{path} must have at least one table [[published]] with method, value and source.")
-    for number, entry in enumerate(entries, 1):
-        where = f"{path}, number {number}"
-        for key in entry:
-            if key not in _KEYS:
-                raise ValueError(
-                    f"{where}: unknown key {key!r}.{nearest(key, _KEYS)} It has {', '.join(_KEYS)}."
-                )
-        for key in ("method", "source", "setting", "name"):
-            if not isinstance(entry.get(key, "" if key in ("setting", "name") else None), str):
-                raise ValueError(f"{where}: {key} must be text, got {entry.get(key)!r:.80}.")
-        for key in ("value", "spread"):
-            value = entry.get(key, 0.0 if key == "spread" else None)
-            if not isinstance(value, int | float) or isinstance(value, bool):
-                raise ValueError(f"{where}: {key} must be a number, got {value!r:.80}.")
-    reference = content.get("reference")
-    if reference is not None and not isinstance(reference, str):
-        raise ValueError(f"{path}: reference must be the text of a method, got {reference!r:.80}.")
-    return entries, reference
 
 
 def _row(entry: dict[str, Any], results: Sequence[Result]) -> Published:
