@@ -18,8 +18,8 @@ from docs import rooms
 SOURCE = Path(sw.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 HEAVY = {
-    "accelerate", "datasets", "lightning", "matplotlib", "pandas", "PIL", "pyarrow", "pytorch_lightning",
-    "rich", "scipy", "sklearn", "transformers", "typer",
+    "accelerate", "cleanlab", "datasets", "lightning", "matplotlib", "pandas", "PIL", "pyarrow",
+    "pytorch_lightning", "rich", "scipy", "sklearn", "transformers", "typer",
 }  # fmt: skip
 UPSTAIRS = {"cli", "bench", "report", "integrations", "testing", "theory", "analysis"}
 

@@ -109,6 +109,18 @@ def test_label_errors_draws_the_first_suspects(tmp_path, told):
     assert (tmp_path / "out" / "suspects-s.png").stat().st_size > 10_000
 
 
+@pytest.mark.parametrize("scored", [("--method", "el2n", "--runs", "2"), ("--method", "irreducible")])
+def test_scores_note_the_noise_of_their_training(tmp_path, told, scored):
+    few = ("--data", "digits", "--limit", "100", "--model", "mlp", "--epochs", "1", "--label-noise", "0.3")
+    code, said = told("score", *few, *scored, "--out", tmp_path / "s.parquet")
+    assert not code, said
+    clean = limited(load("digits"), 100).train_y
+    code, said = told("analyse", "label-errors", tmp_path / "s.parquet", "-o", tmp_path / "out")
+    assert (code, "30 wrong labels" in said) == (0, True), said
+    columns, _ = read_columns(tmp_path / "out" / "suspects-s.parquet", ("id",))
+    assert torch.equal(columns["wrong"].bool(), columns["label"] != clean)
+
+
 def planned(path, n=1347, history=True):
     """A table with a history of three selections, of the digits."""
     made = SelectionHistory(n)

@@ -1,5 +1,7 @@
 """The training data of one seed: the drawn classes, the wrong labels and the corrupted images."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool
 from torch import Tensor
@@ -10,7 +12,7 @@ from samplewise.bench.data import ImageData
 from samplewise.bench.protocols.noise import noisy_ids
 from samplewise.bench.settings import Settings
 
-__all__ = ["altered", "described", "drawn", "wrong_labels"]
+__all__ = ["altered", "described", "drawn", "noise_note", "wrong_labels"]
 
 
 def altered(data: ImageData, settings: Settings, seed: int) -> ImageData:
@@ -46,6 +48,13 @@ def wrong_labels(n: int, rate: float, seed: int) -> Bool[Tensor, " n"]:
     wrong = torch.zeros(n, dtype=torch.bool)
     wrong[noisy_ids(n, rate, _noise(seed))] = True
     return wrong
+
+
+def noise_note(settings: Settings, seed: int) -> dict[str, Any]:
+    """What the provenance of a table says of the wrong labels it was made with; empty without any."""
+    if not settings.label_noise:
+        return {}
+    return {"label_noise": {"share": settings.label_noise, "kind": settings.noise, "seed": seed}}
 
 
 def described(settings: Settings) -> str:

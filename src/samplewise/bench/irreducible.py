@@ -12,7 +12,7 @@ from torch import Tensor
 
 from samplewise import recipes
 from samplewise.bench import experiment, rngstate
-from samplewise.bench.altered import altered
+from samplewise.bench.altered import altered, noise_note
 from samplewise.bench.data import ImageData
 from samplewise.bench.folder import RunFolder
 from samplewise.bench.rows import TestedEpoch
@@ -206,6 +206,7 @@ def _table(
         "scoring": {IRREDUCIBLE: spent},
         "unfinished": [],
         "versions": versions(),
+        **noise_note(settings, 0),
     }
     times = torch.zeros(n, dtype=torch.int32)
     return ScoreTable(torch.arange(n), {IRREDUCIBLE: losses}, times, data.train_y, provenance)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from samplewise.bench import coreset, experiment, rngstate
-from samplewise.bench.altered import altered
+from samplewise.bench.altered import altered, noise_note
 from samplewise.bench.folder import SCORING, RunFolder
 from samplewise.bench.methods import split
 from samplewise.bench.settings import Settings
@@ -66,9 +66,7 @@ def _one_run(
     # A method of a file is known by the text that names the file, and not by its own name.
     texts = dict(zip(policies, (split(spec)[0] for spec in task.settings.policies()), strict=True))
     table.provenance["methods"].update({name: text for name, text in texts.items() if file_of(text)})
-    if share := task.settings.label_noise:
-        noise = {"share": share, "kind": task.settings.noise, "seed": 0}
-        table = replace(table, provenance={**table.provenance, "label_noise": noise})
+    table = replace(table, provenance={**table.provenance, **noise_note(task.settings, 0)})
     table.to_parquet(folder.scores(SCORING, task.seed))
     row = coreset.scoring_row(done, {name: {} for name in policies})
     folder.finish_scoring(row)
