@@ -5,6 +5,7 @@ from samplewise.checks import require
 require("scipy", "analysis")
 
 from samplewise.analysis import pictures  # noqa: E402 - require must raise its error first
+from samplewise.analysis.agreement import Agreement, Scores, score_agreement  # noqa: E402
 from samplewise.analysis.groups import (  # noqa: E402
     GROUPS,
     SelectionCounts,
@@ -38,6 +39,7 @@ from samplewise.analysis.retraining import Retrained, compare_retraining  # noqa
 
 __all__ = [
     "GROUPS",
+    "Agreement",
     "Beside",
     "Comparison",
     "Detection",
@@ -49,6 +51,7 @@ __all__ = [
     "Published",
     "Result",
     "Retrained",
+    "Scores",
     "SelectionCounts",
     "SelectionGroups",
     "Suspects",
@@ -66,6 +69,7 @@ __all__ = [
     "over_two",
     "pictures",
     "sample_mixture",
+    "score_agreement",
     "selection_counts",
     "selection_groups",
     "selection_split_logpdf",

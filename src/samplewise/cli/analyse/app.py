@@ -2,6 +2,7 @@
 
 import typer
 
+from samplewise.cli.analyse.agreement import agreement
 from samplewise.cli.analyse.groups import groups
 from samplewise.cli.analyse.label_errors import label_errors
 from samplewise.cli.analyse.leaving import leaving
@@ -19,6 +20,7 @@ def _options() -> None:
 
 
 analyse.command("label-errors")(label_errors)
+analyse.command()(agreement)
 analyse.command()(groups)
 analyse.command()(heat)
 analyse.command()(keep)
