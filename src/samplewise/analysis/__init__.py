@@ -6,6 +6,12 @@ require("scipy", "analysis")
 
 from samplewise.analysis import pictures  # noqa: E402 - require must raise its error first
 from samplewise.analysis.agreement import Agreement, Scores, score_agreement  # noqa: E402
+from samplewise.analysis.gradients import (  # noqa: E402
+    CorruptedGradients,
+    GradientShare,
+    corrupted_gradient_share,
+    full_gradient_share,
+)
 from samplewise.analysis.groups import (  # noqa: E402
     GROUPS,
     SelectionCounts,
@@ -42,7 +48,9 @@ __all__ = [
     "Agreement",
     "Beside",
     "Comparison",
+    "CorruptedGradients",
     "Detection",
+    "GradientShare",
     "Grid",
     "Group",
     "Leaving",
@@ -61,8 +69,10 @@ __all__ = [
     "class_counts",
     "cleanlab_label_errors",
     "compare_retraining",
+    "corrupted_gradient_share",
     "detection",
     "fit_mixture",
+    "full_gradient_share",
     "group_subsets",
     "leaving",
     "leaving_groups",

@@ -115,18 +115,26 @@ class Run:
 
     def train_step(self, batch: sw.Batch, epoch: int) -> None:
         """One training step, as in the loop of the README."""
-        s = self.task.settings
-        if s.augment:
-            images, labels = batch.data
-            images = augment.crop_and_flip(images, self.task.seed, epoch, self.step)
-            batch = sw.Batch(batch.ids, (images, labels))
-        lr = (s.lr or 0.0) * self.selector.lr_factor(epoch)
-        self.lr_shape.set(self.optimizer, lr, self.selector.progress)
+        batch = self.augmented(batch, epoch)
+        self.set_lr(epoch)
         loss = self.selector.loss(batch)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         self.optimizer.step()
         self.step += 1
+
+    def augmented(self, batch: sw.Batch, epoch: int) -> sw.Batch:
+        """The batch with crops and flips, if the settings want them."""
+        if not self.task.settings.augment:
+            return batch
+        images, labels = batch.data
+        images = augment.crop_and_flip(images, self.task.seed, epoch, self.step)
+        return sw.Batch(batch.ids, (images, labels))
+
+    def set_lr(self, epoch: int) -> None:
+        """Set the learning rate of the next step."""
+        lr = (self.task.settings.lr or 0.0) * self.selector.lr_factor(epoch)
+        self.lr_shape.set(self.optimizer, lr, self.selector.progress)
 
     def loader(self) -> Loader:
         """The loader of the training batches."""

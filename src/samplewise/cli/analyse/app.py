@@ -3,6 +3,7 @@
 import typer
 
 from samplewise.cli.analyse.agreement import agreement
+from samplewise.cli.analyse.gradients import gradients
 from samplewise.cli.analyse.groups import groups
 from samplewise.cli.analyse.label_errors import label_errors
 from samplewise.cli.analyse.leaving import leaving
@@ -21,6 +22,7 @@ def _options() -> None:
 
 analyse.command("label-errors")(label_errors)
 analyse.command()(agreement)
+analyse.command()(gradients)
 analyse.command()(groups)
 analyse.command()(heat)
 analyse.command()(keep)
