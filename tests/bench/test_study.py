@@ -88,6 +88,8 @@ def test_without_its_scoring_run_a_method_is_held_against_cheaper_training(tmp_p
     bare = line.beside["accuracy, by counted units without the scoring run"]
     gain = 20 * (np.exp(-8 * 0.3 / 5) - np.exp(-8 * 0.6 / 5))
     assert bare.mean - line.verdict.mean == pytest.approx(gain, abs=0.5)
+    nearest = 20 * (np.exp(-2 / 5) - np.exp(-4 / 5))  # of 4.8 epochs it is 4, of 2.4 it is 2
+    assert bare.exact_mean - line.verdict.exact_mean == pytest.approx(nearest, abs=0.5)
 
 
 class Stopping(fake.FakeTrainer):

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from statistics import fmean
+from statistics import fmean, median
 from typing import Literal
 
 import numpy as np
 
 from samplewise.bench.best import LOWER_IS_BETTER
-from samplewise.bench.judge import Differences, Ladder, Verdict, judge
+from samplewise.bench.judge import Differences, Ladder, Verdict, judge, nearest_below
 from samplewise.bench.study.answers import Answered, answered
 from samplewise.bench.study.axes import Axis, held, ladder_on, value
 from samplewise.bench.study.cache import Row
@@ -188,7 +188,7 @@ def _differences(
     plan: Plan, axis: Axis, ladder: Ladder, seeds: list[int], method: str, mine: list[int]
 ) -> Differences | None:
     """A method minus its two controls; None if it lies outside the ladder or has no finite result."""
-    exact = plan.exact(method)
+    exact = _exact_on(plan, axis, ladder, method, mine)
     against: list[tuple[float, float]] = []
     for seed in mine:
         row, control = plan.row(method, plan.epochs(method), seed), plan.row(FULL, exact or 0, seed)
@@ -199,6 +199,22 @@ def _differences(
             return None
         against.append((own - ladder.at(place, cost), own - value(control, axis)))
     return Differences(*np.array(against).T) if against else None
+
+
+def _exact_on(plan: Plan, axis: Axis, ladder: Ladder, method: str, mine: list[int]) -> int | None:
+    """The epochs of the exact control of a method by the cost of the axis.
+
+    By another cost than the one that decides, it is the nearest below of the lengths that every seed has.
+    """
+    if axis.cost == "cost":
+        return plan.exact(method)
+    costs = [row[axis.cost] for row in plan.judged_rows(method, plan.epochs(method)) if row["seed"] in mine]
+    if not costs:
+        return None
+    unit = float(np.median(ladder.cost[-1])) / plan.ladder()[-1]
+    known = {row["epochs"] for row in plan.rows if row["method"] == FULL}
+    shared = [e for e in known if all(plan.row(FULL, e, seed) for seed in mine)]
+    return nearest_below({e: unit * e * (1 - 1e-9) for e in shared}, median(costs))
 
 
 def _early(plan: Plan, axis: Axis, ladder: Ladder, seeds: list[int]) -> Differences | None:
