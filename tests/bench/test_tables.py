@@ -96,7 +96,9 @@ def test_the_named_columns_are_read(tmp_path):
 
 def test_columns_are_for_tables_only(tmp_path):
     for option in ("label_column", "image_column"):
-        with pytest.raises(ValueError, match=r"needs a folder or hf:NAME as --data, but --data is digits"):
+        with pytest.raises(
+            ValueError, match=r"needs a folder, a Parquet file or hf:NAME as --data, but --data is digits"
+        ):
             data.load("digits", **{option: "label"})
 
 

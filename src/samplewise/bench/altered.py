@@ -1,6 +1,6 @@
 """The training data of one seed: the drawn classes, the wrong labels and the corrupted images."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool
@@ -11,11 +11,14 @@ from samplewise.bench import protocols
 from samplewise.bench.data import ImageData
 from samplewise.bench.protocols.noise import noisy_ids
 from samplewise.bench.settings import Settings
+from samplewise.bench.text.data import TextData
 
 __all__ = ["altered", "described", "drawn", "noise_note", "wrong_labels"]
 
+Data = TypeVar("Data", ImageData, TextData)
 
-def altered(data: ImageData, settings: Settings, seed: int) -> ImageData:
+
+def altered(data: Data, settings: Settings, seed: int) -> Data:
     """The data with the changes of the settings to the training split, the same for every method of a seed.
 
     First `imbalance` or `per_class` draws samples, then `label_noise` makes labels wrong, then
@@ -30,7 +33,7 @@ def altered(data: ImageData, settings: Settings, seed: int) -> ImageData:
         corrupt = protocols.NOISES[settings.noise]
         noise = _noise(seed)
         data = data.relabelled(corrupt(data.train_y, settings.label_noise, data.classes, noise).labels)
-    if not settings.image_corruption:
+    if not settings.image_corruption or isinstance(data, TextData):
         return data
     _refuse_uncorruptible(data)
     kinds = protocols.CORRUPTIONS[1:] if settings.corruption == "all" else (settings.corruption,)
@@ -70,7 +73,7 @@ def described(settings: Settings) -> str:
     return "".join(f", {part}" for part in parts if part)
 
 
-def drawn(data: ImageData, settings: Settings, seed: int) -> ImageData:
+def drawn(data: Data, settings: Settings, seed: int) -> Data:
     """The data with the samples that `imbalance` or `per_class` draws."""
     if settings.imbalance:
         if len(settings.imbalance) != data.classes:

@@ -26,29 +26,31 @@ def _image(asked: str | None, features: Mapping[str, Any], where: str) -> str:
     """The only column that has images or a usual name, else the only one that has images and a usual name."""
     kinds = {name: image_kind(feature) for name, feature in features.items()}
     if asked is not None:
-        _must_exist("--image-column", asked, features, where)
+        must_exist("--image-column", asked, features, where)
         if not kinds[asked]:
             raise ValueError(
                 f"{where}: --image-column must hold images, bytes or paths, but {asked!r} holds "
-                f"{_dtype(features[asked])}."
+                f"{dtype(features[asked])}."
             )
         return asked
     images = [name for name in features if kinds[name] == "image"]
     images = images or [name for name in features if kinds[name] == "bytes"]
     if not images:
+        texts = any("string" in dtype(feature) for feature in features.values())
         raise ValueError(
             f"{where} has no image column (a struct of bytes and path). Its columns are "
             f"{', '.join(features)}. Name a column of bytes or paths with --image-column."
+            f"{' For texts, use --model hf:PATH.' * texts}"
         )
     usual = [name for name in _usual(list(features), IMAGES) if kinds[name]]
     found = [name for name in features if name in images or name in usual]
-    return _only(found, _usual(images, IMAGES), "image", where)
+    return only(found, _usual(images, IMAGES), "image", where)
 
 
 def _label(asked: str | None, features: Mapping[str, Any], where: str) -> str:
     """The only column that is a ClassLabel or has a usual name, else the only one that is and has both."""
     if asked is not None:
-        _must_exist("--label-column", asked, features, where)
+        must_exist("--label-column", asked, features, where)
         return asked
     possible = [name for name, feature in features.items() if _is_label(feature)]
     classes = [name for name in possible if hasattr(features[name], "names")]
@@ -56,15 +58,16 @@ def _label(asked: str | None, features: Mapping[str, Any], where: str) -> str:
     found = [name for name in possible if name in classes or name in usual]
     if not found:
         candidates = ", ".join(possible) or "none"
-        odd = [f" {name} holds {_dtype(features[name])}." for name in _usual(list(features), LABELS)]
+        odd = [f" {name} holds {dtype(features[name])}." for name in _usual(list(features), LABELS)]
         raise ValueError(
             f"{where} has no label column (a ClassLabel, or a column named {', '.join(LABELS[:2])}, ...). "
             f"Name it with --label-column. Columns of integers or strings: {candidates}.{''.join(odd)}"
         )
-    return _only(found, [name for name in classes if name in usual], "label", where)
+    return only(found, [name for name in classes if name in usual], "label", where)
 
 
-def _only(found: Sequence[str], better: Sequence[str], what: str, where: str) -> str:
+def only(found: Sequence[str], better: Sequence[str], what: str, where: str) -> str:
+    """The only name of `found`, else the only one of `better`, else an error that names the option."""
     for names in (found, better):
         if len(names) == 1:
             return names[0]
@@ -78,7 +81,8 @@ def _usual(names: Sequence[str], usual: Sequence[str]) -> list[str]:
     return [name for name in names if name.lower() in usual]
 
 
-def _must_exist(option: str, name: str, features: Mapping[str, Any], where: str) -> None:
+def must_exist(option: str, name: str, features: Mapping[str, Any], where: str) -> None:
+    """Raise if the column that an option names is not there."""
     if name not in features:
         raise ValueError(
             f"{where}: {option} must be one of {', '.join(features)}, got {name!r}."
@@ -91,16 +95,17 @@ def image_kind(feature: Any) -> str:
     held = set(feature) if isinstance(feature, dict) else set()
     if type(feature).__name__ == "Image" or (held and held <= {"bytes", "path"}):
         return "image"
-    dtype = _dtype(feature)
-    return "bytes" if "binary" in dtype else "path" if "string" in dtype else ""
+    kind = dtype(feature)
+    return "bytes" if "binary" in kind else "path" if "string" in kind else ""
 
 
 def _is_label(feature: Any) -> bool:
     """Return whether the column holds one integer, string or bool per row."""
-    dtype = _dtype(feature)
+    kind = dtype(feature)
     plain = type(feature).__name__ in ("ClassLabel", "Value")
-    return plain and ("int" in dtype or "string" in dtype or dtype == "bool")
+    return plain and ("int" in kind or "string" in kind or kind == "bool")
 
 
-def _dtype(feature: Any) -> str:
+def dtype(feature: Any) -> str:
+    """The type of a column in words, as `datasets` names it."""
     return str(getattr(feature, "dtype", type(feature).__name__))

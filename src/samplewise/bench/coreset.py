@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from samplewise import recipes
 from samplewise.bench import machine, models, protocols
@@ -11,6 +11,7 @@ from samplewise.bench.data import ImageData
 from samplewise.bench.folder import SCORING, RunFolder
 from samplewise.bench.methods import chooses_coreset
 from samplewise.bench.settings import Settings
+from samplewise.bench.text.task import TextTask
 from samplewise.bench.train import Run, Task, train
 from samplewise.coresets.choose import choose, refuse_weights
 from samplewise.coresets.recorder import Recorder
@@ -18,6 +19,16 @@ from samplewise.policy import Policy
 from samplewise.subset import Subset
 
 _ANY_KEEP = 0.5
+AnyTask = TypeVar("AnyTask", Task, TextTask)
+
+
+@runtime_checkable
+class Scored(Protocol):
+    """A scoring run that has finished."""
+
+    task: Any
+    selector: Any
+    done: int
 
 
 def static_methods(settings: Settings) -> dict[str, Policy]:
@@ -69,16 +80,13 @@ def recorder(policies: Mapping[str, Policy]) -> Policy:
     return Recorder({column(name): policy for name, policy in policies.items() if name in leading})
 
 
-def scoring_task(task: Task, policies: Mapping[str, Policy]) -> Task:
+def scoring_task(task: AnyTask, policies: Mapping[str, Policy]) -> AnyTask:
     """The scoring run: it trains `score_model`, or the model, on all samples and records scores."""
-    return replace(
-        task,
-        method=SCORING,
-        policy=recorder(policies),
-        settings=replace(task.settings, history=False),  # it selects nothing
-        model=task.settings.score_model,
-        baseline_seconds=None,
+    settings = replace(task.settings, history=False)  # it selects nothing
+    scoring = replace(
+        task, method=SCORING, policy=recorder(policies), settings=settings, baseline_seconds=None
     )
+    return replace(scoring, model=settings.score_model) if isinstance(scoring, Task) else scoring
 
 
 def score(task: Task, checkpoint: Path, on_step: Callable[[float], None] = lambda progress: None) -> Run:
@@ -101,7 +109,7 @@ def score(task: Task, checkpoint: Path, on_step: Callable[[float], None] = lambd
     return run
 
 
-def subsets(run: Run, policies: Mapping[str, Policy], settings: Settings) -> dict[str, Subset]:
+def subsets(run: Scored, policies: Mapping[str, Policy], settings: Settings) -> dict[str, Subset]:
     """The coreset of every method, chosen from a finished scoring run."""
     lead, found = leaders(policies), {}
     for name, policy in policies.items():
@@ -117,10 +125,10 @@ def subsets(run: Run, policies: Mapping[str, Policy], settings: Settings) -> dic
     return found
 
 
-def _recounted(subset: Subset, run: Run) -> Subset:
+def _recounted(subset: Subset, run: Scored) -> Subset:
     """Convert the cost of a proxy's scoring run to forwards of the model that trains on the coreset."""
     task, spent = run.task, subset.provenance.get("scoring")
-    if spent is None or task.model in (None, task.settings.model):
+    if spent is None or not isinstance(task, Task) or task.model in (None, task.settings.model):
         return subset
     data = task.data
     proxy, trained = (
@@ -131,7 +139,7 @@ def _recounted(subset: Subset, run: Run) -> Subset:
     return replace(subset, provenance={**subset.provenance, "scoring": scoring})
 
 
-def finish(run: Run, policies: Mapping[str, Policy], folder: RunFolder) -> dict[str, Any]:
+def finish(run: Scored, policies: Mapping[str, Policy], folder: RunFolder) -> dict[str, Any]:
     """Write the scores and the coresets, then the row that marks the scoring run as finished."""
     seed, methods = run.task.seed, {}
     run.selector.table().to_parquet(folder.scores(SCORING, seed))
@@ -143,7 +151,7 @@ def finish(run: Run, policies: Mapping[str, Policy], folder: RunFolder) -> dict[
     return row
 
 
-def scoring_row(run: Run, methods: Mapping[str, Any]) -> dict[str, Any]:
+def scoring_row(run: Scored, methods: Mapping[str, Any]) -> dict[str, Any]:
     """The row of a finished scoring run: its total cost, and the entries of `methods`."""
     ledger = run.selector.ledger
     return {
@@ -155,7 +163,7 @@ def scoring_row(run: Run, methods: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def on_subset(task: Task, subset: Subset) -> Task:
+def on_subset(task: AnyTask, subset: Subset) -> AnyTask:
     """The second run: train on the coreset, with the strategy of the settings.
 
     The selector reads the cost of scoring from the provenance of the subset and charges it.

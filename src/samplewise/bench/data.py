@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int, Num
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 from samplewise import rng
@@ -79,7 +79,7 @@ def load(
     found = readers.read(source, Columns(image_column, label_column))
     (train, train_labels), (test, test_labels) = (_labelled(found, split, source) for split in found)
     train_y, test_y, class_names = labels.encode(train_labels, test_labels, source)
-    classes = _class_count(source, train_y, test_y)
+    classes = class_count(source, train_y, test_y)
     train_x, test_x = train.images(size), test.images(size)
     for split, x, y in (("train", train_x, train_y), ("test", test_x, test_y)):
         if len(x.values) != len(y):
@@ -128,21 +128,26 @@ def limited(data: ImageData, limit: int) -> ImageData:
 
     The test split is not changed.
     """
-    if not data.classes <= limit <= len(data):
+    ids = limited_rows(data.train_y, data.classes, limit, data.name)
+    return data.trained_on(data.train_x[ids], data.train_y[ids])
+
+
+def limited_rows(y: Int[Tensor, " n"], classes: int, limit: int, name: str) -> Int[Tensor, " k"]:
+    """The `limit` rows of `limited`, ascending, from the class numbers. `name` is that of the data."""
+    if not classes <= limit <= len(y):
         raise ValueError(
-            f"limit must be in [{data.classes}, {len(data)}] for {data.name} "
-            f"({data.classes} classes, {len(data)} training images), got {limit}"
+            f"limit must be in [{classes}, {len(y)}] for {name} "
+            f"({classes} classes, {len(y)} training samples), got {limit}"
         )
-    counts = torch.bincount(data.train_y, minlength=data.classes)
+    counts = torch.bincount(y, minlength=classes)
     # Find one cap for all class sizes so that the total is `limit`. Smaller classes keep all images.
     level = bisect_left(range(limit + 1), limit, key=lambda v: int(counts.clamp(max=v).sum()))
     budget = counts.clamp(max=level)
     surplus = int(budget.sum()) - limit
     budget[(counts >= level).nonzero().flatten()[-surplus or len(counts) :]] -= 1
-    order = torch.randperm(len(data), generator=rng.generator(0, "limit"))
-    ids = torch.cat([order[data.train_y[order] == c][: int(b)] for c, b in enumerate(budget.tolist())])
-    ids = ids.sort().values
-    return data.trained_on(data.train_x[ids], data.train_y[ids])
+    order = torch.randperm(len(y), generator=rng.generator(0, "limit"))
+    ids = torch.cat([order[y[order] == c][: int(b)] for c, b in enumerate(budget.tolist())])
+    return ids.sort().values
 
 
 def held_out(data: ImageData, share: float) -> ImageData:
@@ -153,22 +158,28 @@ def held_out(data: ImageData, share: float) -> ImageData:
     Raises:
         ValueError: if the validation split would be empty.
     """
-    order = torch.randperm(len(data), generator=rng.generator(0, "validation"))
-    taken = torch.zeros(len(data), dtype=torch.bool)
-    for y in range(data.classes):
-        members = order[data.train_y[order] == y]
-        taken[members[: min(round(share * len(members)), len(members) - 1)]] = True
-    if not taken.any():
-        raise ValueError(
-            f"validation must leave at least one image, got {share:g} of the {len(data)} training images of "
-            f"{data.name}. Take a larger share."
-        )
+    taken = held_out_rows(data.train_y, data.classes, share, data.name)
     validation_x, validation_y = data.train_x[taken], data.train_y[taken]
     rest = data.trained_on(data.train_x[~taken], data.train_y[~taken])
     return replace(rest, validation_x=validation_x, validation_y=validation_y)
 
 
-def _class_count(source: str, train: Tensor, test: Tensor) -> int:
+def held_out_rows(y: Int[Tensor, " n"], classes: int, share: float, name: str) -> Bool[Tensor, " n"]:
+    """The rows of the validation split of `held_out`, from the class numbers. `name` is that of the data."""
+    order = torch.randperm(len(y), generator=rng.generator(0, "validation"))
+    taken = torch.zeros(len(y), dtype=torch.bool)
+    for one in range(classes):
+        members = order[y[order] == one]
+        taken[members[: min(round(share * len(members)), len(members) - 1)]] = True
+    if not taken.any():
+        raise ValueError(
+            f"validation must leave at least one sample, got {share:g} of the {len(y)} training samples of "
+            f"{name}. Take a larger share."
+        )
+    return taken
+
+
+def class_count(source: str, train: Tensor, test: Tensor) -> int:
     """Return the number of classes. Raise if training labels are not 0..C-1 or test labels hold others."""
     low, high = int(train.min()), int(train.max())
     present = len(torch.unique(train))

@@ -1,9 +1,10 @@
 """An experiment: every method with every seed, in a run folder. A later call can continue it."""
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 
@@ -13,6 +14,7 @@ from samplewise.bench import data as images
 from samplewise.bench.altered import altered, drawn
 from samplewise.bench.data import ImageData
 from samplewise.bench.folder import SCORING, RunFolder, plain
+from samplewise.bench.kinds import Kind, Listener
 from samplewise.bench.methods import chooses_coreset
 from samplewise.bench.saved import save_model
 from samplewise.bench.settings import Settings
@@ -25,24 +27,38 @@ from samplewise.subset import Subset
 from samplewise.trackers import Reducible
 
 
-@runtime_checkable
-class Listener(Protocol):
-    """Callbacks for the progress of an experiment."""
+class Images:
+    """Trainings of images by the loop of the command."""
 
-    def began(self, method: str, seed: int) -> None:
-        """A run starts or continues."""
+    def prepare(self, folder: RunFolder, settings: Settings) -> ImageData:
+        """Load the data and try every method."""
+        return prepare(folder, settings)
 
-    def stepped(self, progress: float) -> None:
-        """The current run has done a step; `progress` is the finished share of the run, in [0, 1]."""
+    def task(self, method: str, policy: Any, seed: int, data: ImageData, settings: Settings) -> Task:
+        """The run of one method with its own settings."""
+        return task_of(method, policy, seed, data, settings)
 
-    def epoch_ended(self, row: dict[str, Any]) -> None:
-        """The current run has ended an epoch and was tested."""
+    def scoring(self, method: str, policy: Any, seed: int, data: ImageData, settings: Settings) -> Task:
+        """The same with the settings that all methods share."""
+        return Task(method, policy, seed, data, settings)
 
-    def ended(self, row: dict[str, Any]) -> None:
-        """A run is finished and on disk. Also called for runs that were finished before."""
+    def score(self, task: Task, checkpoint: Path, on_step: Callable[[float], None]) -> Run:
+        """Do or continue a scoring run."""
+        return coreset.score(task, checkpoint, on_step)
 
-    def scored(self, row: dict[str, Any]) -> None:
-        """A scoring run is finished and on disk. Also called for those that were finished before."""
+    def train(
+        self,
+        task: Task,
+        checkpoint: Path,
+        on_step: Callable[[float], None],
+        on_epoch: Callable[[dict[str, Any]], None],
+    ) -> Run:
+        """Do or continue a run."""
+        return train(task, checkpoint, on_step, on_epoch)
+
+    def save(self, path: Path, run: Run) -> None:
+        """Write the trained model."""
+        save_model(path, run.model, run.task.settings.model, run.task.data)
 
 
 def open_folder(path: Path, settings: Settings, resume: bool, given: dict[str, Any]) -> Settings:
@@ -110,7 +126,7 @@ def count(settings: Settings) -> int:
 
 
 def run(
-    path: Path, settings: Settings, listener: Listener, save_models: bool = False
+    path: Path, settings: Settings, listener: Listener, save_models: bool = False, kind: Kind | None = None
 ) -> list[dict[str, Any]]:
     """Do every unfinished run. Return the rows of all runs.
 
@@ -119,12 +135,14 @@ def run(
         settings: of the experiment, complete.
         listener: is told of the progress.
         save_models: whether every run keeps its trained model in the folder.
+        kind: what a training takes; images by default.
     """
     require("pyarrow", "scores")
+    kind = Images() if kind is None else kind
     folder, policies = RunFolder(path), settings.policies()
     if folder.begun and not pending(folder, settings):
         return folder.results()
-    data = prepare(folder, settings)
+    data = kind.prepare(folder, settings)
     static = coreset.static_methods(settings)
     subset = None if settings.subset is None else settings.names[-1]
     for row in folder.scorings().values():
@@ -138,15 +156,16 @@ def run(
                 ready, ready_for = altered(data, settings, seed), seed
             full = [row for row in folder.results() if (row["method"], row["seed"]) == ("full", seed)]
             if method in static and seed not in folder.scorings():
-                scored(Task(SCORING, policies[method], seed, ready, settings), static, folder, listener)
-            task = task_of(method, policies[method], seed, ready, settings)
+                shared = kind.scoring(SCORING, policies[method], seed, ready, settings)
+                scored(shared, static, folder, listener, kind)
+            task = kind.task(method, policies[method], seed, ready, settings)
             task = replace(task, baseline_seconds=full[0]["seconds"] if full else None)
             if method in static:
                 task = coreset.on_subset(task, Subset.read(folder.subset(method, seed)))
             elif method == subset:
                 task = coreset.on_subset(task, coreset.given(settings))
             listener.began(method, seed)
-            listener.ended(_one_run(task, static, folder, listener, save_models))
+            listener.ended(_one_run(task, static, folder, listener, save_models, kind))
     return folder.results()
 
 
@@ -156,12 +175,23 @@ def prepare(folder: RunFolder, settings: Settings) -> ImageData:
     data = load_data(settings)
     with rngstate.kept():
         warm_up(settings, data)
-    config = _config(settings, data, len(drawn(data, settings, 0)))
+    begin(folder, settings, about(data, len(drawn(data, settings, 0))))
+    return data
+
+
+def begin(folder: RunFolder, settings: Settings, data: Mapping[str, Any]) -> None:
+    """Start the folder, or raise if it was started with other data, methods or subset.
+
+    Args:
+        folder: of the experiment.
+        settings: of the experiment.
+        data: what `config.json` holds of the data.
+    """
+    config = _config(settings, data)
     if folder.begun:
         _same_experiment(folder, config)
     else:
         folder.create(config)
-    return data
 
 
 def task_of(method: str, policy: Any, seed: int, data: ImageData, settings: Settings) -> Task:
@@ -191,36 +221,42 @@ def with_strategy(method: str, policy: Any, n: int, settings: Settings) -> Setti
     return replace(settings, epochs=found)
 
 
-def scored(task: Task, static: dict[str, Policy], folder: RunFolder, listener: Listener) -> dict[str, Any]:
+def scored(
+    task: Any, static: dict[str, Policy], folder: RunFolder, listener: Listener, kind: Kind
+) -> dict[str, Any]:
     """Do or continue the scoring run of a seed. It serves all static methods."""
     listener.began(SCORING, task.seed)
     scoring, checkpoint = coreset.scoring_task(task, static), folder.checkpoint(SCORING, task.seed)
-    run = coreset.score(scoring, checkpoint, listener.stepped)
+    run = kind.score(scoring, checkpoint, listener.stepped)
     row = coreset.finish(run, static, folder)
     listener.scored(row)
     return row
 
 
 def _one_run(
-    task: Task, static: dict[str, Policy], folder: RunFolder, listener: Listener, save_models: bool
+    task: Any,
+    static: dict[str, Policy],
+    folder: RunFolder,
+    listener: Listener,
+    save_models: bool,
+    kind: Kind,
 ) -> dict[str, Any]:
     checkpoint = folder.checkpoint(task.method, task.seed)
-    under_way = train(task, checkpoint, listener.stepped, listener.epoch_ended)
+    under_way = kind.train(task, checkpoint, listener.stepped, listener.epoch_ended)
     _table(under_way, static, folder).to_parquet(folder.scores(task.method, task.seed))
     if save_models:
-        model = folder.model(task.method, task.seed)
-        save_model(model, under_way.model, task.settings.model, task.data)
+        kind.save(folder.model(task.method, task.seed), under_way)
     ledger = under_way.selector.ledger
     if task.method == "full":
         ledger.baseline_seconds = ledger.wall
-    result = under_way.result()
+    result: dict[str, Any] = under_way.result()
     folder.finish(result, under_way.curve)
     return result
 
 
-def _table(run: Run, static: dict[str, Policy], folder: RunFolder) -> ScoreTable:
+def _table(run: Any, static: dict[str, Policy], folder: RunFolder) -> ScoreTable:
     """The score table of a run. The scores of a static method come from the scoring run."""
-    table = run.selector.table()
+    table: ScoreTable = run.selector.table()
     scores = folder.scores(SCORING, run.task.seed)
     if run.task.method not in static:
         return table
@@ -270,23 +306,27 @@ def _try_model(under_way: Run) -> None:
         under_way.evaluate()
 
 
-def _config(settings: Settings, data: ImageData, n: int) -> dict[str, Any]:
-    """What `config.json` holds. `n` is the number of samples that a run trains on."""
+def about(data: ImageData, n: int) -> dict[str, Any]:
+    """What `config.json` holds of the data. `n` is the number of samples that a run trains on."""
+    return {
+        "name": data.name,
+        "train": n,
+        "test": len(data.test_y),
+        "classes": data.classes,
+        "image": list(data.train_x.shape[1:]),
+        "class_names": list(data.class_names),
+        "test_split": data.test_split,
+        "mean": data.mean.tolist(),
+        "std": data.std.tolist(),
+        "sha256": digest(data),
+    }
+
+
+def _config(settings: Settings, data: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "settings": plain(settings),
         "policies": {name: f"{policy!r}{_source(name)}" for name, policy in settings.policies().items()},
-        "data": {
-            "name": data.name,
-            "train": n,
-            "test": len(data.test_y),
-            "classes": data.classes,
-            "image": list(data.train_x.shape[1:]),
-            "class_names": list(data.class_names),
-            "test_split": data.test_split,
-            "mean": data.mean.tolist(),
-            "std": data.std.tolist(),
-            "sha256": digest(data),
-        },
+        "data": dict(data),
         "subset": settings.subset and hashlib.sha256(Path(settings.subset).read_bytes()).hexdigest(),
         "versions": machine.versions(),
         "machine": machine.machine(settings.device or "cpu"),

@@ -10,7 +10,16 @@ from typing import Any
 
 from samplewise.bench import files
 from samplewise.bench.lock import LOCK
-from samplewise.bench.rows import ConfigData, EpochRow, ResultRow, ScoringRow, check_rows
+from samplewise.bench.rows import (
+    AnyEpoch,
+    ConfigData,
+    EpochRow,
+    NumbersEpochRow,
+    NumbersResultRow,
+    ResultRow,
+    ScoringRow,
+    check_rows,
+)
 from samplewise.bench.settings import ADDED, NAMES, Settings
 from samplewise.files.atomic import is_partial
 
@@ -95,7 +104,7 @@ class RunFolder:
     def results(self) -> list[dict[str, Any]]:
         """One row for each finished run."""
         rows = files.read_lines(self.results_file)
-        check_rows(self.results_file, ResultRow, rows, ("method", "seed"))
+        check_rows(self.results_file, self._kinds(rows)[1], rows, ("method", "seed"))
         self._refuse_others(self.results_file, rows)
         n = self.config()["data"]["train"] if rows else 0
         for row in rows:
@@ -109,7 +118,7 @@ class RunFolder:
     def curves(self) -> list[dict[str, Any]]:
         """One row for each epoch after which a finished run was tested."""
         rows = files.read_lines(self.curves_file)
-        check_rows(self.curves_file, EpochRow, rows, ("method", "seed", "epoch"))
+        check_rows(self.curves_file, self._kinds(rows)[0], rows, ("method", "seed", "epoch"))
         self._refuse_others(self.curves_file, rows)
         ends = {(row["method"], row["seed"]) for row in rows if row["epoch"] == row["epochs"]}
         for row in self.results():
@@ -119,6 +128,12 @@ class RunFolder:
                     "is missing"
                 )
         return rows
+
+    def _kinds(self, rows: list[dict[str, Any]]) -> tuple[type[AnyEpoch], type[AnyEpoch]]:
+        """The schemas of a line of `curves.jsonl` and of `results.jsonl`."""
+        if rows and self.config()["data"].get("metric", "accuracy") != "accuracy":
+            return NumbersEpochRow, NumbersResultRow
+        return EpochRow, ResultRow
 
     def _refuse_others(self, file: Path, rows: list[dict[str, Any]]) -> None:
         settings = self.settings()

@@ -15,6 +15,7 @@ from samplewise.bench import experiment, rngstate
 from samplewise.bench.altered import altered, noise_note
 from samplewise.bench.data import ImageData
 from samplewise.bench.folder import RunFolder
+from samplewise.bench.kinds import Listener
 from samplewise.bench.rows import TestedEpoch
 from samplewise.bench.settings import IRREDUCIBLE, Settings
 from samplewise.bench.train import Images, Run, Task
@@ -51,7 +52,7 @@ def halves(labels: Int[Tensor, " n"], seed: int) -> tuple[Int[Tensor, " a"], Int
     return first.nonzero().flatten(), (~first).nonzero().flatten()
 
 
-def run(path: Path, settings: Settings, listener: experiment.Listener) -> ScoreTable:
+def run(path: Path, settings: Settings, listener: Listener) -> ScoreTable:
     """Train one or two models in the folder `path`, or continue them. Return the table of losses.
 
     With `settings.fit` "cross", one model trains on each half, and the losses of a half come from the model

@@ -15,14 +15,13 @@ def read(source: str, columns: Columns) -> Found:
     """Read `source` with the reader for its form. In every list of splits, the preferred one comes first."""
     if source in ("", "hf:"):
         raise ValueError(f"--data must be digits, a .npz file, a folder or hf:NAME, got {source!r}")
-    if source.startswith("hf:"):
-        return tables.read_hub(source.removeprefix("hf:"), columns)
-    if Path(source).is_dir():
-        return tables.read_folder(Path(source), columns)
+    if has_tables(source):
+        return tables.read(source, columns)
     for option, name in (("--label-column", columns.label), ("--image-column", columns.image)):
         if name is not None:
             raise ValueError(
-                f"{option} {name} needs a folder or hf:NAME as --data, but --data is {source}. Leave it out."
+                f"{option} {name} needs a folder, a Parquet file or hf:NAME as --data, but --data is "
+                f"{source}. Leave it out."
             )
     if source == "digits":
         return read_digits()
@@ -34,6 +33,12 @@ def read(source: str, columns: Columns) -> Found:
         "--data must be a .npz file, a folder of Parquet files or images, 'digits', or 'hf:NAME' for the "
         f"hub, got {source}{missing}"
     )
+
+
+def has_tables(source: str) -> bool:
+    """Whether a source is a folder, a Parquet file or `hf:NAME`, which have columns."""
+    path = Path(source)
+    return source.startswith("hf:") or path.is_dir() or (path.suffix == ".parquet" and path.exists())
 
 
 def read_digits() -> Found:

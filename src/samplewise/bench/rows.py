@@ -10,6 +10,8 @@ __all__ = [
     "AnyEpoch",
     "ConfigData",
     "EpochRow",
+    "NumbersEpochRow",
+    "NumbersResultRow",
     "ResultRow",
     "ScoringRow",
     "TestedEpoch",
@@ -21,6 +23,7 @@ __all__ = [
 Count = Annotated[int, Range(0)]
 Amount = Annotated[float, Range(0)]
 Percent = Annotated[float, Range(0, 100)]
+Correlation = Annotated[float, Range(-100, 100)]
 
 
 class ConfigData:
@@ -28,6 +31,8 @@ class ConfigData:
 
     name: str
     train: Annotated[int, Range(1)]
+    metric: str = "accuracy"
+    """The result that tables and pictures show. Only runs on texts have it."""
 
 
 class AnyEpoch:
@@ -52,8 +57,8 @@ class ValidatedEpoch(AnyEpoch):
     cpu_seconds: Amount
 
 
-class EpochRow(TestedEpoch):
-    """A line of `curves.jsonl`: a run after one of its epochs.
+class CountedEpoch(AnyEpoch):
+    """What every line of `curves.jsonl` holds.
 
     `cpu_seconds` is the time of its training by `machine.clock`: on an accelerator the wall clock.
     """
@@ -61,8 +66,6 @@ class EpochRow(TestedEpoch):
     method: str
     seed: Count
     test_loss: float
-    test_top5_accuracy: Annotated[float | None, Range(0, 100)] = None
-    """Only with more than 5 classes. Rows of earlier versions do not have it."""
     samples_backpropagated: Count
     training_forwards: Count
     scoring_forwards: Count
@@ -75,11 +78,24 @@ class EpochRow(TestedEpoch):
     seconds_without_scoring: Amount
 
 
-class ResultRow(EpochRow):
-    """A line of `results.jsonl`: a finished run."""
+class EpochRow(CountedEpoch, TestedEpoch):
+    """A line of `curves.jsonl`: a run after one of its epochs."""
+
+    test_top5_accuracy: Annotated[float | None, Range(0, 100)] = None
+    """Only with more than 5 classes. Rows of earlier versions do not have it."""
+
+
+class NumbersEpochRow(CountedEpoch):
+    """The same of a regression."""
+
+    test_pearson: Correlation
+    test_spearman: Correlation
+
+
+class _Finished:
+    """What a line of `results.jsonl` has beside the last epoch."""
 
     n: Annotated[int, Range(1)]
-    best_accuracy: Percent
     promised: Annotated[float, Range()]
     realised: Annotated[float | None, Range()]
     baseline: Literal["given", "estimated", "not measured"]
@@ -88,6 +104,18 @@ class ResultRow(EpochRow):
     seconds_scoring: Amount
     seconds_selecting: Amount
     seconds_training: Amount
+
+
+class ResultRow(EpochRow, _Finished):
+    """A line of `results.jsonl`: a finished run."""
+
+    best_accuracy: Percent
+
+
+class NumbersResultRow(NumbersEpochRow, _Finished):
+    """The same of a regression."""
+
+    best_pearson: Correlation
 
 
 def check_curve(curve: Any, kind: type[AnyEpoch], epochs: Iterable[int], whole: int) -> None:

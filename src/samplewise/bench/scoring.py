@@ -8,6 +8,7 @@ from typing import Any
 from samplewise.bench import coreset, experiment, rngstate
 from samplewise.bench.altered import altered, noise_note
 from samplewise.bench.folder import SCORING, RunFolder
+from samplewise.bench.kinds import Listener
 from samplewise.bench.methods import split
 from samplewise.bench.settings import Settings
 from samplewise.bench.train import Task
@@ -38,7 +39,7 @@ def columns(settings: Settings) -> dict[str, Policy]:
     }
 
 
-def run(path: Path, settings: Settings, listener: experiment.Listener) -> ScoreTable:
+def run(path: Path, settings: Settings, listener: Listener) -> ScoreTable:
     """Do every unfinished scoring run in the folder `path`, and combine the tables of all runs.
 
     All runs use the label noise of seed 0, so they score the same data.
@@ -59,7 +60,7 @@ def run(path: Path, settings: Settings, listener: experiment.Listener) -> ScoreT
 
 
 def _one_run(
-    task: Task, policies: Mapping[str, Policy], folder: RunFolder, listener: experiment.Listener
+    task: Task, policies: Mapping[str, Policy], folder: RunFolder, listener: Listener
 ) -> dict[str, Any]:
     done = coreset.score(task, folder.checkpoint(SCORING, task.seed), listener.stepped)
     table = done.selector.table()

@@ -10,6 +10,7 @@ from samplewise import recipes
 from samplewise.bench.methods import refuse_unused, split
 from samplewise.bench.models import builder
 from samplewise.bench.optim import DEFAULT_LR, LrSchedule, LrShape
+from samplewise.bench.text.fits import FINE_TUNING_LR, defaults, is_text, refuse_unfit
 from samplewise.checks import Range, Share, checked
 from samplewise.coresets.over_runs import Combine
 from samplewise.policy import Weighting
@@ -22,6 +23,7 @@ Corruption = Literal["all", "gaussian", "occlusion", "resolution", "fog", "motio
 Strategy = Literal["E", "P"]
 Normalize = Literal["mean1"]
 Fit = Literal["cross", "holdout"]
+Targets = Literal["classes", "numbers"]
 
 
 @checked
@@ -71,12 +73,27 @@ class Settings:
     proxy_width: Annotated[float, Range(0, 1, open_low=True)] = 0.5
     combine: Combine = "mean"
     fit: Fit | None = None
+    text_column: tuple[str, ...] = ()
+    max_length: Annotated[int, Range(4, 2**20)] = 128
+    targets: Targets | None = None
+
+    @classmethod
+    def made(cls, **given: Any) -> "Settings":
+        """The settings that a user gave, with the defaults that fit the model.
+
+        Args:
+            given: the settings. `text_column` may be one name.
+        """
+        if isinstance(given.get("text_column"), str):
+            given["text_column"] = (given["text_column"],)
+        return cls(**(defaults(given) | given))
 
     def __post_init__(self) -> None:
         # JSON has no tuples: a stored value is read as a list.
         object.__setattr__(self, "method", tuple(self.method))
         object.__setattr__(self, "milestone", tuple(self.milestone))
         object.__setattr__(self, "imbalance", tuple(self.imbalance))
+        object.__setattr__(self, "text_column", tuple(self.text_column))
         self.lr_shape()
         if self.imbalance and self.per_class is not None:
             raise ValueError(
@@ -111,11 +128,12 @@ class Settings:
         policies = self.policies()
         for name in self.method:
             refuse_unused(name, policies[name], self.of(name).schedule)
-        for name in filter(None, (self.model, self.score_model)):
+        refuse_unfit(self)
+        for name in filter(None, (None if is_text(self.model) else self.model, self.score_model)):
             builder(name)
         return replace(
             self,
-            lr=self.lr if self.lr is not None else DEFAULT_LR[self.optimizer],
+            lr=self.lr if self.lr is not None else self._default_lr(),
             device=_device(self.device),
             threads=self.threads if self.threads is not None else torch.get_num_threads(),
         )
@@ -165,7 +183,11 @@ class Settings:
             mine = replace(self, **own)
         except ValueError as error:
             raise ValueError(f"{name!r:.200}: {str(error).replace('Settings.', '')}") from None
-        return mine if mine.lr is not None else replace(mine, lr=DEFAULT_LR[mine.optimizer])
+        return mine if mine.lr is not None else replace(mine, lr=mine._default_lr())
+
+    def _default_lr(self) -> float:
+        """The learning rate of the optimizer, where none is given."""
+        return (DEFAULT_LR | (FINE_TUNING_LR if is_text(self.model) else {}))[self.optimizer]
 
     def policies(self) -> dict[str, Any]:
         """The policy of each name, or the user's own method."""
@@ -188,6 +210,7 @@ NAMES = tuple(field.name for field in fields(Settings))
 ADDED = {
     *("weight_decay", "momentum", "milestone", "factor", "warmup", "power"),
     *("imbalance", "per_class", "image_corruption", "corruption", "history", "label_smoothing"),
+    *("text_column", "max_length", "targets"),
 }
 """Settings that run folders of earlier versions do not have. Their defaults are what was done before."""
 

@@ -1,4 +1,4 @@
-"""Reading images and labels with `datasets`: Parquet files, folders of images, and the hub."""
+"""Reading tables with `datasets`: Parquet files, folders of images, and the hub."""
 
 import glob
 import io
@@ -39,16 +39,63 @@ class Table:
     rows: Callable[[list[str]], Rows]
 
 
-def read_folder(folder: Path, columns: Columns) -> Found:
-    """Read a folder of Parquet files, or of image folders, that have the names of splits."""
-    files = sorted(path for path in folder.rglob("*.parquet") if _seen(path, folder))
-    if any(_of_split(folder, path, word) for path in files for words in SPLITS.values() for word in words):
-        return _splits(partial(_parquet, folder, files), columns, str(folder), files)
-    return _splits(partial(_image_folder, folder), columns, str(folder), sorted(folder.iterdir()))
+def read(source: str, columns: Columns) -> Found:
+    """The splits of a source of tables, as images with labels."""
+    tables = tables_of(source)
+    chosen = columns.choose(tables["train"][0].features, source)
+    # The columns chosen in the training split are used for all.
+    return {split: [_split(one, *chosen) for one in found] for split, found in tables.items()}
 
 
-def read_hub(name: str, columns: Columns) -> Found:
-    """Read a data set of the hub, or a local folder that `datasets.load_dataset` can load."""
+def tables_of(source: str) -> dict[str, list[Table]]:
+    """The tables of each split of a source, the preferred one first.
+
+    Args:
+        source: a folder of Parquet files or of image folders that have the names of splits; a Parquet file
+            such as `sst2-train.parquet`, beside which the other splits are; or `hf:NAME`.
+
+    Raises:
+        ValueError: if a split is missing, or a file is not readable.
+    """
+    if source.startswith("hf:"):
+        return _hub(source.removeprefix("hf:"))
+    path = Path(source)
+    if not path.is_dir():
+        return _beside(path)
+    files = sorted(file for file in path.rglob("*.parquet") if _seen(file, path))
+    if any(_of_split(path, file, word) for file in files for words in SPLITS.values() for word in words):
+        return _splits(partial(_parquet, path, files), source, files)
+    return _splits(partial(_image_folder, path), source, sorted(path.iterdir()))
+
+
+def _beside(path: Path) -> dict[str, list[Table]]:
+    """The splits of a Parquet file of a training split, and of the files beside it."""
+    word = next((word for word in SPLITS["train"] if _named(path.stem, word)), None)
+    if word is None:
+        raise ValueError(
+            f"{path} must have the training split in its name, as in sst2-train.parquet, with the test split "
+            "beside it, as in sst2-test.parquet. Or give a folder with train.parquet and test.parquet."
+        )
+
+    def table(other: str) -> Table | None:
+        file = path.with_name(_named(path.stem, word, other) + path.suffix)
+        return _of_files([file], f"{file}", path.parent, other) if file.exists() else None
+
+    return _splits(table, str(path), sorted(path.parent.glob("*.parquet")))
+
+
+def _named(stem: str, word: str, other: str = "") -> str:
+    """A file name with a word for a split replaced by another; empty if the word is not in it.
+
+    >>> _named("sst2-train", "train", "dev"), _named("strain", "train", "dev")
+    ('sst2-dev', '')
+    """
+    found, count = re.subn(rf"(?<![A-Za-z]){word}(?![A-Za-z])", other or word, stem, flags=re.IGNORECASE)
+    return found if count == 1 else ""
+
+
+def _hub(name: str) -> dict[str, list[Table]]:
+    """The splits of a data set of the hub, or of a local folder that `datasets.load_dataset` can load."""
     datasets = require("datasets", "bench")
     try:
         with _quiet(datasets):
@@ -67,13 +114,12 @@ def read_hub(name: str, columns: Columns) -> Found:
         rows, where = loaded[word], f"hf:{name} {word}"
         return Table(word, where, Path(name), rows.features, lambda names: _plain(rows.select_columns(names)))
 
-    return _splits(table, columns, f"hf:{name}", [Path(word) for word in loaded])
+    return _splits(table, f"hf:{name}", [Path(word) for word in loaded])
 
 
-def _splits(table: Callable[[str], Table | None], columns: Columns, where: str, there: list[Path]) -> Found:
-    """Make the splits from their tables. The columns chosen in the training split are used for all."""
-    found: Found = {}
-    chosen: tuple[str, str] | None = None
+def _splits(table: Callable[[str], Table | None], where: str, there: list[Path]) -> dict[str, list[Table]]:
+    """The tables of every split. Raises if one has none."""
+    found: dict[str, list[Table]] = {}
     for split, words in SPLITS.items():
         tables = [one for word in words if (one := table(word))]
         if not tables:
@@ -82,8 +128,7 @@ def _splits(table: Callable[[str], Table | None], columns: Columns, where: str, 
                 f"{where} must have a {split} split ({split}.parquet, {split}-*.parquet, or {split}/CLASS/ "
                 f"with images), but it has {held}"
             )
-        chosen = chosen or columns.choose(tables[0].features, where)
-        found[split] = [_split(one, *chosen) for one in tables]
+        found[split] = tables
     return found
 
 
@@ -128,12 +173,13 @@ def _open(folder: Path, picture: Any) -> Any:
 def _parquet(folder: Path, files: list[Path], word: str) -> Table | None:
     """The Parquet files of one split as a table, or None if it has none. Rows are read in small blocks."""
     mine = [path for path in files if _of_split(folder, path, word)]
-    if not mine:
-        return None
+    return _of_files(mine, f"{folder}: the {word} split", folder, word) if mine else None
+
+
+def _of_files(mine: list[Path], where: str, folder: Path, word: str) -> Table:
     for path in mine:
         if not path.is_file():
             raise ValueError(f"{path} is not a regular file")
-    where = f"{folder}: the {word} split"
     patterns = [glob.escape(str(path.resolve())) for path in mine]
     read = partial(_load, "parquet", where, data_files={word: patterns}, batch_size=_AT_ONCE)
     features = read()[0]

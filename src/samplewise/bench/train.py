@@ -19,6 +19,7 @@ from samplewise.bench.best import BestEpoch
 from samplewise.bench.checkpoints import refuse_foreign, refuse_misplaced
 from samplewise.bench.data import ImageData
 from samplewise.bench.forward import Forward
+from samplewise.bench.recorded import epoch_row, finished_row
 from samplewise.bench.rows import AnyEpoch, EpochRow, ValidatedEpoch, check_curve
 from samplewise.bench.settings import Settings
 from samplewise.files import checkpoints
@@ -192,42 +193,18 @@ class Run:
         ledger = self.selector.ledger
         if self.best is not None:
             self.best.offer(epoch, found, self.model)
-        return {
+        about = {
             "method": self.task.method,
             "seed": self.task.seed,
             "epoch": epoch,
             "epochs": self.task.settings.epochs,
-            f"{split}_accuracy": found["accuracy"],
-            f"{split}_loss": found["loss"],
-            **{f"{split}_{name}": found[name] for name in ("top5_accuracy",) if name in found},
-            "samples_backpropagated": ledger.samples_backpropagated,
-            "training_forwards": ledger.training_forwards,
-            "scoring_forwards": ledger.scoring_forwards,
-            "proxy_scoring_forwards": ledger.proxy_scoring_forwards,
-            "proxy_share": ledger.proxy_share,
-            "cost": ledger.cost,
-            "cost_share": ledger.cost_share,
-            "seconds": ledger.wall,
-            "cpu_seconds": self.cpu,
-            "cost_without_scoring": ledger.cost_without_scoring,
-            "seconds_without_scoring": ledger.wall_without_scoring,
         }
+        shown = {name: value for name, value in found.items() if name != "worst_class"}
+        return epoch_row(about, split, shown, ledger, self.cpu)
 
     def result(self) -> dict[str, Any]:
         """The row of a finished run: its last epoch, its savings, and the seconds of each stage."""
-        ledger = self.selector.ledger
-        return (
-            self.curve[-1]
-            | {
-                "n": len(self.task.data),
-                "best_accuracy": max(row["test_accuracy"] for row in self.curve),
-                "promised": ledger.promised,
-                "realised": ledger.realised,
-                "baseline": ledger.baseline,
-                "overhead": ledger.overhead,
-            }
-            | {f"seconds_{stage}": spent for stage, spent in ledger.seconds.items()}
-        )
+        return finished_row(self.curve, "accuracy", len(self.task.data), self.selector.ledger)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint with the whole state, and set the time of the next one."""

@@ -50,7 +50,7 @@ Data = Annotated[
     str | None,
     option(
         "digits, a .npz file (train_x, train_y, test_x, test_y), a folder of Parquet files or images, "
-        "or hf:NAME.",
+        "a Parquet file such as sst2-train.parquet, or hf:NAME.",
         default=DEFAULT.data,
     ),
 ]
@@ -60,11 +60,23 @@ ImageColumn = Annotated[
 LabelColumn = Annotated[
     str | None, option("Folders and hf: the column of labels.", default="found by its type or name")
 ]
+TextColumn = Annotated[
+    list[str] | None,
+    option("Text encoders: the column of texts. Repeat the option for pairs.", default="found by its name"),
+]
+MaxLength = Annotated[
+    int | None, option("Text encoders: the most tokens of a sample.", default=DEFAULT.max_length)
+]
+Targets = Annotated[
+    settings.Targets | None,
+    option("Text encoders: what the labels are. Numbers make a regression.", default="found by their type"),
+]
 Size = Annotated[int | None, option("Resize and centre-crop all images to this side.")]
 Model = Annotated[
     str | None,
     option(
-        f"{', '.join(BUILDERS)}, or package.module:function. The module is imported.",
+        f"{', '.join(BUILDERS)}, or package.module:function. The module is imported. A text encoder is "
+        "hf:PATH.",
         default=DEFAULT.model,
         complete=models,
     ),
@@ -131,12 +143,12 @@ Threads = Annotated[int | None, option("CPU threads of torch.", default="torch's
 def settings_of(options: dict[str, Any], other: set[str]) -> tuple[Settings, dict[str, Any]]:
     """The settings of a command, and those that the user gave; `other` names options that are none."""
     given = {key: value for key, value in options.items() if key not in other and value is not None}
-    for name in ("method", "milestone"):
+    for name in ("method", "milestone", "text_column"):
         if name in given:
             given[name] = tuple(given[name])
     if "imbalance" in given:
         given["imbalance"] = _shares(given["imbalance"])
-    settings = Settings(**given)
+    settings = Settings.made(**given)
     if not options.get("resume"):  # the folder may have what an option needs
         _refuse_unused(settings, given)
     return settings, given

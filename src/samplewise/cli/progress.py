@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from samplewise.report.measure import ACCURACY, PEARSON
+
 EVERY = 10.0
 """Seconds between two lines about a run, where there is no terminal for a bar."""
 
@@ -56,7 +58,7 @@ class Watch:
 
     def epoch_ended(self, row: dict[str, Any]) -> None:
         """Show the newest accuracy."""
-        state = f"epoch {row['epoch']}/{row['epochs']}  {row['test_accuracy']:.1f} %"
+        state = f"epoch {row['epoch']}/{row['epochs']}  {_measured(row):.1f} %"
         self.state = f", {state}"
         self.bar.update(self.task, state=state)
 
@@ -70,7 +72,7 @@ class Watch:
     def ended(self, row: dict[str, Any]) -> None:
         """Print a line for a finished run."""
         self._finished(
-            f"{row['method']}, seed {row['seed']}: {row['test_accuracy']:.2f} % in {row['seconds']:.1f} s"
+            f"{row['method']}, seed {row['seed']}: {_measured(row):.2f} % in {row['seconds']:.1f} s"
         )
 
     def _finished(self, line: str) -> None:
@@ -81,3 +83,8 @@ class Watch:
     def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True)
         self.next_line = time.monotonic() + EVERY
+
+
+def _measured(row: dict[str, Any]) -> float:
+    """The result of a row that is shown: the accuracy, or the correlation of a regression."""
+    return float(next(row[measure.key] for measure in (ACCURACY, PEARSON) if measure.key in row))

@@ -8,6 +8,7 @@ from samplewise.bench import methods
 from samplewise.bench.altered import described
 from samplewise.bench.folder import RunFolder
 from samplewise.report import keep, pictures, table
+from samplewise.report.measure import ACCURACY, PEARSON
 from samplewise.report.summary import summarise
 
 
@@ -16,17 +17,20 @@ def show(path: Path, console: Console) -> None:
     folder = RunFolder(path)
     config, settings = folder.config(), folder.settings()
     order = list(settings.names)
-    summaries = summarise(folder.results(), order)
     about = config["data"]
-    title = f"{about['name']}: {about['train']:,} images, {settings.model}{described(settings)}"
+    numbers = about.get("metric", "accuracy") != "accuracy"
+    measure, what = PEARSON if numbers else ACCURACY, "texts" if "texts" in about else "images"
+    summaries = summarise(folder.results(), order, measure)
+    title = f"{about['name']}: {about['train']:,} {what}, {settings.model}{described(settings)}"
     machine = f"{config['machine']['cpu']}, {settings.device}"
-    drawn = pictures.draw(folder.results(), folder.curves(), order, title, path, machine)
-    by_keep = keep.draw(folder.results(), methods.by_keep(settings.method), title, path / "accuracy-keep.png")
+    drawn = pictures.draw(folder.results(), folder.curves(), order, title, path, machine, measure)
+    keeps, file = methods.by_keep(settings.method), path / "accuracy-keep.png"
+    by_keep = keep.draw(folder.results(), keeps, title, file, measure)
     drawn += [] if by_keep is None else [by_keep]
-    lines = [f"# {title}", "", table.markdown(summaries), *table.notes(summaries), ""]
+    lines = [f"# {title}", "", table.markdown(summaries, measure), *table.notes(summaries), ""]
     (path / "table.md").write_text("\n".join(lines))
     console.print()
-    console.print(table.terminal(summaries, title))
+    console.print(table.terminal(summaries, title, measure))
     for note in table.notes(summaries):
         console.print(note, style="dim", soft_wrap=True)
     console.print(f"\nPictures: {', '.join(map(str, drawn))}", soft_wrap=True, markup=False)

@@ -11,6 +11,7 @@ from samplewise.bench import experiment, irreducible, scoring
 from samplewise.bench.lock import file_alone
 from samplewise.bench.methods import split
 from samplewise.bench.settings import IRREDUCIBLE, Fit
+from samplewise.bench.text.fits import is_text
 from samplewise.checks import require
 from samplewise.cli import options
 from samplewise.cli.console import terminal
@@ -91,6 +92,11 @@ def score(
     """
     work = out.with_name(f"{out.name}.work")
     all_options = locals() | {"seeds": runs}
+    if model is not None and is_text(model):
+        raise ValueError(
+            f"samplewise score trains image models, got --model {model}. Use a static method in samplewise "
+            "train or in a study: it scores the texts first."
+        )
     settings, given = options.settings_of(all_options, {"out", "runs", "resume", "force", "work"})
     settings = replace(settings, method=given.get("method", ()), seeds=given.get("seeds", 1))
     for written in settings.method:

@@ -10,8 +10,10 @@ import typer
 from samplewise.bench import experiment
 from samplewise.bench.data import name_of
 from samplewise.bench.folder import RunFolder, latest_folder, next_folder
+from samplewise.bench.kinds import Kind
 from samplewise.bench.lock import folder_alone, free_folder_alone
 from samplewise.bench.settings import Normalize, Settings, Strategy
+from samplewise.bench.text.fits import is_text
 from samplewise.checks import require
 from samplewise.cli import options
 from samplewise.cli.console import terminal
@@ -30,6 +32,9 @@ def train(
     image_column: options.ImageColumn = None,
     label_column: options.LabelColumn = None,
     size: options.Size = None,
+    text_column: options.TextColumn = None,
+    max_length: options.MaxLength = None,
+    targets: options.Targets = None,
     model: options.Model = None,
     method: Annotated[
         list[str] | None,
@@ -144,11 +149,21 @@ def _train(folder: Path, settings: Settings, resume: bool, save_models: bool) ->
     console.print(f"run folder {folder}", style="dim", soft_wrap=True, markup=False)
     try:
         with Watch(console, experiment.count(settings)) as watch:
-            experiment.run(folder, settings, watch, save_models)
+            experiment.run(folder, settings, watch, save_models, _kind(settings))
         show(folder, console)
     except KeyboardInterrupt:
         again = ["train", "--out", str(folder), "--resume", *["--save-model"] * save_models]
         raise interrupted(folder, again) from None
+
+
+def _kind(settings: Settings) -> Kind:
+    """What is trained, by the model."""
+    if not is_text(settings.model):
+        return experiment.Images()
+    require("transformers", "transformers")
+    from samplewise.bench.text.experiment import Texts
+
+    return Texts()
 
 
 def _folder(settings: Settings, out: Path | None) -> AbstractContextManager[Path]:

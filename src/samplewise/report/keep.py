@@ -6,6 +6,7 @@ from statistics import fmean
 
 from samplewise.report import curves
 from samplewise.report.curves import Curve
+from samplewise.report.measure import ACCURACY, Measure
 from samplewise.report.page import FULL
 from samplewise.report.summary import Row
 
@@ -15,15 +16,16 @@ Keeps = Mapping[str, tuple[str, float]]
 """For each method the name of its line, and its keep, as `bench.methods.by_keep` gives them."""
 
 
-def lines(results: Sequence[Row], keeps: Keeps) -> list[Curve]:
+def lines(results: Sequence[Row], keeps: Keeps, measure: Measure = ACCURACY) -> list[Curve]:
     """The points of each method that has at least two values of keep, ascending.
 
-    A point is the mean of the accuracy over the seeds, with the lowest and the highest seed. `full` is the
+    A point is the mean of the measure over the seeds, with the lowest and the highest seed. `full` is the
     last line, over the whole width, if it was run. Empty if no method has two values of keep.
 
     Args:
         results: rows of finished runs, of one or several run folders with the same data.
         keeps: the name of the line and the keep of each method.
+        measure: the result that is shown.
 
     Raises:
         ValueError: if a method and seed come twice, or the rows are of different data.
@@ -43,17 +45,19 @@ def lines(results: Sequence[Row], keeps: Keeps) -> list[Curve]:
     for row in results:
         if row["method"] in keeps:
             label, keep = keeps[row["method"]]
-            points.setdefault(label, {}).setdefault(keep, []).append(row["test_accuracy"])
+            points.setdefault(label, {}).setdefault(keep, []).append(row[measure.key])
     made = [_line(label, sorted(at.items())) for label, at in points.items() if len(at) > 1]
-    ordinary = [row["test_accuracy"] for row in results if row["method"] == FULL]
+    ordinary = [row[measure.key] for row in results if row["method"] == FULL]
     if made and ordinary:
         made.append(_line(FULL, [(min(min(line.x) for line in made), ordinary), (1.0, ordinary)]))
     return made
 
 
-def draw(results: Sequence[Row], keeps: Keeps, title: str, path: Path) -> Path | None:
+def draw(
+    results: Sequence[Row], keeps: Keeps, title: str, path: Path, measure: Measure = ACCURACY
+) -> Path | None:
     """Draw `lines` into a file and return its path; None if no method has two values of keep."""
-    found = lines(results, keeps)
+    found = lines(results, keeps, measure)
     if not found:
         return None
     curves.draw(
@@ -61,16 +65,16 @@ def draw(results: Sequence[Row], keeps: Keeps, title: str, path: Path) -> Path |
         path,
         title=title,
         cost="keep",
-        result="test accuracy, %",
-        caption=caption(results, keeps),
+        result=measure.label,
+        caption=caption(results, keeps, measure),
         settled=False,
     )
     return path
 
 
-def caption(results: Sequence[Row], keeps: Keeps) -> str:
+def caption(results: Sequence[Row], keeps: Keeps, measure: Measure = ACCURACY) -> str:
     """What a point is, and how many samples and seeds it stands for."""
-    drawn = {line.method for line in lines(results, keeps)}
+    drawn = {line.method for line in lines(results, keeps, measure)}
     methods = {method for method, (label, _) in keeps.items() if label in drawn} | {FULL}
     counts = [
         sum(row["method"] == m for row in results) for m in {row["method"] for row in results} & methods

@@ -7,6 +7,7 @@ from statistics import fmean, stdev
 from samplewise.report import against_cost, curves
 from samplewise.report.against_cost import Point, interval
 from samplewise.report.curves import Curve
+from samplewise.report.measure import ACCURACY, Measure
 from samplewise.report.summary import Row
 
 __all__ = ["PICTURES", "draw"]
@@ -16,7 +17,13 @@ _RUNG = re.compile(r"full(@epochs=\d+)?")
 
 
 def draw(
-    results: list[Row], epochs: list[Row], order: list[str], title: str, folder: Path, machine: str
+    results: list[Row],
+    epochs: list[Row],
+    order: list[str],
+    title: str,
+    folder: Path,
+    machine: str,
+    measure: Measure = ACCURACY,
 ) -> list[Path]:
     """Write the pictures into `folder` and return their paths.
 
@@ -27,11 +34,12 @@ def draw(
         title: names the data and the model.
         folder: of the pictures.
         machine: where the runs took place.
+        measure: the result that is shown.
     """
     paths = [folder / name for name in PICTURES]
     seeds = sorted({sum(row["method"] == method for row in results) for method in order} - {0})
     about = f"{' or '.join(map(str, seeds))} seed{'s' * (seeds != [1])}, {machine}."
-    points = [point for method in order if (point := _point(method, results))]
+    points = [point for method in order if (point := _point(method, results, measure))]
     rungs = [point for point in points if _RUNG.fullmatch(point.name)]
     bars = "Means with 95 % intervals (Student's t) over seeds. " if seeds[-1:] > [1] else ""
     against_cost.draw(
@@ -40,7 +48,7 @@ def draw(
         [],
         paths[0],
         title=title,
-        result="test accuracy, %",
+        result=measure.label,
         highest=100.0,
         caption=f"{bars}Cost: forwards (1 each) and backwards (2 each). {about}",
     )
@@ -55,21 +63,21 @@ def draw(
         (paths[2], "seconds", "seconds of training and selecting"),
     ):
         curves.draw(
-            [line for method in order if (line := _curve(shares, method, key))],
+            [line for method in order if (line := _curve(shares, method, key, measure))],
             path,
             title=title,
             cost=label,
-            result="test accuracy, %",
+            result=measure.label,
             caption=f"Means over seeds after each tested epoch. {about}",
         )
     return paths
 
 
-def _point(method: str, results: list[Row]) -> Point | None:
+def _point(method: str, results: list[Row], measure: Measure = ACCURACY) -> Point | None:
     mine = [row for row in results if row["method"] == method]
     if not mine:
         return None
-    accuracy, cost = ([row[key] for row in mine] for key in ("test_accuracy", "cost_share"))
+    accuracy, cost = ([row[key] for row in mine] for key in (measure.key, "cost_share"))
     spreads = (stdev(accuracy), stdev(cost)) if len(mine) > 1 else (None, None)
     return Point(
         method,
@@ -80,13 +88,13 @@ def _point(method: str, results: list[Row]) -> Point | None:
     )
 
 
-def _curve(rows: list[Row], method: str, key: str) -> Curve | None:
+def _curve(rows: list[Row], method: str, key: str, measure: Measure = ACCURACY) -> Curve | None:
     mine = [row for row in rows if row["method"] == method]
     epochs = sorted({row["epoch"] for row in mine})
     if not epochs:
         return None
     at = [[row for row in mine if row["epoch"] == epoch] for epoch in epochs]
-    accuracy = [[row["test_accuracy"] for row in rows] for rows in at]
+    accuracy = [[row[measure.key] for row in rows] for rows in at]
     return Curve(
         method,
         [fmean(row[key] for row in rows) for rows in at],

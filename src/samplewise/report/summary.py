@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from samplewise.report.measure import ACCURACY, Measure
+
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One method over all its seeds. Shares are in [0, 1], accuracy is in percent.
+    """One method over all its seeds. Shares are in [0, 1], `accuracy` is the measured result in percent.
 
     `spread` is the sample standard deviation over seeds, or None with one seed. `saved` is the saved share of
     the wall-clock time of ordinary training. `baseline` is the source of that time: "given" (the `full` run
@@ -36,20 +38,20 @@ class Summary:
         return self.bare_cost_share < self.cost_share
 
 
-def summarise(results: list[Row], order: list[str]) -> list[Summary]:
+def summarise(results: list[Row], order: list[str], measure: Measure = ACCURACY) -> list[Summary]:
     """Return a summary for each method in `order` that has finished runs."""
     return [
-        _summary(method, rows)
+        _summary(method, rows, measure)
         for method in order
         if (rows := [row for row in results if row["method"] == method])
     ]
 
 
-def _summary(method: str, rows: list[Row]) -> Summary:
+def _summary(method: str, rows: list[Row], measure: Measure) -> Summary:
     def mean(key: str) -> float:
         return fmean(row[key] for row in rows)
 
-    accuracies = [row["test_accuracy"] for row in rows]
+    accuracies = [row[measure.key] for row in rows]
     measured = all(row["realised"] is not None for row in rows)
     kinds = {row["baseline"] for row in rows}
     baseline = "not measured"

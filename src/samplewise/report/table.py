@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from samplewise.report.measure import ACCURACY, Measure
 from samplewise.report.summary import Summary
 
 if TYPE_CHECKING:
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
 
 HEADERS = (
     "method",
-    "test accuracy %",
+    ACCURACY.header,
     "samples back-propagated",
     "cost share",
     "wall clock saved",
@@ -28,9 +29,10 @@ NOTES = {
 }
 
 
-def headers(summaries: list[Summary]) -> tuple[str, ...]:
+def headers(summaries: list[Summary], measure: Measure = ACCURACY) -> tuple[str, ...]:
     """The headers of the columns. There are two more if coresets have a scoring run."""
-    return HEADERS + WITHOUT if any(s.scored for s in summaries) else HEADERS
+    mine = tuple(measure.header if header == ACCURACY.header else header for header in HEADERS)
+    return mine + WITHOUT if any(s.scored for s in summaries) else mine
 
 
 def cells(summary: Summary, columns: int = len(HEADERS)) -> tuple[str, ...]:
@@ -67,9 +69,9 @@ def notes(summaries: list[Summary]) -> list[str]:
     return [f"{count}.{spread}", *(NOTES[key] for key in keys)]
 
 
-def markdown(summaries: list[Summary]) -> str:
+def markdown(summaries: list[Summary], measure: Measure = ACCURACY) -> str:
     """The table as Markdown, with numbers aligned to the right."""
-    top = headers(summaries)
+    top = headers(summaries, measure)
     body = [cells(summary, len(top)) for summary in summaries]
     rows = [top, ("---", *["---:"] * (len(top) - 1)), *body]
     lines = [
@@ -78,14 +80,14 @@ def markdown(summaries: list[Summary]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def terminal(summaries: list[Summary], title: str) -> "Table":
+def terminal(summaries: list[Summary], title: str, measure: Measure = ACCURACY) -> "Table":
     """The table for a terminal (rich)."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    top = headers(summaries)
+    top = headers(summaries, measure)
     rows = [[cell.replace("+-", "±") for cell in cells(summary, len(top))] for summary in summaries]
     for i, header in enumerate(top):
         # In a narrow terminal, headers are wrapped, but numbers are not.

@@ -17,12 +17,16 @@ from samplewise.bench import augment, machine, models, rngstate
 from samplewise.bench.data import ImageData
 from samplewise.bench.forward import Forward
 from samplewise.bench.judge import rungs
+from samplewise.bench.settings import Settings
 from samplewise.bench.study.images import ImageTrainer
 from samplewise.bench.study.jobs import FULL, Job
 from samplewise.bench.study.plan import Plan
+from samplewise.bench.study.text import TextTrainer
 from samplewise.bench.study.toy import Spent, descend, spent
 from samplewise.bench.study.trainer import Trainer
+from samplewise.bench.text.task import TextTask
 from samplewise.bench.train import Images, collate
+from samplewise.coresets.parse import parse
 from samplewise.files import checkpoints
 
 __all__ = ["Estimate", "Part", "estimate"]
@@ -156,9 +160,10 @@ def _from_rows(plan: Plan) -> Timed:
 
 def _from_steps(trainer: Trainer) -> Timed:
     """By timed steps and forwards on the data. Tests of the model are in it."""
-    if not isinstance(trainer, ImageTrainer):
+    if not isinstance(trainer, ImageTrainer | TextTrainer):
         return lambda method, epochs, found: None
-    clock, settings, n = _clock(trainer), trainer.settings, len(trainer.data)
+    clock = _clock(trainer.settings, len(trainer.data), _steps(trainer))
+    settings, n = trainer.settings, len(trainer.data)
     validation, test = len(trainer.data.split("validation")[1]), len(trainer.data.test_y)
 
     def timed(method: str, epochs: int, found: Spent) -> float:
@@ -197,27 +202,74 @@ def _spent(method: str, epochs: int) -> tuple[Spent, bool]:
         return spent(FULL, epochs), True
 
 
-def _clock(trainer: ImageTrainer) -> _Clock:
+@dataclass(frozen=True)
+class _Steps:
+    """What is timed on a task.
+
+    Args:
+        step: a step as in a run, of a number of samples.
+        forward: a forward of a number of samples, without gradients.
+        model: whose checkpoint is timed; None if runs save none.
+    """
+
+    step: Callable[[int], None]
+    forward: Callable[[int], None]
+    model: nn.Module | None
+
+
+def _clock(settings: Settings, n: int, timed: _Steps) -> _Clock:
     """Time steps of full training with whole and with smaller batches, and forwards."""
-    torch.set_num_threads(trainer.settings.threads or 1)
-    settings, data = trainer.settings, trainer.data
+    torch.set_num_threads(settings.threads or 1)
+    size = min(settings.batch_size, n)
+    small = max(2, size // _SMALL)
     with rngstate.kept():
-        model = models.build(settings.model, data.channels, data.classes, data.side, seed=0)
-        forward = Forward(model.to(settings.device or "cpu"), data, settings, proxy=False)
-        size = min(settings.batch_size, len(data))
-        small = max(2, size // _SMALL)
-        whole = _median(lambda: _step(forward, data, size))
-        part = _median(lambda: _step(forward, data, small))
-        rows = data.train_x[:size]
-
-        def only_forward() -> None:
-            with torch.no_grad():
-                forward.logits(rows)
-
-        alone = _median(only_forward) / len(rows)
-        save = _saving(model)
+        whole = _median(lambda: timed.step(size))
+        part = _median(lambda: timed.step(small))
+        alone = _median(lambda: timed.forward(size)) / size
+        save = 0.0 if timed.model is None else _saving(timed.model)
     sample = max(0.0, (whole - part) / (size - small)) if size > small else whole / size
     return _Clock(max(0.0, whole - sample * size), sample, alone, save)
+
+
+def _steps(trainer: ImageTrainer | TextTrainer) -> _Steps:
+    with rngstate.kept():
+        return _of_images(trainer) if isinstance(trainer, ImageTrainer) else _of_texts(trainer)
+
+
+def _of_images(trainer: ImageTrainer) -> _Steps:
+    """Steps on the first images: collating, augmenting, forward, backward, update."""
+    settings, data = trainer.settings, trainer.data
+    model = models.build(settings.model, data.channels, data.classes, data.side, seed=0)
+    forward = Forward(model.to(settings.device or "cpu"), data, settings, proxy=False)
+
+    def only_forward(size: int) -> None:
+        with torch.no_grad():
+            forward.logits(data.train_x[:size])
+
+    return _Steps(lambda size: _step(forward, data, size), only_forward, model)
+
+
+def _of_texts(trainer: TextTrainer) -> _Steps:
+    """Steps on the first texts in the order of a run: padding, forward, backward, clipping, update."""
+    from samplewise.bench.text.run import TextRun
+
+    task = TextTask(FULL, parse(FULL), 0, trainer.data, trainer.encoder, trainer.settings)
+    run = TextRun(task)
+    optimizer = run.trainer.create_optimizer()
+
+    def step(size: int) -> None:
+        optimizer.zero_grad()
+        torch.autograd.backward(run.model(**run.first_rows(size)).loss)
+        torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1e9)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
+        optimizer.step()
+
+    def only_forward(size: int) -> None:
+        with torch.no_grad():
+            run.logits(run.first_rows(size))
+
+    return _Steps(step, only_forward, None)
 
 
 def _step(forward: Forward, data: ImageData, size: int) -> None:

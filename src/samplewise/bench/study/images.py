@@ -1,32 +1,31 @@
 """`ImageTrainer`: the runs of a study with the training of `samplewise train`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
 
-from samplewise.bench import coreset, experiment, files, machine, rngstate
+from samplewise.bench import coreset, experiment, rngstate
 from samplewise.bench.altered import altered
 from samplewise.bench.data import ImageData, held_out
 from samplewise.bench.folder import RunFolder
 from samplewise.bench.saved import save_model
 from samplewise.bench.settings import Settings
-from samplewise.bench.study.jobs import FULL, TRAINING, Job, canonical, digest
+from samplewise.bench.study.coresets import on_coreset
+from samplewise.bench.study.jobs import FULL, TRAINING, Job, digest
+from samplewise.bench.study.row import row_of
 from samplewise.bench.study.trainer import OnStep
-from samplewise.bench.train import TOP, Run, Task, train
-from samplewise.subset import Subset
+from samplewise.bench.train import TOP, Task, train
 
-__all__ = ["TASK_SETTINGS", "ImageTrainer"]
+__all__ = ["NOT_DECIDING", "TASK_SETTINGS", "ImageTrainer"]
 
 _NOT_OF_A_TASK = ("method", "seeds", "subset", "fit", "combine", "epochs", "history")
 TASK_SETTINGS = tuple(field.name for field in fields(Settings) if field.name not in _NOT_OF_A_TASK)
 """The settings that the table [task] of a study file may have, beside epochs."""
-_NOT_DECIDING = ("data", "image_column", "label_column", "size", "limit", "device", "workers", "threads")
+NOT_DECIDING = ("data", "image_column", "label_column", "size", "limit", "device", "workers", "threads")
 """Settings that the digest of the data covers, or that decide no result."""
 
 
@@ -67,7 +66,7 @@ class ImageTrainer:
     def task(self) -> dict[str, Any]:
         """The settings that are not defaults, the digest of the data, and the version of the training."""
         given, default = asdict(self.settings), asdict(Settings().resolved())
-        decisive = [n for n in TASK_SETTINGS if n not in _NOT_DECIDING and given[n] != default[n]]
+        decisive = [n for n in TASK_SETTINGS if n not in NOT_DECIDING and given[n] != default[n]]
         return {
             "settings": {name: given[name] for name in decisive},
             "data": experiment.digest(self.data),
@@ -124,34 +123,12 @@ class ImageTrainer:
                 whole = job.epochs == self.settings.epochs
                 named = job.method if whole else f"{job.method}-{job.epochs}-epochs"
                 save_model(RunFolder(self.models).model(named, job.seed), done.model, own.model, data)
-            return _row(done, scoring, self.settings.device or "cpu")
+            return row_of(done, scoring, self.settings.device or "cpu")
 
     def _on_coreset(self, task: Task) -> tuple[Task, float]:
-        """The task on the coreset that a scoring run chose, and the CPU seconds of that run.
-
-        A method at several keeps has one scoring run, which is found in the work folder the next time. It
-        trains with the study's settings, and not with those of the method's own run.
-        """
+        """The task on the coreset that a scoring run chose, and the CPU seconds of that run."""
         shared = replace(self.settings, method=self.methods, seeds=1)
-        static = coreset.static_methods(shared)
-        leads = coreset.leaders(static)
-        if task.method in leads:
-            static = {name: p for name, p in static.items() if leads.get(name) == leads[task.method]}
-        key = digest([self.task_digest, *sorted(map(str, map(canonical, static))), task.seed])
-        folder = self.work / f"scoring-{key}"
-        folder.mkdir(parents=True, exist_ok=True)
-        done = folder / "seconds.json"
-        with filelock.FileLock(folder / ".lock"):
-            if not done.exists():
-                checkpoint = folder / "checkpoint.pt"
-                run = coreset.score(coreset.scoring_task(replace(task, settings=shared), static), checkpoint)
-                for name, subset in coreset.subsets(run, static, shared).items():
-                    subset.to_parquet(folder / f"{digest(canonical(name))}.parquet")
-                files.write_json(done, {"cpu": run.cpu})
-                checkpoint.unlink(missing_ok=True)
-            seconds = float(json.loads(done.read_text())["cpu"])
-        subset = Subset.read(folder / f"{digest(canonical(task.method))}.parquet")
-        return coreset.on_subset(task, subset), seconds if task.method in leads else 0.0
+        return on_coreset(task, shared, self.task_digest, self.work, coreset.score)
 
     def checkpoint(self, job: Job) -> Path:
         """The state of an unfinished run."""
@@ -160,48 +137,3 @@ class ImageTrainer:
     def finished(self, job: Job) -> None:
         """Remove the checkpoint."""
         self.checkpoint(job).unlink(missing_ok=True)
-
-
-def _row(run: Run, scoring: float, device: str) -> dict[str, Any]:
-    """The row of a finished run. The model is tested as it is, and as it was after its best epoch.
-
-    Args:
-        run: the finished run.
-        scoring: seconds of its scoring run.
-        device: where it trained.
-    """
-    curve, best, clock = run.curve, run.best, "cpu_seconds"
-    if best is None:
-        raise ValueError("a study needs data with a validation split.")
-    judged = f"validation_{run.task.best_by}"
-    ledger, last = run.selector.ledger, curve[-1]
-    row = {
-        "n": len(run.task.data),
-        "batch_size": run.task.settings.batch_size,
-        "cost": ledger.cost,
-        "cost_without_scoring": ledger.cost_without_scoring,
-        "seconds": last[clock] + scoring,
-        "seconds_without_scoring": last[clock],
-        "wall": ledger.wall,
-        "overhead": ledger.overhead,
-        "samples_backpropagated": ledger.samples_backpropagated,
-        "validation": run.evaluate("validation"),
-        "test": run.evaluate("test"),
-        "curve": [
-            [point["epoch"], point["cost"], point[clock] + scoring, point[judged]]
-            for point in curve
-            if judged in point
-        ],
-        "machine": machine.machine(device) | machine.versions(),
-    }
-    chosen = next(point for point in curve if point["epoch"] == best.epoch)
-    if best.epoch != last["epoch"]:
-        run.model.load_state_dict(best.weights)
-    row["best"] = {
-        "epoch": best.epoch,
-        "cost": chosen["cost"],
-        "seconds": chosen[clock] + scoring,
-        "validation": best.found,
-        "test": row["test"] if best.epoch == last["epoch"] else run.evaluate("test"),
-    }
-    return row

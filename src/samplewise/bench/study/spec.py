@@ -19,7 +19,15 @@ from samplewise.coresets.parse import divide, parse
 
 __all__ = ["CONTROLS", "DELTA", "At", "Spec", "check_methods", "located", "parsed", "read_toml", "written"]
 
-DELTA = {"accuracy": 0.3, "loss": 0.02, "worst_class": 1.0, "top5_accuracy": 0.3}
+DELTA = {
+    "accuracy": 0.3,
+    "loss": 0.02,
+    "worst_class": 1.0,
+    "top5_accuracy": 0.3,
+    "matthews": 1.0,
+    "pearson": 0.5,
+    "spearman": 0.5,
+}
 """The smallest difference that matters, by metric: percentage points, or nats."""
 CONTROLS = (
     *(f"random_dynamic:keep={keep},period=1" for keep in (0.25, 0.5, 0.75)),

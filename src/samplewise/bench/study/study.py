@@ -32,6 +32,8 @@ from samplewise.bench.study.spec import (
     read_toml,
     written,
 )
+from samplewise.bench.study.tasks import encoder_beside, source_of, trainer_of
+from samplewise.bench.study.text import TextTrainer
 from samplewise.bench.study.trainer import Trainer
 from samplewise.checks import Range, nearest
 
@@ -206,19 +208,22 @@ class Study:
         check_methods(methods)
         if not isinstance(task.get("data", ""), str):
             raise ValueError(f"{path}: [task] data must be text, got {task['data']!r:.80}.")
-        source = _source(path, task.get("data", "digits"), data)
+        source = source_of(path, task.get("data", "digits"), data)
         chosen: dict[str, Any] = {"threads": 1} | task | {"data": source, "method": (FULL, *methods)}
+        if isinstance(task.get("model"), str):
+            chosen["model"] = encoder_beside(path, task["model"])
         chosen_of = [str(word) for word in (content.get("scale"), part) if word is not None]
         folder = (Path(out) if out is not None else path.with_suffix("")).joinpath(*chosen_of)
-        trainer = ImageTrainer(
-            Settings(**chosen).resolved(),
+        trainer = trainer_of(
+            Settings.made(**chosen).resolved(),
             share,
             folder / "work",
             (*CONTROLS, *methods),
-            content.get("metric", "accuracy"),
+            content.get("metric"),
             folder if save_models else None,
         )
-        about = {key: value for key, value in content.items() if key in _ABOUT}
+        about: dict[str, Any] = {"metric": trainer.metrics()[0]}
+        about |= {key: value for key, value in content.items() if key in _ABOUT}
         about |= {} if seeds is None else {"seeds": seeds}
         claims = read_claims(content.get("claims", ()))
         about["claims"] = [claim.renamed(lambda name: located(name, path.parent)) for claim in claims]
@@ -250,7 +255,7 @@ class Study:
         Raises:
             ValueError: for your own training, which has none.
         """
-        if not isinstance(self.trainer, ImageTrainer):
+        if not isinstance(self.trainer, ImageTrainer | TextTrainer):
             raise ValueError("your own training has no settings of samplewise train.")
         return self.trainer.settings
 
@@ -334,19 +339,3 @@ class Study:
                 f"{self.folder} holds rows of another task: {'; '.join(changed)}. Rows of two tasks are not "
                 "mixed. Restore the study's settings, or choose another --out."
             )
-
-
-def _source(study: Path, written: str, given: str | None) -> str:
-    """The source of the data.
-
-    Args:
-        study: the file. A path in it is relative to it, or else to the current folder.
-        written: in the file.
-        given: in its place, or a folder that holds it; None if the file decides.
-    """
-    named = written == "digits" or written.startswith("hf:")
-    if given is not None:
-        inside = Path(given) / written
-        return str(inside) if not named and inside.exists() else given
-    here = study.parent / written
-    return str(here) if not named and here.exists() else written

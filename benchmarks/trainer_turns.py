@@ -53,17 +53,11 @@ def side_by_side(work: Callable[[Any, Connection], None], runs: list[Any]) -> It
 
 
 class Turns(TrainerCallback):
-    """Ends the turn after each slice of an epoch, and runs the clock only during training.
-
-    Evaluation runs in the same turn, but its time does not count. `steps` are the (wall, CPU) seconds of each
-    step. `curve` has the time up to the end of each epoch, and the metric there.
-    """
+    """Ends the turn after each slice of an epoch. `steps` are the (wall, CPU) seconds of each step."""
 
     def __init__(self, pipe: Connection, trainer: Trainer, slices: int) -> None:
         self.pipe, self.trainer, self.slices = pipe, trainer, slices
-        self.wall = self.cpu = 0.0
         self.steps: list[tuple[float, float]] = []
-        self.curve: list[Row] = []
         self._handed_on = 0
         self._begun: tuple[float, float] | None = None
 
@@ -76,7 +70,7 @@ class Turns(TrainerCallback):
         if self._begun is None:
             return 0.0, 0.0
         wall, cpu = time.perf_counter() - self._begun[0], time.process_time() - self._begun[1]
-        self.wall, self.cpu, self._begun = self.wall + wall, self.cpu + cpu, None
+        self._begun = None
         return wall, cpu
 
     def wait(self) -> None:
@@ -94,18 +88,6 @@ class Turns(TrainerCallback):
         if slices > self._handed_on:
             self._handed_on = slices
             self.wait()
-        self.start()
-
-    def on_epoch_end(self, args: Any, *_: Any, **__: Any) -> None:
-        self.stop()
-        selector = getattr(self.trainer, "selector", None)
-        samples = selector.ledger.samples_backpropagated if selector else None
-        self.curve.append({"seconds": self.wall, "cpu_seconds": self.cpu, "samples": samples})
-        if args.eval_strategy == "no":
-            self.start()
-
-    def on_evaluate(self, *_: Any, metrics: dict[str, float], **__: Any) -> None:
-        self.curve[-1] |= {"metric": metrics["eval_metric"], "eval_loss": metrics["eval_loss"]}
         self.start()
 
     def on_train_end(self, *_: Any, **__: Any) -> None:

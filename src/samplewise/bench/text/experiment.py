@@ -1,0 +1,114 @@
+"""`Texts`: the fine-tunings of `samplewise train`."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from samplewise import recipes
+from samplewise.bench import coreset, experiment, rngstate
+from samplewise.bench.altered import altered, drawn
+from samplewise.bench.folder import RunFolder
+from samplewise.bench.settings import Settings
+from samplewise.bench.text import data as texts
+from samplewise.bench.text import encoder
+from samplewise.bench.text.data import TextData
+from samplewise.bench.text.encoder import Encoder
+from samplewise.bench.text.run import TextRun
+from samplewise.bench.text.task import TextTask, about, refuse_method
+
+__all__ = ["Texts", "try_methods"]
+
+_TRIED = 4
+"""Rows of the step and of the test before the first run."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Fine-tunings of a text encoder by the Hugging Face Trainer.
+
+    A run that was stopped starts again from its first epoch: only finished runs are kept.
+    """
+
+    def prepare(self, folder: RunFolder, settings: Settings) -> TextData:
+        """Load the data, try every method, and start the folder or check that it can be continued."""
+        torch.set_num_threads(settings.threads or torch.get_num_threads())
+        found, made = texts.load(settings), encoder.find(settings.model, settings.max_length)
+        if wrong := try_methods(settings, altered(found, settings, 0), made):
+            raise ValueError(next(iter(wrong.values())))
+        n = len(drawn(found, settings, 0))
+        experiment.begin(folder, settings, about(found, n, texts.digest(found), made))
+        return found
+
+    def task(self, method: str, policy: Any, seed: int, data: TextData, settings: Settings) -> TextTask:
+        """The run of one method with its own settings."""
+        own = experiment.with_strategy(method, policy, len(data), settings.of(method))
+        return replace(self.scoring(method, policy, seed, data, own), stretch=own.epochs / settings.epochs)
+
+    def scoring(self, method: str, policy: Any, seed: int, data: TextData, settings: Settings) -> TextTask:
+        """The same with the settings that all methods share."""
+        made = encoder.find(settings.model, settings.max_length)
+        return TextTask(method, policy, seed, data, made, settings)
+
+    def score(self, task: TextTask, checkpoint: Path, on_step: Callable[[float], None]) -> TextRun:
+        """Do a scoring run."""
+        return TextRun(task).score(on_step)
+
+    def train(
+        self,
+        task: TextTask,
+        checkpoint: Path,
+        on_step: Callable[[float], None],
+        on_epoch: Callable[[dict[str, Any]], None],
+    ) -> TextRun:
+        """Do a run."""
+        return TextRun(task).train(on_step, on_epoch)
+
+    def save(self, path: Path, run: TextRun) -> None:
+        """Write model and tokenizer into a folder that transformers reads, named as `path` without .pt."""
+        folder, partial = path.with_suffix(""), path.with_suffix(".partial")
+        for old in (folder, partial):
+            shutil.rmtree(old, ignore_errors=True)
+        with encoder.quiet():
+            run.model.save_pretrained(partial)
+            run.task.encoder.tokenizer.save_pretrained(partial)
+        partial.rename(folder)
+
+
+def try_methods(settings: Settings, data: TextData, made: Encoder) -> dict[str, str]:
+    """Build every run, and do a step and a test with the encoder.
+
+    Args:
+        settings: with the methods.
+        data: that the first seed trains on.
+        made: the encoder.
+
+    Returns:
+        for each method that cannot run, the reason.
+
+    Raises:
+        ValueError: if the encoder cannot be trained on these data.
+    """
+    static, policies, wrong = coreset.static_methods(settings), settings.policies(), dict[str, str]()
+    tiny = data.trained_on(data.train_x[:_TRIED], data.train_y[:_TRIED])
+    with rngstate.kept():
+        plain = TextTask("full", recipes.full(), 0, tiny, made, settings)
+        first = TextRun(plain)
+        torch.autograd.backward(first.model(**first.first_rows(_TRIED)).loss)
+        first.model.zero_grad()
+        for name, policy in policies.items():
+            try:
+                refuse_method(name, policy, data)
+                own = experiment.with_strategy(name, policy, len(data), settings.of(name))
+                task = TextTask(name, policy, 0, data, made, own)
+                if name in static:
+                    task = coreset.scoring_task(task, {name: static[name]})
+                elif settings.subset is not None and name == settings.names[-1]:
+                    task = coreset.on_subset(task, coreset.given(settings))
+                TextRun(task, first.model)
+            except (ValueError, TypeError) as error:
+                wrong[name] = str(error)
+    return wrong
