@@ -141,3 +141,18 @@ def test_the_lines_have_the_options_of_the_run():
         "data": "a b.npz", "model": "mlp", "epochs": 7, "schedule": "step", "milestone": [0.3, 0.6],
         "label_noise": 0.2, "augment": True, "imbalance": "1,0.5", "seeds": 1,
     }  # fmt: skip
+
+
+def test_a_table_of_one_seed_in_a_run_folder_knows_its_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    task = "--model mlp --epochs 2 --limit 60 --label-noise 0.2 --seeds 2 --history --threads 1 --device cpu"
+    monkeypatch.setattr("samplewise.report.pictures.draw", lambda *_: [])
+    assert main(["train", *task.split(), "--out", "r", "--method", "uncertainty:keep=0.4,period=1"]) == 0
+    assert main(["analyse", "groups", "r", "--out", "g"]) == 2
+    assert "give the file of one seed" in capsys.readouterr().err
+    monkeypatch.setattr("samplewise.analysis.pictures.groups.draw", lambda *_: None)
+    assert main(["analyse", "groups", "r/scores-uncertainty_keep=0.4,period=1-0.parquet", "--out", "g"]) == 0
+    said = capsys.readouterr().out
+    (line, *_) = [line for line in said.splitlines() if line.startswith("samplewise train")]
+    assert "--model mlp --epochs 2" in line
+    assert "--label-noise 0.2 --limit 60 --seeds 1 --subset g/" in line

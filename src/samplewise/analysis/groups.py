@@ -90,7 +90,8 @@ def _refuse_other_data(first: ScoreTable, table: ScoreTable) -> None:
     if len(prints) > 1 or not np.array_equal(first.ids.numpy(), table.ids.numpy()):
         raise ValueError(
             "the tables must be of the same data, so that the selections of a sample can be added, but their "
-            "ids or fingerprints differ. With label noise each seed has its own data: give one table."
+            "ids or fingerprints differ. With label noise each seed has its own data: give the file of "
+            "one seed, scores-METHOD-SEED.parquet."
         )
 
 

@@ -181,8 +181,7 @@ def _trainings(folder: Path, split: "SelectionGroups", source: Source, seed: int
     """Write the subsets of a method; a command line for each."""
     from samplewise.analysis.groups import group_subsets
 
-    config = RunFolder(source.path.parent)
-    settings = None if source.seed is None else config.settings().of(source.method)
+    settings = _settings(source)
     words = ["--data", "DATA"] if settings is None else train_options(settings)
     prefix = source.path.stem.removeprefix("scores-").removesuffix(f"-{source.seed}")
     for name, subset in group_subsets(split, source.table.provenance.get("fingerprint"), seed).items():
@@ -190,6 +189,17 @@ def _trainings(folder: Path, split: "SelectionGroups", source: Source, seed: int
         subset.to_parquet(file)
         end = ["--subset", str(file), "--out", str(folder / f"retrained-{prefix}-{name}")]
         yield shlex.join(["samplewise", "train", *words, *end])
+
+
+def _settings(source: Source) -> Settings | None:
+    """The settings of the run that a table is of; None for a file that is not in a run folder."""
+    folder = RunFolder(source.path.parent)
+    if not folder.config_file.is_file():
+        return None
+    for row in folder.results():
+        if folder.scores(row["method"], row["seed"]).name == source.path.name:
+            return folder.settings().of(row["method"])
+    return None
 
 
 def train_options(settings: Settings) -> list[str]:
