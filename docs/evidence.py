@@ -44,12 +44,14 @@ def claims() -> str:
 
 def _open(path: Path, answered: set[str]) -> Iterator[tuple[str, ...]]:
     """The claims of a study file that its results do not answer."""
-    for claim in tomllib.loads(path.read_text()).get("claims", []):
+    content = tomllib.loads(path.read_text())
+    for claim in content.get("claims", []):
         if _cited(claim) in answered:
             continue
         others = claim["than"] if isinstance(claim["than"], list) else [claim["than"]]
         for than in others:
-            about = _cited(claim), path.stem, _against(claim["better"], than), "not answered yet"
+            pair = _against(claim["better"], than, content.get("names", {}))
+            about = _cited(claim), path.stem, pair, "not answered yet"
             yield *about, "", "", "", ""
 
 
@@ -62,7 +64,7 @@ def _answered(study: str) -> Iterator[tuple[str, ...]]:
             answer, said = pair["answer"], pair["words"]
             if answer is not None and answer["word"] in ("holds here", "does not hold here"):
                 said = f"**{said}**"
-            about = _cited(claim), label, _against(pair["better"], pair["than"]), said
+            about = _cited(claim), label, _against(pair["better"], pair["than"], found["names"]), said
             if answer is None:
                 yield *about, "", "", "", ""
                 continue
@@ -83,8 +85,9 @@ def _cited(claim: dict[str, Any]) -> str:
     return f"{claim['says']} ({claim['source']})" if claim.get("source") else str(claim["says"])
 
 
-def _against(better: str, than: str) -> str:
-    return f"`{better.rpartition('/')[2]}` against `{than.rpartition('/')[2]}`"
+def _against(better: str, than: str, names: dict[str, str]) -> str:
+    shown = [names.get(method) or f"`{method}`" for method in (better, than)]
+    return " against ".join(shown)
 
 
 def _with_interval(mean: float, interval: list[float | None]) -> str:
@@ -105,15 +108,15 @@ def verdict_table() -> str:
     for study, content in found.items():
         for line in content["lines"]:
             if line["kind"] == "method":
-                words.setdefault(line["name"], {})[study] = _word(line)
+                shown = content["names"].get(line["name"]) or _linked(line["name"])
+                words.setdefault(shown, {})[study] = _word(line)
     heads = [
         f"{name} (training too long)" if content["training_too_long"] else name
         for name, content in found.items()
     ]
     lines = [f"| method | {' | '.join(heads)} |", f"| --- |{' --- |' * len(found)}"]
     lines += [
-        f"| {_linked(name)} | {' | '.join(mine.get(study, '') for study in found)} |"
-        for name, mine in words.items()
+        f"| {name} | {' | '.join(mine.get(study, '') for study in found)} |" for name, mine in words.items()
     ]
     return "\n".join([*lines, "", _better(words)])
 
@@ -124,7 +127,7 @@ def _linked(method: str) -> str:
 
 def _better(words: dict[str, dict[str, str]]) -> str:
     """Which methods are better anywhere, in a sentence."""
-    found = [f"`{name}` on {s}" for name, mine in words.items() for s in mine if "better" in mine[s]]
+    found = [f"{name} on {s}" for name, mine in words.items() for s in mine if "better" in mine[s]]
     if found:
         return f"Better than ordinary training of the same cost: {', '.join(found)}."
     return "None of them is shown to be better than ordinary training of the same cost."
@@ -132,7 +135,7 @@ def _better(words: dict[str, dict[str, str]]) -> str:
 
 def _read(study: str) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((STUDIES / study / "verdicts.json").read_text())
-    return content
+    return {"names": {}} | content
 
 
 def _section(study: str) -> str:
@@ -150,7 +153,7 @@ def _section(study: str) -> str:
         "| verdict | by measured seconds |",
         "| --- | ---: | ---: | ---: | ---: | --- | ---: |",
         *(
-            _row(line, metric)
+            _row(line, metric, found["names"])
             for kind in ("method", "control")
             for line in found["lines"]
             if line["kind"] == kind
@@ -167,7 +170,7 @@ def _section(study: str) -> str:
     return "\n".join(lines)
 
 
-def _row(line: dict[str, Any], metric: str) -> str:
+def _row(line: dict[str, Any], metric: str, names: dict[str, str]) -> str:
     mean, spread = line["results"][metric]
     told = f"{mean:.2f} ±{spread:.2f}" if spread is not None else f"{mean:.2f}"
     verdict = line["verdict"]
@@ -178,7 +181,7 @@ def _row(line: dict[str, Any], metric: str) -> str:
         exact = f"{verdict['exact_mean']:+.2f}"
     clock = next((part for axis, part in line["beside"].items() if "measured seconds" in axis), None)
     seconds = f"{clock['mean']:+.2f}" if clock else ""
-    name = line["name"] if line["kind"] == "method" else f"{line['name']} (control)"
+    name = names.get(line["name"], line["name"]) + " (control)" * (line["kind"] == "control")
     cells = name, told, f"{100 * line['cost']:.0f} %", against, exact, _word(line), seconds
     return f"| {' | '.join(cells)} |"
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from scipy import stats
 
 from samplewise.bench.judge.verdicts import seeds_for
-from samplewise.bench.study import table
+from samplewise.bench.study import claims_table, table
 from tests.bench import fake
 from tests.bench.fake import EFFECTS, FakeTrainer, study
 
@@ -95,6 +95,16 @@ def test_few_seeds_are_numbers_only_with_the_seeds_that_would_be_needed(tmp_path
     needed = [int(cells(results, name)["seeds for 0.3"]) for name in results.verdicts]
     assert f"needs up to {max(needed)} seeds" in notes
     assert "There is no verdict" in table.in_words(results)
+
+
+def test_a_method_is_called_by_its_name(tmp_path):
+    """In the table, the claims and the last sentence; its rows are found by its text."""
+    study(tmp_path).run()
+    claim = {"says": "One is better", "better": "ordered_sgd", "than": "full"}
+    results = study(tmp_path, names={"ordered_sgd:keep=0.25": "hard rows"}, claims=[claim]).results()
+    assert not results.missing
+    assert "hard rows" in table.in_words(results)
+    assert "ordered_sgd" not in table.markdown(results) + claims_table.markdown(results)
 
 
 def test_the_last_sentence_names_the_methods_of_every_verdict(judged):

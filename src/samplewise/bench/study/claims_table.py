@@ -59,7 +59,7 @@ def lines(results: Results) -> Iterator[str]:
         for pair in claim.pairs:
             answer, *others = _cells(pair, results).items()
             shown = [answer[1], *(f"{name} {text}" for name, text in others if text)]
-            yield f"  {pair.better} against {pair.than}: {'; '.join(shown)}"
+            yield f"  {results.shown(pair.better)} against {results.shown(pair.than)}: {'; '.join(shown)}"
 
 
 def markdown(results: Results) -> str:
@@ -68,7 +68,12 @@ def markdown(results: Results) -> str:
         return ""
     heads = ("claim", "said to be better", "than", *_cells(results.claims[0].pairs[0], results))
     rows = [
-        (_cited(claim), pair.better, pair.than, *_cells(pair, results).values())
+        (
+            _cited(claim),
+            results.shown(pair.better),
+            results.shown(pair.than),
+            *_cells(pair, results).values(),
+        )
         for claim in results.claims
         for pair in claim.pairs
     ]

@@ -54,7 +54,7 @@ def _point(line: Line, results: Results) -> Point | None:
         return None
     word = line.verdict.word if line.verdict is not None and line.kind == "method" else ""
     return Point(
-        line.name,
+        results.shown(line.name),
         100 * line.cost,
         held[0],
         100 * interval(line.cost_spread, line.seeds),
@@ -72,7 +72,7 @@ def _differences(results: Results) -> list[forest.Difference]:
         inside = verdict.inside and verdict.word in ("better", "worse")
         found.append(
             forest.Difference(
-                line.name,
+                results.shown(line.name),
                 verdict.mean,
                 *verdict.interval,
                 verdict.exact_mean,
@@ -102,7 +102,8 @@ def _forest(results: Results, found: list[forest.Difference], path: Path) -> Non
 
 def _curves(results: Results, path: Path) -> None:
     whole = [line for line in results.of("ladder") if line.epochs == results.epochs]
-    lines = [(FULL, line) for line in whole] + [(line.name, line) for line in results.of("method")]
+    lines = [(FULL, line) for line in whole]
+    lines += [(results.shown(line.name), line) for line in results.of("method")]
     curves.draw(
         [
             curves.Curve(name, [100 * cost for cost, _ in line.curve], [value for _, value in line.curve])

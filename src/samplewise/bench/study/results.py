@@ -77,6 +77,8 @@ class Results:
     """The shortest rung whose mean test result is within delta of that of full training, in epochs."""
     machines: tuple[str, ...]
     task: str
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What a method is called, by its text."""
     claims: tuple[Answered, ...] = ()
     published: tuple[Published, ...] = ()
     """Numbers of papers beside ours. They decide nothing."""
@@ -84,6 +86,10 @@ class Results:
     def of(self, kind: Kind) -> tuple[Line, ...]:
         """The lines of one kind."""
         return tuple(line for line in self.lines if line.kind == kind)
+
+    def shown(self, method: str) -> str:
+        """What tables and pictures call a method: its name, or its text."""
+        return self.names.get(method, method)
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -152,6 +158,7 @@ def results_of(plan: Plan, name: str, question: str, task: str) -> Results:
         enough=_enough(plan, ladder) if ladder else None,
         machines=tuple(dict.fromkeys(_machine(row) for row in rows)),
         task=task,
+        names=spec.names,
         claims=answered(plan, axis, ladder, seeds),
     )
 

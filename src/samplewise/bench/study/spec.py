@@ -3,7 +3,7 @@
 import itertools
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -57,6 +57,7 @@ class Spec:
         higher: whether a higher metric is better. By default only a `loss` is better when it is lower.
         name: a title.
         question: what the study asks, in a sentence.
+        names: what tables and pictures call a method, by its text. Others are called by their text.
         claims: that one method is better than another. Their methods are written as in the study afterwards.
     """
 
@@ -72,6 +73,7 @@ class Spec:
     higher: bool | None = None
     name: str = "study"
     question: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
 
     def __post_init__(self) -> None:
@@ -91,6 +93,7 @@ class Spec:
             object.__setattr__(self, "higher", self.metric not in LOWER_IS_BETTER)
         check_methods(self.methods)
         object.__setattr__(self, "claims", of_study(self.claims, self.methods, self.control_methods))
+        object.__setattr__(self, "names", _names(self.names, self.methods))
 
     @property
     def margin(self) -> float:
@@ -109,6 +112,26 @@ class Spec:
             return ()
         mine = {str(canonical(method)) for method in self.methods}
         return tuple(c for c in CONTROLS if str(canonical(c)) not in mine)
+
+
+def _names(given: Mapping[str, str], methods: Sequence[str]) -> dict[str, str]:
+    """The names by the texts that the study has for its methods.
+
+    Raises:
+        ValueError: for a method that the study does not have, and a name that is empty or comes twice.
+    """
+    known = {str(canonical(method)): method for method in methods}
+    found: dict[str, str] = {}
+    for text, name in given.items():
+        method = known.get(str(canonical(text)))
+        if method is None:
+            raise ValueError(f"names must be of methods of the study, got {text!r}.{nearest(text, methods)}")
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"names: the name of {text} must be a text, got {name!r:.80}.")
+        if name in (*found.values(), *(other for other in methods if other != method), FULL):
+            raise ValueError(f"names must differ from one another and from all methods, got {name!r} twice.")
+        found[method] = name
+    return found
 
 
 _STUDY = tuple(field.name for field in fields(Spec) if field.name not in ("methods", "epochs", "higher"))

@@ -100,6 +100,7 @@ class Study:
             `train`.
         name: a title.
         question: what the study asks, in a sentence.
+        names: what tables and pictures call a method, by its text.
         claims: that one method is better than another, such as
             `{"says": "A higher keep helps", "better": "ucb:keep=0.5", "than": "ucb:keep=0.3"}`. Each gets an
             answer from the same runs.
@@ -126,6 +127,7 @@ class Study:
         key: str | None = None,
         name: str = "study",
         question: str = "",
+        names: Mapping[str, str] | None = None,
         claims: Sequence[Claim | Mapping[str, Any]] = (),
     ) -> None:
         if isinstance(methods, str):
@@ -148,6 +150,7 @@ class Study:
             higher,
             name,
             question,
+            names or {},
             read_claims(claims),
         )
         self.folder = Path(out or Path("runs") / name)
@@ -227,6 +230,9 @@ class Study:
         about |= {} if seeds is None else {"seeds": seeds}
         claims = read_claims(content.get("claims", ()))
         about["claims"] = [claim.renamed(lambda name: located(name, path.parent)) for claim in claims]
+        if not isinstance(called := content.get("names", {}), Mapping):
+            raise ValueError(f"{path}: names must be a table [names], got {called!r:.80}.")
+        about["names"] = {located(text, path.parent): name for text, name in called.items()}
         about["name"] = ", ".join([content.get("name", path.stem), *chosen_of])
         study = cls(trainer, methods, epochs=task["epochs"], out=folder, **about)
         study.published = published(

@@ -36,7 +36,7 @@ def main_columns(results: Results) -> list[Column]:
         return lambda line: "" if line.verdict is None else text(line.verdict)
 
     columns = [
-        Column("method", lambda line: line.name, words=True),
+        Column("method", lambda line: results.shown(line.name), words=True),
         Column(f"test {results.axis.metric}", lambda line: _result(line, results)),
         Column("cost", lambda line: f"{100 * line.cost:.1f} %"),
         Column("vs ladder", of(lambda v: f"{v.mean:+.{digits}f}")),
@@ -63,7 +63,7 @@ def descriptive(results: Results) -> list[Column]:
         return lambda line: _described(line.beside[axis], digits) if axis in line.beside else ""
 
     return [
-        Column("method", lambda line: line.name, words=True),
+        Column("method", lambda line: results.shown(line.name), words=True),
         *(Column(axis, of(axis), words=True) for axis in axes),
     ]
 
@@ -72,7 +72,7 @@ def in_words(results: Results) -> str:
     """What the study found, in a sentence."""
     named: dict[str, list[str]] = {word: [] for word in WORDS}
     for name, verdict in results.verdicts.items():
-        named[verdict.word].append(name)
+        named[verdict.word].append(results.shown(name))
     methods = results.of("method")
     if not results.verdicts or named["too few seeds"]:
         return f"There is no verdict on the {_count(len(methods), 'method')} yet."
