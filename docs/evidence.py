@@ -129,7 +129,7 @@ def _better(words: dict[str, dict[str, str]]) -> str:
     """Which methods are better anywhere, in a sentence."""
     found = [f"{name} on {s}" for name, mine in words.items() for s in mine if "better" in mine[s]]
     if found:
-        return f"Better than ordinary training of the same cost: {', '.join(found)}."
+        return f"Better than ordinary training of the same cost: {'; '.join(found)}."
     return "None of them is shown to be better than ordinary training of the same cost."
 
 
