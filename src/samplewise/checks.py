@@ -244,7 +244,8 @@ def _within(where: str, limit: Range, number: float, value: Any) -> None:
     if limit.low >= 0 and limit.high == 1 and 2 <= number <= 100:
         hint = f" Did you mean {number / 100:g}?"
     got = f"{number!r}" if number is value else f"{number!r} from {value!r}"
-    raise ValueError(f"{where} must be {limit}, got {got}.{hint}")
+    finite = " and finite" if number == limit.high == math.inf and limit.low != -math.inf else ""
+    raise ValueError(f"{where} must be {limit}{finite}, got {got}.{hint}")
 
 
 def warn(message: str) -> None:

@@ -50,8 +50,12 @@ def test_samples_that_one_score_does_not_know_are_left_out_for_all():
 
 
 def test_a_score_without_different_values_has_no_correlation():
-    found = score_agreement([Scores("a", [0, 1, 2], [1, 1, 1]), Scores("b", [0, 1, 2], [1, 2, 3])])
+    same, up = Scores("a", [0, 1, 2], [1, 1, 1]), Scores("b", [0, 1, 2], [1, 2, 3])
+    found = score_agreement([same, up])
     assert np.isnan(found.spearman[0, 1])
+    assert np.isnan(found.mean(found.spearman, within=False))
+    found = score_agreement([same, up, Scores("c", [0, 1, 2], [3, 2, 1])])
+    assert found.mean(found.spearman, within=False) == pytest.approx(-1)  # of the only pair with a number
 
 
 @pytest.mark.parametrize(

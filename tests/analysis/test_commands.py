@@ -218,6 +218,8 @@ def test_accuracy_against_keep_reads_a_study(study, tmp_path, told):
     code, said = told("analyse", "keep", study, "-o", tmp_path)
     assert not code, said
     points = json.loads((tmp_path / "keep.json").read_text())["points"]
+    rows = [line.split() for line in said.splitlines() if line.split()[:1] == ["full"]]
+    assert rows == [["full", "1", "77.50", "(77.00", "to", "78.00)"]]  # once, not at both ends of its line
     assert {"method": "full", "keep": 1.0, "mean": 77.5, "low": 77.0, "high": 78.0} in points
     assert {point["method"] for point in points} == {
         "full",
@@ -272,6 +274,11 @@ def test_published_numbers_stand_beside_the_mean_of_the_same_method(study, tmp_p
         ("T, A", -4.5, -7.0),
         ("T, B", -1.0, -6.0),
     ]
+    part = tmp_path / "parts" / "small" / "clean"
+    part.mkdir(parents=True)
+    (part / "verdicts.json").write_text("{}")
+    code, said = told("analyse", "published", tmp_path / "parts", "-o", tmp_path / "no")
+    assert (code, f"have folders of their own: {part}." in said) == (2, True), said
     code, said = told("analyse", "published", study, "--metric", "loss", "-o", tmp_path / "no")
     assert (code, "has no published number of loss" in said) == (2, True), said
     for changed, problem in (

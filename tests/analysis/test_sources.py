@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from samplewise.cli import main
 from samplewise.cli.analyse.common import folder_for, read_sources, write_json
 from samplewise.coresets.table import ScoreTable
 
@@ -17,8 +18,20 @@ def test_a_file_is_named_by_itself_and_an_empty_folder_is_refused(tmp_path):
     assert (source.name, source.seed, len(source.table)) == ("a", None, 4)
     with pytest.raises(ValueError, match=r"no config\.json"):
         read_sources([tmp_path])
-    with pytest.raises(ValueError, match="--method ucb: no folder given has a score table of it"):
+    with pytest.raises(ValueError, match=r"--method ucb chooses runs, but no run folder is given\."):
         read_sources([tmp_path / "a.parquet"], ["ucb"])
+
+
+def test_of_a_run_folder_the_methods_that_it_has_are_told(tmp_path):
+    out = str(tmp_path / "run")
+    run = "train --model mlp --limit 50 --epochs 1 --seeds 1 --history --method infobatch --method full"
+    assert main([*run.split(), "--out", out]) == 0
+    assert [source.method for source in read_sources([tmp_path / "run"])] == ["full", "infobatch"]
+    assert [source.method for source in read_sources([tmp_path / "run"], ["infobatch"])] == ["infobatch"]
+    with pytest.raises(
+        ValueError, match=r"score table of it\. They have full, infobatch\. Leave out --method"
+    ):
+        read_sources([tmp_path / "run"], ["xyz"])
 
 
 def test_files_are_overwritten_only_by_force_and_numbers_that_are_not_finite_are_null(tmp_path):

@@ -71,8 +71,10 @@ def test_bad_input_is_refused(tmp_path: Path, about: str, task: str, said: str) 
 def test_jobs_must_be_at_least_one(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text(f'methods = ["ucb"]\n[task]\n{TASK}')
-    with pytest.raises(ValueError, match="jobs must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="jobs must be a whole number >= 1, got 0"):
         Study.load(path).run(jobs=0)
+    with pytest.raises(ValueError, match="jobs must be a whole number >= 1, got True"):
+        Study.load(path).run(jobs=True)
 
 
 def test_all_methods_that_cannot_run_are_named_before_the_first_run(tmp_path: Path) -> None:

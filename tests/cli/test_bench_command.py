@@ -88,7 +88,7 @@ def test_failed_runs_are_listed_and_the_others_go_on(path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("text", "arguments", "expected"),
     [
-        (STUDY, ["--jobs", "0"], "jobs must be >= 1, got 0."),
+        (STUDY, ["--jobs", "0"], "jobs must be a whole number >= 1, got 0."),
         (STUDY, ["--seeds", "0"], "seeds must be in [1, 1000], got 0"),
         (STUDY, ["--method", "infobatch"], "infobatch"),
         (STUDY, ["--method", "ucbb"], "ucb"),

@@ -110,7 +110,7 @@ def test_select_notes_that_tdds_was_recorded_for_another_share(tmp_path, scores,
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        (["--method", "tddss"], "this table has no method 'tddss'. Did you mean 'tdds'?"),
+        (["--method", "tddss"], "this table has no method 'tddss'. Did you mean 'tdds'? It has "),
         (["--method", "el2n", "--keep", "30"], "--keep must be in (0, 1], got 30.0. Did you mean 0.3?"),
         (["--method", "el2n", "--weights", "per-sample"], "Did you mean 'per_sample'?"),
         (["--method", "el2n", "--normalize", "mean"], "--normalize must be one of 'mean1'"),

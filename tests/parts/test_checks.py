@@ -38,6 +38,7 @@ class Part:
         ("size", 1.5, "Part.size must be a whole number, got 1.5."),
         ("mode", "means", "Part.mode must be one of 'mean', 'sum', got 'means'. Did you mean 'mean'?"),
         ("limit", -1, "Part.limit must be >= 0, got -1."),
+        ("limit", math.inf, "Part.limit must be >= 0 and finite, got inf."),
         (
             "mixed",
             "adaptiv",

@@ -72,12 +72,16 @@ class Agreement:
     jaccard_by_chance: Float64[np.ndarray, "keeps k k"]
 
     def mean(self, of: Float64[np.ndarray, "*keeps k k"], within: bool) -> Float64[np.ndarray, "*keeps"]:
-        """The mean over pairs: seeds of one group (`within`), or different groups. NaN without a pair."""
+        """The mean over pairs: seeds of one group (`within`), or different groups. NaN without a pair.
+
+        Pairs without a number are left out: a score that is the same for all samples has no correlation.
+        """
         same = np.equal.outer(np.array(self.groups), np.array(self.groups))
         pairs = np.triu(same if within else ~same, 1)
-        if not pairs.any():
-            return np.full(of.shape[:-2], np.nan)
-        return np.asarray(of[..., pairs].mean(-1))
+        values = of[..., pairs]
+        known = ~np.isnan(values)
+        with np.errstate(invalid="ignore"):  # 0 / 0 without a pair
+            return np.asarray(np.where(known, values, 0).sum(-1) / known.sum(-1))
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """A row for each pair and share."""

@@ -108,7 +108,7 @@ def _of_history(table: ScoreTable) -> tuple[Int64[np.ndarray, " n"], list[float]
     if not shares:
         raise ValueError(
             f"each of the {len(history)} selections took all {n:,} samples: there is nothing to split. Take "
-            "a method that leaves samples out."
+            "a method that leaves samples out (of a run folder: --method)."
         )
     return times, shares
 

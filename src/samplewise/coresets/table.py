@@ -181,8 +181,9 @@ class ScoreTable:
         if written is None and name not in methods and name in self.columns:
             written = f"recipes.{name}()"
         if written is None:
-            known = [*methods, *self.columns]
-            raise ValueError(f"this table has no method {name!r}.{nearest(name, known)}")
+            known = [*dict.fromkeys([*methods, *self.columns])]
+            has = f" It has {', '.join(known)}." if known else ""
+            raise ValueError(f"this table has no method {name!r}.{nearest(name, known)}{has}")
         policy = parse(written)
         if not isinstance(policy, Policy):
             raise ValueError(

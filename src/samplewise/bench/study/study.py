@@ -285,8 +285,7 @@ class Study:
             ValueError: if a method cannot run on the task, before the first run.
             FailedRunsError: at the end, if runs raised errors.
         """
-        if jobs < 1:
-            raise ValueError(f"jobs must be >= 1, got {jobs}.")
+        _check_jobs(jobs)
         outputs.needs()
         with folder_alone(self.folder):
             plan = self.plan
@@ -313,8 +312,7 @@ class Study:
         Raises:
             ValueError: if a method cannot run on the task.
         """
-        if jobs < 1:
-            raise ValueError(f"jobs must be >= 1, got {jobs}.")
+        _check_jobs(jobs)
         return estimate(self.plan, self.trainer, jobs)
 
     def results(self) -> Results:
@@ -345,3 +343,8 @@ class Study:
                 f"{self.folder} holds rows of another task: {'; '.join(changed)}. Rows of two tasks are not "
                 "mixed. Restore the study's settings, or choose another --out."
             )
+
+
+def _check_jobs(jobs: int) -> None:
+    if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
+        raise ValueError(f"jobs must be a whole number >= 1, got {jobs!r}.")

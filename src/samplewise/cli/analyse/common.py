@@ -66,26 +66,37 @@ def read_sources(paths: Sequence[Path], methods: Sequence[str] | None = None) ->
     Raises:
         ValueError: if a path is neither, or a folder has no table of a method.
     """
-    found = [source for path in paths for source in _sources(path, methods)]
+    files = {path: list(_finished(path)) for path in paths if path.is_dir()}
+    runs = sorted({method for finished in files.values() for method, _, _ in finished})
     for method in methods or ():
-        if not any(source.method == method and source.seed is not None for source in found):
-            runs = sorted({source.method for source in found if source.seed is not None})
-            hint = nearest(method, runs) or " Leave out --method to take all runs."
-            raise ValueError(f"--method {method}: no folder given has a score table of it.{hint}")
-    return found
+        if not files:
+            raise ValueError(f"--method {method} chooses runs, but no run folder is given. Leave it out.")
+        if method not in runs:
+            raise ValueError(
+                f"--method {method}: no folder given has a score table of it.{nearest(method, runs)} They "
+                f"have {', '.join(runs)}. Leave out --method to take all runs."
+            )
+    return [source for path in paths for source in _sources(path, files.get(path), methods)]
 
 
-def _sources(path: Path, methods: Sequence[str] | None) -> Iterator[Source]:
-    if not path.is_dir():
+def _sources(
+    path: Path, finished: Sequence[tuple[str, int, Path]] | None, methods: Sequence[str] | None
+) -> Iterator[Source]:
+    if finished is None:
         yield Source(path.stem, None, ScoreTable.read(path), path)
-        return
+    for method, seed, file in finished or ():
+        if not methods or method in methods:
+            yield Source(method, seed, ScoreTable.read(file), file)
+
+
+def _finished(path: Path) -> Iterator[tuple[str, int, Path]]:
+    """Method, seed and score table of the finished runs of a folder."""
     folder, any_one = RunFolder(path), False
     for row in folder.results():
         file = folder.scores(row["method"], row["seed"])
         if file.exists():
             any_one = True
-            if not methods or row["method"] in methods:
-                yield Source(row["method"], row["seed"], ScoreTable.read(file), file)
+            yield row["method"], row["seed"], file
     if not any_one:
         raise ValueError(
             f"{path} has no score table of a finished run. Give a folder in which `samplewise train` "

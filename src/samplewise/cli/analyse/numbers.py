@@ -51,9 +51,14 @@ def _of_study(path: Path, metric: str) -> tuple[list[dict[str, Any]], str | None
                 "setting": setting,
             }
     except FileNotFoundError:
+        parts = sorted(str(file.parent) for file in path.parent.glob(f"*/**/{path.name}"))
+        hint = (
+            f"Its scales and parts have folders of their own: {', '.join(parts)}"
+            if parts
+            else "Or give a TOML file"
+        )
         raise ValueError(
-            f"{path.parent} has no {path.name}: it must be the folder of a study that has run. Or give a "
-            "TOML file."
+            f"{path.parent} has no {path.name}: it must be the folder of a study that has run. {hint}."
         ) from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is damaged: {error!r}. Run the study again.") from error

@@ -128,7 +128,10 @@ def _rankings(
     names = list(by or recorded or table.columns)
     with naming(source.path):
         if not names:
-            raise ValueError("the table has no scores. Score with a method that measures something.")
+            raise ValueError(
+                "the table has no scores. Score with a method that measures something; of a run folder, "
+                "choose such runs with --method."
+            )
         for name in lowest:
             if name not in names:
                 raise ValueError(

@@ -29,6 +29,7 @@ from samplewise.cli.console import terminal
 from samplewise.coresets.parse import items
 from samplewise.files.atomic import replacing
 from samplewise.report import keep as keep_picture
+from samplewise.report.page import FULL
 
 _PERCENT = ("accuracy", "worst_class", "top5_accuracy")
 
@@ -49,6 +50,8 @@ def keep(runs: Sequence[Path], out: Path | None, force: bool) -> None:
         keep_picture.draw(*keep_rows(results), title, folder / files[1])
     table = _table("test accuracy, %: mean (lowest to highest seed)", "method", "keep", "accuracy")
     for point in points:
+        if point["method"] == FULL and point["keep"] != 1:
+            continue  # the picture draws full training over the whole axis: one row of it is enough
         accuracy = f"{point['mean']:.2f} ({point['low']:.2f} to {point['high']:.2f})"
         table.add_row(str(point["method"]), f"{point['keep']:g}", accuracy)
     _show(table, folder, files)
