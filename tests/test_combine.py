@@ -153,7 +153,7 @@ def test_a_random_method_of_either_level_needs_no_second_memory():
         ),
         ("dynams_proxy", "evolved_sampling", "no method with a proxy, got dynams_proxy: .*Use dynams"),
         ("ucb", "selective_backprop:assemble=True", "no method with assemble=True.*Leave out assemble"),
-        ("ucb", "auto_assist", "combine takes policies, got 'auto_assist'"),
+        ("ucb", "auto_assist", "combine takes policies, got 'auto_assist'.* object of its own cannot be"),
         ("ubc", "evolved_sampling", "unknown method 'ubc'. Did you mean 'ucb'"),
     ],
 )

@@ -105,8 +105,10 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 
     >>> nearest("infobach", ["infobatch", "ucb"])
     " Did you mean 'infobatch'?"
+    >>> nearest("linear", ["cosine", "constant"])  # no typing error: no guess
+    ''
     """
-    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.55)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 

@@ -61,7 +61,10 @@ def _of_level(method: str | Policy, level: str) -> Policy:
     """The policy of a method, which must choose at this level alone."""
     policy = parse(method) if isinstance(method, str) else method
     if not isinstance(policy, Policy):
-        raise ValueError(f"combine takes policies, got {method!r:.100}: it chooses by an object of its own.")
+        raise ValueError(
+            f"combine takes policies, got {method!r:.100}. Give the name of a method, or a Policy. A method that "
+            "chooses by an object of its own cannot be combined."
+        )
     if level == "epoch" and policy.fixed_subset is not None:
         policy = replace(policy, final=None)
     if policy.level != level:

@@ -49,6 +49,7 @@ def frozen(in_channels, classes, image_size):
             ["--schedule", "step", "--milestone", "60"],
             "--milestone must ascend in (0, 1), as shares of the run",
         ),
+        (["--schedule", "polynomial", "--power", "-1"], "--power must be > 0, got -1.0."),
         (["--schedule", "cosine", "--warmup", "0.1"], "--warmup needs one of the schedules onecycle"),
         (["--momentum", "1"], "--momentum must be in [0, 1), got 1"),
         (["--weight-decay", "-1"], "--weight-decay must be >= 0, got -1"),
