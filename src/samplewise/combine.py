@@ -62,8 +62,8 @@ def _of_level(method: str | Policy, level: str) -> Policy:
     policy = parse(method) if isinstance(method, str) else method
     if not isinstance(policy, Policy):
         raise ValueError(
-            f"combine takes policies, got {method!r:.100}. Give the name of a method, or a Policy. A method that "
-            "chooses by an object of its own cannot be combined."
+            f"combine takes policies, got {method!r:.100}. Give the name of a method, or a Policy. A method "
+            "that chooses by an object of its own cannot be combined."
         )
     if level == "epoch" and policy.fixed_subset is not None:
         policy = replace(policy, final=None)

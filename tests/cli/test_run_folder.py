@@ -43,3 +43,12 @@ def test_a_run_leaves_results_configuration_scores_and_pictures(tmp_path, capsys
         assert (out / picture).read_bytes().startswith(b"\x89PNG")
     assert "| full |" in (out / "table.md").read_text()
     assert not list(out.glob("checkpoint*"))
+
+
+def test_a_batch_that_is_larger_than_the_data_is_told(tmp_path, capsys):
+    small = ["train", "--model", "mlp", "--limit", "50", "--epochs", "1", "--seeds", "1", "--method", "full"]
+    for size, told in (("50", False), ("51", True)):
+        out = tmp_path / size
+        assert main([*small, "--batch-size", size, "--out", str(out)]) == 0
+        for said in (capsys.readouterr().out, (out / "table.md").read_text()):
+            assert ("Every batch has all 50 images: --batch-size 51 is more." in said) == told

@@ -27,10 +27,15 @@ def show(path: Path, console: Console) -> None:
     keeps, file = methods.by_keep(settings.method), path / "accuracy-keep.png"
     by_keep = keep.draw(folder.results(), keeps, title, file, measure)
     drawn += [] if by_keep is None else [by_keep]
-    lines = [f"# {title}", "", table.markdown(summaries, measure), *table.notes(summaries), ""]
+    notes = table.notes(summaries)
+    if settings.batch_size > about["train"]:
+        notes.append(
+            f"Every batch has all {about['train']:,} {what}: --batch-size {settings.batch_size} is more."
+        )
+    lines = [f"# {title}", "", table.markdown(summaries, measure), *notes, ""]
     (path / "table.md").write_text("\n".join(lines))
     console.print()
     console.print(table.terminal(summaries, title, measure))
-    for note in table.notes(summaries):
+    for note in notes:
         console.print(note, style="dim", soft_wrap=True)
     console.print(f"\nPictures: {', '.join(map(str, drawn))}", soft_wrap=True, markup=False)
