@@ -27,7 +27,7 @@ def test_every_class_gives_the_same_share_to_the_validation_split() -> None:
 
 
 def test_a_validation_split_of_no_image_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"at least one image, got 0\.0001"):
+    with pytest.raises(ValueError, match=r"at least one sample, got 0\.0001"):
         data.held_out(DIGITS, 0.0001)
 
 
