@@ -17,6 +17,7 @@ from samplewise.bench.settings import Settings
 from samplewise.bench.study.coresets import on_coreset
 from samplewise.bench.study.jobs import FULL, TRAINING, Job, digest
 from samplewise.bench.study.row import row_of
+from samplewise.bench.study.single import model_name, of_job
 from samplewise.bench.study.trainer import OnStep
 from samplewise.bench.train import TOP, Task, train
 
@@ -106,12 +107,8 @@ class ImageTrainer:
     def run(self, job: Job, on_step: OnStep) -> dict[str, Any]:
         """Do or continue a training."""
         torch.set_num_threads(self.settings.threads or 1)
-        alone = replace(self.settings, method=(job.method,), seeds=1)
-        own = replace(alone.of(job.method), epochs=job.epochs)
-        own = replace(own, lr=(own.lr or 0.0) * job.lr)
         data = altered(self.data, self.settings, job.seed)
-        policy = alone.policies()[job.method]
-        own = experiment.with_strategy(job.method, policy, len(data), own)
+        alone, own, policy = of_job(self.settings, job, len(data))
         task = Task(job.method, policy, job.seed, data, own, best_by=self.best_by)
         self.work.mkdir(parents=True, exist_ok=True)
         with rngstate.kept():
@@ -120,9 +117,12 @@ class ImageTrainer:
                 task, scoring = self._on_coreset(task)
             done = train(task, self.checkpoint(job), on_step)
             if self.models is not None:
-                whole = job.epochs == self.settings.epochs
-                named = job.method if whole else f"{job.method}-{job.epochs}-epochs"
-                save_model(RunFolder(self.models).model(named, job.seed), done.model, own.model, data)
+                save_model(
+                    RunFolder(self.models).model(model_name(self.settings, job), job.seed),
+                    done.model,
+                    own.model,
+                    data,
+                )
             return row_of(done, scoring, self.settings.device or "cpu")
 
     def _on_coreset(self, task: Task) -> tuple[Task, float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from samplewise.bench import coreset, experiment
+from samplewise.bench import coreset
 from samplewise.bench.altered import altered
 from samplewise.bench.folder import RunFolder
 from samplewise.bench.settings import Settings
@@ -16,6 +16,7 @@ from samplewise.bench.study.coresets import on_coreset
 from samplewise.bench.study.images import NOT_DECIDING, TASK_SETTINGS
 from samplewise.bench.study.jobs import FULL, Job, digest
 from samplewise.bench.study.row import row_of
+from samplewise.bench.study.single import model_name, of_job
 from samplewise.bench.study.trainer import OnStep
 from samplewise.bench.text import data as texts
 from samplewise.bench.text import encoder
@@ -115,12 +116,8 @@ class TextTrainer:
         from samplewise.bench.text.run import TextRun
 
         torch.set_num_threads(self.settings.threads or 1)
-        alone = replace(self.settings, method=(job.method,), seeds=1)
-        own = replace(alone.of(job.method), epochs=job.epochs)
-        own = replace(own, lr=(own.lr or 0.0) * job.lr)
         data = altered(self.data, self.settings, job.seed)
-        policy = alone.policies()[job.method]
-        own = experiment.with_strategy(job.method, policy, len(data), own)
+        alone, own, policy = of_job(self.settings, job, len(data))
         task = TextTask(job.method, policy, job.seed, data, self.encoder, own, best_by=self._by)
         scoring = 0.0
         if coreset.static_methods(alone):
@@ -130,9 +127,7 @@ class TextTrainer:
             )
         done = TextRun(task).train(on_step)
         if self.models is not None:
-            whole = job.epochs == self.settings.epochs
-            named = job.method if whole else f"{job.method}-{job.epochs}-epochs"
-            Texts().save(RunFolder(self.models).model(named, job.seed), done)
+            Texts().save(RunFolder(self.models).model(model_name(self.settings, job), job.seed), done)
         return row_of(done, scoring, self.settings.device or "cpu")
 
     def finished(self, job: Job) -> None:
