@@ -121,6 +121,22 @@ def verdict_table() -> str:
     return "\n".join([*lines, "", _better(words)])
 
 
+def verdict_of(recipe: str, studies: tuple[str, ...]) -> str:
+    """What these studies say about a recipe, in one cell.
+
+    A study can judge a recipe with several parameters. Then the cell has every word that it says.
+    """
+    cells = []
+    for study in studies:
+        if recipe in ("full", "fixed") or not (STUDIES / study / "verdicts.json").exists():
+            continue  # `full` is the reference, and a verdict on `fixed` is one on its subset
+        judged = [line for line in _read(study)["lines"] if line["kind"] != "ladder" and line["verdict"]]
+        words = [_word(line) for line in judged if re.split("[:@,]", line["name"])[0] == recipe]
+        if words:
+            cells.append(f"{study}: {', '.join(dict.fromkeys(words))}")
+    return "; ".join(cells)
+
+
 def _linked(method: str) -> str:
     return f"[`{method}`](docs/methods.md#{method.partition(':')[0]})"
 

@@ -22,6 +22,8 @@ from samplewise.testing import LAWS
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "benchmarks" / "results" / "digits.md"
+JUDGED = ("images-easy", "images-hard", "web")
+"""The studies whose verdicts stand in the table of methods."""
 MODULES = (
     "samplewise",
     "samplewise.signals",
@@ -79,11 +81,15 @@ def call(name: str, signature: inspect.Signature) -> str:
 
 def method_table(page: str) -> str:
     """One row per recipe. `page` is the path of the sections, from the file that has the table."""
-    lines = ["| method | level | reads | what it does | paper |", "| --- | --- | --- | --- | --- |"]
+    lines = [
+        "| method | level | reads | what it does | paper | verdict |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for made in library():
         link = f"[`{made.name}`]({page}#{made.name})"
         said = _in_cell(first_line(made))
-        lines.append(f"| {link} | {made.level} | {made.source} | {said} | {paper(made)} |")
+        verdict = evidence.verdict_of(made.name, JUDGED)
+        lines.append(f"| {link} | {made.level} | {made.source} | {said} | {paper(made)} | {verdict} |")
     return "\n".join(lines)
 
 
