@@ -2,6 +2,7 @@
 
     python benchmarks/web.py make cifar10.npz --out web.npz
     python benchmarks/web.py tables web.npz --out web
+    python benchmarks/web.py map cifar10.npz --data web-map --out studies/web-map
 
 `make` draws the training rows from images by a power law, and changes labels at random. The last rows of the
 training split are other images with their true labels: the clean ones. `tables` writes what some methods of
@@ -12,8 +13,10 @@ studies/web.toml need, for the training rows that a study has after its validati
 - `clean.parquet`: the clean rows.
 - `once.parquet`: one row of every image. Copies are found by their features.
 - `agreed.parquet`: the rows whose label most copies of their image have, and the clean rows.
+- `voted.parquet`: one row of every image, with the label that most copies have, and the clean rows.
 
-Each file holds what it cost.
+Each file holds what it cost. `map` writes the data of studies/web-copies.toml and web-single.toml, and the
+tables of each. These are smaller: with and without copies, with four shares of wrong labels.
 """
 
 import argparse
@@ -37,6 +40,9 @@ from samplewise.subset import Subset
 
 EXPONENT, OFFSET = 0.9, 20
 """The power law: image of rank r is drawn with P ~ (r + OFFSET)^-EXPONENT."""
+NOISES = (0.0, 0.2, 0.35, 0.5)
+ROWS, COPIES, CLEAN = 25_600, 4, 1_280
+"""Of the map: rows that are drawn, how many come on an image where there are copies, and the clean rows."""
 VALIDATION = 0.02
 """As in studies/web.toml."""
 
@@ -60,8 +66,28 @@ def main() -> None:
     tables.add_argument("--epochs", type=int, default=12, help="of the network on the clean rows")
     tables.add_argument("--out", type=Path, required=True, help="a folder")
     tables.set_defaults(run=write_tables)
+    grid = commands.add_parser(
+        "map", help="write the data and tables of studies/web-copies.toml and web-single.toml"
+    )
+    grid.add_argument("images", type=Path, help="cifar10.npz")
+    grid.add_argument("--data", type=Path, required=True, help="a folder for the data")
+    grid.add_argument("--out", type=Path, required=True, help="a folder for the tables")
+    grid.set_defaults(run=write_map)
     given = parser.parse_args()
     given.run(given)
+
+
+def write_map(given: argparse.Namespace) -> None:
+    """Write data and tables of every place on the map."""
+    given.data.mkdir(parents=True, exist_ok=True)
+    for copies_on in (True, False):
+        for noise in NOISES:
+            name = f"{'copies' if copies_on else 'single'}-{round(100 * noise)}"
+            made = {"images": ROWS // COPIES if copies_on else ROWS, "flat": not copies_on, "noise": noise}
+            out = given.data / f"{name}.npz"
+            write_data(argparse.Namespace(data=given.images, rows=ROWS, clean=CLEAN, out=out, **made))
+            tables = argparse.Namespace(data=out, clean=CLEAN, epochs=12, out=given.out / name)
+            write_tables(tables)
 
 
 def write_data(given: argparse.Namespace) -> None:
@@ -131,6 +157,7 @@ def write_tables(given: argparse.Namespace) -> None:
         ("clean", clean, {}),
         ("once", first_of_each(groups), passed),
         ("agreed", agreed(groups, data.train_y), passed),
+        ("voted", voted(groups, data.train_y), passed),
     ):
         Subset(ids, provenance={**origin, **cost}).to_parquet(given.out / f"{name}.parquet")
         print(f"{name}: {len(ids)} of {len(data)} rows")
@@ -178,6 +205,12 @@ def agreed(groups: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     counts = torch.zeros(int(groups.max()) + 1, int(labels.max()) + 1)
     counts.index_put_((groups, labels), torch.ones(len(labels)), accumulate=True)
     return (counts.argmax(1)[groups] == labels).nonzero().flatten()
+
+
+def voted(groups: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The first row of each group whose label is the most frequent one of the group."""
+    right = agreed(groups, labels)
+    return right[first_of_each(groups[right])]
 
 
 if __name__ == "__main__":

@@ -92,6 +92,18 @@ def test_the_nearest_table_wins(path: Path) -> None:
     assert found["paper", "noisy"].spec.name == "both, paper, noisy"
 
 
+def test_names_of_methods_follow_what_a_scale_lets(tmp_path: Path) -> None:
+    file = tmp_path / "named.toml"
+    file.write_text(
+        FILE + '\n[names]\ninfobatch = "plain"\n"ucb:period=$period,keep=0.3" = "every $period"\n'
+    )
+    found = {scale: Study.load(file, scale=scale, part="clean").spec.names for scale in ("small", "paper")}
+    assert found == {
+        "small": {"infobatch": "plain", "ucb:period=1,keep=0.3": "every 1"},
+        "paper": {"infobatch": "plain", "ucb:period=10,keep=0.3": "every 10"},
+    }
+
+
 def test_rows_do_not_depend_on_how_a_task_is_written(path: Path, tmp_path: Path) -> None:
     """A study of one scale and one part has the rows of the same study without them."""
     plain = tmp_path / "plain.toml"

@@ -69,7 +69,8 @@ def chosen(
     """The content of a study file for one scale and one part, as a file without them would have it.
 
     What stands nearer wins: the file, its scale, the part, the part's scale. The tables `task` and `let` are
-    completed key by key. `$name` in methods, claims and published numbers is replaced by `name` of `let`.
+    completed key by key. `$name` in methods, their names, claims and published numbers is replaced by `name`
+    of `let`.
 
     Args:
         content: of the file, checked.
@@ -98,7 +99,7 @@ def chosen(
     if wanted is not None:
         found["scale"] = wanted
     let = found.pop("let", {})
-    for key in ("methods", "published", "claims"):
+    for key in ("methods", "names", "published", "claims"):
         if key in content or key in found:
             found[key] = _filled(found.get(key, content.get(key)), let, path)
     return found
