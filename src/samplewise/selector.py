@@ -219,7 +219,7 @@ class Selector(Generic[T]):
         requirements.refuse_assembled(self.policy, "selector.narrow")
         requirements.refuse_proxy(self.policy, "selector.narrow")
         narrowed = self._step.narrow(batch)
-        if self._step.runner is not None and self.engine.narrows:
+        if self._step.runner is not None:
             self._step.runner.expect(self.model, len(narrowed.ids))
         return narrowed
 

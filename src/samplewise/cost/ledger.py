@@ -22,6 +22,8 @@ class Ledger:
       them.
     - `proxy_share`: FLOPs of a forward of the proxy, divided by those of the model. The proxy is a narrow
       view of the model that trains with it and scores.
+    - `cheap_scoring_forwards`, `cheap_flops`: rows that a cheaper forward scored, and the FLOPs of that.
+      They are not in `scoring_forwards`.
     - `seconds`: wall-clock time of this process. On an accelerator, work is queued: the time appears in the
       stage that waits for the queue.
     - `baseline_seconds`: set it to the time of an ordinary run to compare against it.
@@ -43,6 +45,7 @@ class Ledger:
         self.forward_flops: float | None = None
         self.proxy, self.proxy_scoring_forwards = False, 0
         self.proxy_share: float | None = None
+        self.cheap_scoring_forwards, self.cheap_flops = 0, 0
 
     def trained(self, samples: int, forward: bool = True) -> None:
         """Count samples with a backward, and with its training forward unless that was counted before."""
@@ -62,6 +65,11 @@ class Ledger:
         else:
             self.scoring_forwards += forwards
 
+    def scored_cheaply(self, rows: int, flops: int) -> None:
+        """Count rows that a cheaper forward scored, by its FLOPs (2 for a multiplication and an addition)."""
+        self.cheap_scoring_forwards += rows
+        self.cheap_flops += flops
+
     def scored(self, cost: float, seconds: float) -> None:
         """Add the cost of an earlier scoring run that chose the coreset, in forward units and seconds."""
         self.prior_cost += cost
@@ -70,12 +78,13 @@ class Ledger:
     def rescale(self, factor: float) -> None:
         """Multiply loaded counts by `factor`, for a run that continues on another number of ranks."""
         counts = ("samples_backpropagated", "training_forwards", "scoring_forwards", "scoring_backwards")
-        for name in (*counts, "ignored_observations", "proxy_scoring_forwards"):
+        for name in (*counts, "ignored_observations", "proxy_scoring_forwards", "cheap_scoring_forwards"):
             setattr(self, name, round(getattr(self, name) * factor))
         self.prior_cost *= factor
         self.ordinary_samples *= factor
         self.ordinary_again *= factor
         self.assistant_flops = round(self.assistant_flops * factor)
+        self.cheap_flops = round(self.cheap_flops * factor)
 
     @property
     def wall(self) -> float:
@@ -100,12 +109,18 @@ class Ledger:
         forwards = self.training_forwards + self.scoring_forwards
         backwards = self.samples_backpropagated + self.scoring_backwards
         narrow = along + FORWARD * self.proxy_scoring_forwards
-        return FORWARD * forwards + BACKWARD * backwards + share * narrow + self.assistant_cost
+        whole = FORWARD * forwards + BACKWARD * backwards
+        return whole + share * narrow + self.assistant_cost + self.cheap_cost
 
     @property
     def assistant_cost(self) -> float:
         """Cost of the assistant model in forward units, or 0 until the FLOPs of a forward are known."""
         return self.assistant_flops / self.forward_flops if self.forward_flops else 0
+
+    @property
+    def cheap_cost(self) -> float:
+        """Cost of cheap scoring in forward units. In full until the FLOPs of a forward are known."""
+        return self.cheap_flops / self.forward_flops if self.forward_flops else self.cheap_scoring_forwards
 
     @property
     def ordinary_cost(self) -> float:
@@ -213,11 +228,18 @@ class Ledger:
         if self.assistant_flops:
             known = f"{self.assistant_cost:,.1f}" if self.forward_flops else "not measured"
             assistant = [("assistant, in forwards", known)]
+        cheap = []
+        if self.cheap_scoring_forwards:
+            cheap = [
+                ("scoring forwards, cheap", f"{self.cheap_scoring_forwards:,}"),
+                ("of this, in forwards", f"{self.cheap_cost:,.1f}"),
+            ]
         return [
             ("samples back-propagated", f"{self.samples_backpropagated:,}"),
             ("training forwards", f"{self.training_forwards:,}"),
             ("scoring forwards", f"{self.scoring_forwards:,}"),
             *proxy,
+            *cheap,
             *assistant,
             *((f"seconds {stage}", f"{seconds:.2f}") for stage, seconds in self.seconds.items()),
             ("cost in forwards", f"{self.cost:,.0f}"),

@@ -43,8 +43,22 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _WHOLES = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 
 
-def refuse_damaged(state: Any, mine: Mapping[str, Any], policy: Policy, epochs: int) -> None:
-    """Raise unless `state` is one that a selector whose own state is `mine` can continue from."""
+def refuse_damaged(
+    state: Any,
+    mine: Mapping[str, Any],
+    policy: Policy,
+    epochs: int,
+    scoring: Mapping[str, Form] | None = None,
+) -> None:
+    """Raise unless `state` is one that a selector whose own state is `mine` can continue from.
+
+    Args:
+        state: what was loaded.
+        mine: the state of the selector that continues.
+        policy: of that selector.
+        epochs: of that selector.
+        scoring: the form of each entry of `state["scoring"]`, if scoring saves something.
+    """
     for name in _OWNER:
         if not isinstance(state, Mapping) or name not in state:
             raise ValueError(
@@ -60,10 +74,16 @@ def refuse_damaged(state: Any, mine: Mapping[str, Any], policy: Policy, epochs: 
             "the state has no history of selections: the saved Selector did not keep one. Build this one "
             "without history=True."
         )
+    if ("scoring" in mine) != ("scoring" in state):
+        lacks = "saved" if "scoring" in mine else "new"
+        raise ValueError(
+            f"the {lacks} Selector trains nothing that scores, but the other one does. Give both the same "
+            "sw.Scoring(...)."
+        )
     for name in _missing(state, mine):
         raise ValueError(f"the state is damaged: it has no {name!r}.")
     n = int(mine["n"])
-    refuse_misfit(_WHAT, state, _selector(mine, n, epochs))
+    refuse_misfit(_WHAT, state, _selector(mine, n, epochs, scoring or {}))
     engine = state["engine"]
     if engine["opened"] and (engine["ids"] is None or engine["planned_in"] != engine["epoch"]):
         raise ValueError(f"{_WHAT}['engine'] must hold the plan of the open epoch {engine['epoch']}.")
@@ -85,7 +105,7 @@ def _missing(state: Any, mine: Mapping[str, Any]) -> Iterator[str]:
             yield from _missing(state[name], value)
 
 
-def _selector(mine: Mapping[str, Any], n: int, epochs: int) -> Form:
+def _selector(mine: Mapping[str, Any], n: int, epochs: int, scoring: Mapping[str, Form]) -> Form:
     """The form of everything that a Selector saves, without the tracker's memory."""
     waits = Items(Number(Range(0, n - 1), whole=True))
     engine = {
@@ -114,6 +134,7 @@ def _selector(mine: Mapping[str, Any], n: int, epochs: int) -> Form:
         "engine": Fields({name: form for name, form in engine.items() if name in mine["engine"]}),
         "ledger": Fields({name: _account(value) for name, value in mine["ledger"].items()}),
         "waiting": Fields({"ids": waits, "carried": waits}),
+        "scoring": Fields(scoring),
     }
     return Fields({name: form for name, form in forms.items() if name in mine})
 

@@ -17,7 +17,7 @@ def install(step: Step, engine: Engine, ledger: Ledger) -> None:
     """Let the step run the forward that its method needs; most methods need the plain one."""
     if engine.policy.proxy:
         step.runner = WithProxy(ledger)
-    elif engine.computes:
+    elif engine.computes or step.scoring_forward.cheap:
         step.runner = Measured(ledger)
     if step.runner is not None and step.forward is not None:
         get_ready()
@@ -70,6 +70,7 @@ class WithProxy:
         if self.ledger.proxy_share is not None:
             return step.run(data, b), as_outputs(forward.proxy(data), b)
         outputs, whole = counted(lambda: step.run(data, b))
+        self.ledger.forward_flops = whole / b
         narrow, part = counted(lambda: as_outputs(forward.proxy(data), b))
         check_fields(narrow, step.policy.needs, f"{step.policy.name}'s forward.proxy")
         self.ledger.proxy_share = part / whole if whole else 1.0

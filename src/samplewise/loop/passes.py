@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from samplewise.data.layout import Layout
-from samplewise.data.outputs import Outputs, as_outputs
+from samplewise.data.outputs import Batch, Outputs, as_outputs
 from samplewise.data.randomness import Drawing, HostLent, Lent, drawing_of
 from samplewise.distributed import collectives
 from samplewise.loop.gradients import norms_and_losses
@@ -51,7 +53,7 @@ def run(
     Returns:
         The number of samples that this process ran forward, and backward.
     """
-    engine, scoring = step.engine, step.scoring
+    engine, scoring, scores = step.engine, step.scoring, step.scoring_forward
     if dataset is None or step.forward is None or step.model is None:
         raise ValueError(
             f"{step.policy.name} needs a pass before epoch {epoch}: give Selector a data set, forward and "
@@ -78,8 +80,9 @@ def run(
         generator=torch.Generator().manual_seed(0),
     )
     lent, host = Lent(device), HostLent()
-    loading, running = Drawing(), drawing_of(step.model, scoring.mode)
-    with without_trace(step.model, scoring, lent=False):
+    module = step.model if scores.model is None else scores.model
+    loading, running = Drawing(), drawing_of(module, scoring.mode)
+    with without_trace(module, scoring, lent=False):
         batches = iter(loader)
         while True:
             # The data set draws from numpy and Python in this process only if there are no workers.
@@ -90,11 +93,27 @@ def run(
             seen, data = batch.to(device)
             with lent.window(running):
                 if gradients:
-                    norms, losses = norms_and_losses(step.model, forward, data, len(seen), layout=layout)
+                    norms, losses = _gradients(step, forward, Batch(seen, data), layout)
                     outputs = Outputs(loss=losses, gradient_norm=norms)
                 if plain:
-                    shown = as_outputs(forward(data), len(seen))
+                    shown = as_outputs(scores(forward, Batch(seen, data)), len(seen))
                     outputs = replace(shown, gradient_norm=norms) if gradients else shown
             engine.memory.observe(seen, outputs, "pass")
     engine.merge()
+    if scores.cheap:  # it was charged by its FLOPs
+        return 0, 0
     return len(ids) * (plain + gradients), len(ids) * gradients
+
+
+def _gradients(
+    step: Step, forward: Callable[[Any], Any], batch: Batch, layout: Layout
+) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+    """The gradient norm and the loss of each row of a batch."""
+    model, scores, b = step.model, step.scoring_forward, len(batch)
+    if model is None:
+        raise ValueError(f"{step.policy.name} scores with the model, got None. Give Selector(model=...).")
+    shown = Batch(batch.ids, scores.seen(batch.data, b))
+    found: tuple[Tensor, Tensor] = scores.charged(
+        "gradients", shown, lambda: norms_and_losses(model, forward, shown.data, b, layout=layout)
+    )
+    return found

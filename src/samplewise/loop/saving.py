@@ -14,8 +14,10 @@ def state_of(timeline: Timeline) -> dict[str, Any]:
     """Memory, plan, position and ledger: tensors and plain values only."""
     engine, ledger, waiting = timeline.engine, timeline.ledger, timeline.waiting
     ledger.assistant_flops += engine.spent()
-    waits = {} if waiting is None else {"waiting": waiting.state_dict()}
-    return waits | {
+    more = {} if waiting is None else {"waiting": waiting.state_dict()}
+    if scores := timeline.step.scoring_forward.state_dict():
+        more["scoring"] = scores
+    return more | {
         "policy": repr(engine.policy),
         "n": engine.n,
         "seed": engine.seed,
@@ -35,7 +37,8 @@ def continue_from(timeline: Timeline, state: dict[str, Any]) -> None:
         ValueError: if the state is damaged or belongs to another training; nothing is loaded then.
     """
     engine, ledger = timeline.engine, timeline.ledger
-    refuse_damaged(state, state_of(timeline), engine.policy, engine.epochs)
+    scores = timeline.step.scoring_forward
+    refuse_damaged(state, state_of(timeline), engine.policy, engine.epochs, scores.forms())
     engine.load_state_dict(state["engine"])
     ledger.load_state_dict(state["ledger"])
     if (world := collectives.world()) != state["world"]:
@@ -45,4 +48,8 @@ def continue_from(timeline: Timeline, state: dict[str, Any]) -> None:
     timeline.step.first_narrowed = state["first_narrowed"]
     if timeline.waiting is not None:
         timeline.waiting.load_state_dict(state["waiting"])
-    timeline.loaded(digest([state["engine"][name] for name in ("memory", "ids", "weights")]))
+    parts = [state["engine"][name] for name in ("memory", "ids", "weights")]
+    if "scoring" in state:
+        scores.load_state_dict(state["scoring"])
+        parts.append(state["scoring"])
+    timeline.loaded(digest(parts))

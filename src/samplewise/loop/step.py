@@ -18,6 +18,7 @@ from samplewise.loop.again import Chosen, Made, Steps
 from samplewise.loop.normalizing import normalized
 from samplewise.loop.position import Position
 from samplewise.loop.scoring import Scoring, without_trace
+from samplewise.loop.scoring_forward import ScoringForward
 from samplewise.loop.waiting import Waiting
 
 __all__ = ["ForwardRunner", "Step", "weighted_mean"]
@@ -66,15 +67,14 @@ class Step:
         self.sync_every, self.waiting = sync_every, waiting
         self.runner: ForwardRunner | None = None
         """Runs the training forward, if it takes more than a call."""
+        self.scoring_forward = ScoringForward(ledger)
+        """Scores the batches of steps and of passes."""
         self.chosen: Chosen | None = None
         """The rows whose losses are awaited."""
         self.first_narrowed: int | None = None
         """The first epoch whose batches were narrowed."""
-        self._layout, self._unchecked = Layout(), True
-        self._steps = Steps()
-        self._unchecked_fields = self.policy.needs
-        self._signals = bool(self.policy.signals)
-        self._scores_epoch = False
+        self._layout, self._unchecked, self._unchecked_fields = Layout(), True, self.policy.needs
+        self._signals, self._scores_epoch, self._steps = bool(self.policy.signals), False, Steps()
 
     # --------------------------------------------------------------------- the user's model
 
@@ -92,12 +92,15 @@ class Step:
             self._unchecked_fields = ()
         return outputs
 
-    def score(self, data: Any, b: int) -> Outputs:
+    def score(self, batch: Batch) -> Outputs:
         """A scoring forward. It leaves the model and the random states as found."""
         if self.model is None:
             raise ValueError(f"{self.policy.name} scores with the model, got None. Give Selector(model=...).")
-        with without_trace(self.model, self.scoring):
-            return self.run(data, b)
+        scores = self.scoring_forward
+        with without_trace(self.model if scores.model is None else scores.model, self.scoring):
+            if scores.cheap and self.forward is not None:
+                return self.checked(scores(self.forward, batch), len(batch))
+            return self.run(batch.data, len(batch))
 
     # ---------------------------------------------------------------------------- one batch
 
@@ -143,17 +146,19 @@ class Step:
             chosen = Chosen(ids)
         else:
             chosen = Chosen(ids, real=real.mine, total=real.total)
-        self._note(made, chosen, len(ids) if real is None else real.mine)
+        self._note(made, chosen, batch, len(ids) if real is None else real.mine)
         position.done += len(ids) * collectives.world() if together else len(ids)
         return batch
 
-    def _note(self, made: Made, chosen: Chosen, rows: int) -> None:
-        """Note what a step has chosen. `rows` is the number of rows that came to this process."""
+    def _note(self, made: Made, chosen: Chosen, batch: Batch, rows: int) -> None:
+        """Note what a step has chosen: `batch` trains. `rows` is the number that came to this process."""
         made.chosen, made.rows, self.chosen = chosen, rows, chosen
         position = self.position
         position.batches += 1
         position.samples += rows
         position.method_called = True
+        if self.scoring_forward.learns:
+            self.scoring_forward.trains(batch, chosen.real)
 
     def _narrowed(self, batch: Batch, real: RealRows | None) -> tuple[Batch, Chosen]:
         """Score a batch if this epoch scores, and choose the rows to train on."""
@@ -197,8 +202,9 @@ class Step:
         engine, (ids, data) = self.engine, batch
         seconds, begun = self.ledger.seconds, time.perf_counter()
         if due:
-            seen = self.score(data, len(ids))
-            self.ledger.scoring_forwards += len(ids)
+            seen = self.score(batch)
+            if not self.scoring_forward.cheap:
+                self.ledger.scoring_forwards += len(ids)
             scored = time.perf_counter()
             seconds["scoring"] += scored - begun
             begun = scored
@@ -220,7 +226,7 @@ class Step:
         """A batch of accepted samples. All of its rows are trained on: they were scored before."""
         waiting.trained(batch.ids.tolist())
         self.ledger.trained(len(batch.ids))
-        self._note(made, Chosen(batch.ids, whole=False, unseen=False), len(batch.ids))
+        self._note(made, Chosen(batch.ids, whole=False, unseen=False), batch, len(batch.ids))
         return batch
 
     # --------------------------------------------------------------------------- its losses
