@@ -11,6 +11,7 @@ from samplewise.pickers.beta import BetaDrawn
 from samplewise.pickers.coresets import MedianBlock, Strata
 from samplewise.pickers.drawn import Boltzmann, RankDrawn
 from samplewise.pickers.given import Given
+from samplewise.pickers.groups import GroupWindow
 from samplewise.pickers.least_used import LeastUsed
 from samplewise.pickers.margins import ClassBalanced
 from samplewise.pickers.nested import Nested
@@ -38,6 +39,7 @@ __all__ = [
     "EpsilonGreedy",
     "FacilityLocation",
     "Given",
+    "GroupWindow",
     "Herding",
     "HideEasy",
     "LeastUsed",

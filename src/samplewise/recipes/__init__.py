@@ -33,6 +33,7 @@ from samplewise.recipes.random_dynamic import random_dynamic
 from samplewise.recipes.rho_loss import rho_loss
 from samplewise.recipes.rs2 import rs2
 from samplewise.recipes.selective_backprop import selective_backprop
+from samplewise.recipes.seta import seta
 from samplewise.recipes.svp import svp
 from samplewise.recipes.tdds import tdds
 from samplewise.recipes.ucb import ucb
@@ -80,6 +81,7 @@ __all__ = [
     "rho_loss",
     "rs2",
     "selective_backprop",
+    "seta",
     "svp",
     "tdds",
     "ucb",

@@ -13,6 +13,7 @@ __all__ = [
     "Between",
     "Complement",
     "Constant",
+    "Elapsed",
     "Every",
     "Linear",
     "Power",
@@ -73,6 +74,18 @@ class Constant(Schedule):
 
     def at(self, epoch: int, epochs: int) -> float:
         return self.value
+
+
+@dataclass(frozen=True)
+class Elapsed(Schedule):
+    """The number of epochs before this one.
+
+    >>> [Elapsed().at(e, 3) for e in range(3)]
+    [0, 1, 2]
+    """
+
+    def at(self, epoch: int, epochs: int) -> float:
+        return epoch
 
 
 @dataclass(frozen=True)
