@@ -66,7 +66,7 @@ def choose(
         if by_class:
             _refuse_empty_classes(labels, n, share, name)
         pool = Pool(n, generator(seed, "subset"), columns, ranks, labels=labels)
-        rows, own = (picker.rows(pool), None) if weights == "none" else picker.pick(pool)
+        rows, own = (picker.rows(pool), None) if weights == "none" else picker.pick(pool)[:2]
         ids = ids if rows is None else rows
         if wanted != "none":
             if own is not None:

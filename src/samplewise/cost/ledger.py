@@ -1,5 +1,6 @@
 """`Ledger`: the cost of a training and the savings by selection, in samples, forwards and seconds."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from samplewise.data.html import html_table
@@ -27,6 +28,8 @@ class Ledger:
     - `seconds`: wall-clock time of this process. On an accelerator, work is queued: the time appears in the
       stage that waits for the queue.
     - `baseline_seconds`: set it to the time of an ordinary run to compare against it.
+    - `selections`: for methods that tell numbers about their choices, those of every selection, with its
+      `epoch`.
     """
 
     def __init__(self) -> None:
@@ -46,6 +49,7 @@ class Ledger:
         self.proxy, self.proxy_scoring_forwards = False, 0
         self.proxy_share: float | None = None
         self.cheap_scoring_forwards, self.cheap_flops = 0, 0
+        self.selections: list[dict[str, float]] = []
 
     def trained(self, samples: int, forward: bool = True) -> None:
         """Count samples with a backward, and with its training forward unless that was counted before."""
@@ -74,6 +78,10 @@ class Ledger:
         """Add the cost of an earlier scoring run that chose the coreset, in forward units and seconds."""
         self.prior_cost += cost
         self.prior_seconds += seconds
+
+    def selected(self, epoch: int, notes: Mapping[str, float]) -> None:
+        """Keep what a picker says about its selection for `epoch`."""
+        self.selections.append({"epoch": epoch, **notes})
 
     def rescale(self, factor: float) -> None:
         """Multiply loaded counts by `factor`, for a run that continues on another number of ranks."""
@@ -167,17 +175,19 @@ class Ledger:
 
     def state_dict(self) -> dict[str, Any]:
         """All counts and times as plain numbers."""
-        return {**vars(self), "seconds": dict(self.seconds)}
+        selections = [dict(notes) for notes in self.selections]
+        return {**vars(self), "seconds": dict(self.seconds), "selections": selections}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from saved counts and times."""
-        vars(self).update(state, seconds=dict(state["seconds"]))
+        selections = [dict(notes) for notes in state["selections"]]
+        vars(self).update(state, seconds=dict(state["seconds"]), selections=selections)
 
     def as_dict(self) -> dict[str, float | str | None]:
         """Counts, seconds by stage, costs and shares as plain numbers, for a logger.
 
         Shares are relative to ordinary training. `realised` is None if ordinary training's time is not known.
-        `baseline` is the source of that time.
+        `baseline` is the source of that time. Numbers about the last selection begin with `last_`.
         """
         counted = ("samples_backpropagated", "training_forwards", "scoring_forwards", "scoring_backwards")
         derived = (
@@ -191,7 +201,9 @@ class Ledger:
             "baseline",
         )
         named = {name: getattr(self, name) for name in (*counted, *derived)}
-        return named | {f"seconds_{stage}": seconds for stage, seconds in self.seconds.items()}
+        named |= {f"seconds_{stage}": seconds for stage, seconds in self.seconds.items()}
+        last = self.selections[-1] if self.selections else {}
+        return named | {f"last_{name}": value for name, value in last.items() if name != "epoch"}
 
     def __repr__(self) -> str:
         clock = "not measured" if self.realised is None else f"{self.realised:.1%} ({self.baseline})"
@@ -244,6 +256,19 @@ class Ledger:
             *((f"seconds {stage}", f"{seconds:.2f}") for stage, seconds in self.seconds.items()),
             ("cost in forwards", f"{self.cost:,.0f}"),
             *charged,
+            *self._mean_notes(),
             ("saved by cost", f"{self.promised:.1%}"),
             ("saved by wall clock", realised),
+        ]
+
+    def _mean_notes(self) -> list[tuple[str, str]]:
+        """The mean over the selections of each number that the method tells about them."""
+        told: dict[str, list[float]] = {}
+        for notes in self.selections:
+            for name, value in notes.items():
+                told.setdefault(name, []).append(value)
+        told.pop("epoch", None)
+        return [
+            (f"mean {name.replace('_', ' ')}", f"{sum(values) / len(values):.3f}")
+            for name, values in told.items()
         ]

@@ -57,6 +57,8 @@ class Engine(ABC):
     """Whether an observation from training is remembered in this epoch."""
     together: bool
     """Whether several processes train."""
+    notes: Mapping[str, float] = MappingProxyType({})
+    """What the picker said about the selection that was made when the last epoch opened: `Picked.notes`."""
     records: Mapping[str, Record] = MappingProxyType({})
     """The static methods at work, by name; empty for all other kinds."""
 
@@ -186,6 +188,7 @@ class Engine(ABC):
         self.meet()
         if epoch > self.epoch:
             self.skip_to(epoch)
+        self.notes = MappingProxyType({})
         self._set_plan(self.select(epoch))
         self._planned_in, self.memory.passed = epoch, None
         self._enter(epoch, opened=True)

@@ -27,7 +27,7 @@ class Exports:
 
     Args:
         engine: the method at work.
-        ledger: gives the seconds until a score was final.
+        ledger: gives the seconds until a score was final, and what the method says of its selections.
         dataset: the samples that are trained on; None for an engine without a data set.
         clean: the same samples without augmentation, if scores are computed from those.
         labels: their class numbers, if known.
@@ -124,7 +124,7 @@ class Exports:
             "unfinished": engine.unfinished(),
             "scored_without_augmentation": self.clean,
             "versions": versions(),
-        }
+        } | ({"selections": self.ledger.state_dict()["selections"]} if self.ledger.selections else {})
 
     def state_dict(self) -> dict[str, dict[str, float]]:
         """What the final scores cost."""

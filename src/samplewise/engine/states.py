@@ -143,6 +143,8 @@ def _account(value: Any) -> Form:
     """The form of an entry of the ledger, by its value here."""
     if isinstance(value, Mapping):
         return Named(Number(Range()))
+    if isinstance(value, list):
+        return Items(Named(Number(Range())))
     if isinstance(value, bool):
         return Is(bool)
     # Seconds are differences of clocks, and may be below 0 by a rounding error.

@@ -113,6 +113,8 @@ class Timeline:
             if engine.opened and epoch > engine.epoch:
                 self._close()
             engine.plan(epoch)
+            if engine.notes:
+                self.ledger.selected(epoch, engine.notes)
             self._reset_counts()
             self.position.from_loader = self._resumed = False
             if self.waiting is not None:

@@ -56,10 +56,14 @@ class Pool(NamedTuple):
 
 
 class Picked(NamedTuple):
-    """Rows of the pool, ascending, and their weights. None: all rows, and all weights 1."""
+    """Rows of the pool, ascending, and their weights. None: all rows, and all weights 1.
+
+    `notes` are numbers about the choice, by name. Those of an epoch are kept in `Ledger.selections`.
+    """
 
     rows: Rows | None = None
     weights: Float[Tensor, " k"] | None = None
+    notes: Mapping[str, float] = MappingProxyType({})
 
 
 class Picker(ABC):
