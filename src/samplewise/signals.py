@@ -21,6 +21,7 @@ __all__ = [
     "correct",
     "el2n",
     "entropy",
+    "error_probability",
     "features",
     "gradient_norm",
     "grand",
@@ -55,6 +56,18 @@ _POWER = 126
 def loss(loss: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
     """The per-sample training loss itself, before any weight."""
     return loss
+
+
+def error_probability(loss: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """1 - exp(-loss): for plain cross-entropy, the probability that the model gives to the other classes.
+
+    The norm of the gradient at the logits, `el2n`, is between this and sqrt 2 times this. It has no such
+    meaning under label smoothing, class weights or other losses.
+
+    >>> error_probability(torch.tensor([0.0, 0.6931472]))
+    tensor([0.0000, 0.5000])
+    """
+    return -torch.expm1(-loss)
 
 
 def correct(logits: Float[Tensor, "b c"], targets: Int[Tensor, " b"]) -> Bool[Tensor, " b"]:

@@ -29,7 +29,7 @@ class Ledger:
       stage that waits for the queue.
     - `baseline_seconds`: set it to the time of an ordinary run to compare against it.
     - `selections`: for methods that tell numbers about their choices, those of every selection, with its
-      `epoch`.
+      `epoch`. `noise_budget` tells the share that it keeps and the noise.
     """
 
     def __init__(self) -> None:

@@ -15,6 +15,7 @@ from samplewise.pickers.groups import GroupWindow
 from samplewise.pickers.least_used import LeastUsed
 from samplewise.pickers.margins import ClassBalanced
 from samplewise.pickers.nested import Nested
+from samplewise.pickers.noise import NoiseBudget
 from samplewise.pickers.ranked import (
     AdaptiveTopK,
     BelowMean,
@@ -46,6 +47,7 @@ __all__ = [
     "MatchingPursuit",
     "MedianBlock",
     "Nested",
+    "NoiseBudget",
     "PerClass",
     "Picked",
     "Picker",

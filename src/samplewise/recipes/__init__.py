@@ -25,6 +25,7 @@ from samplewise.recipes.infobatch import infobatch
 from samplewise.recipes.kakurenbo import kakurenbo
 from samplewise.recipes.loss_sampling import loss_sampling
 from samplewise.recipes.moderate import moderate
+from samplewise.recipes.noise_budget import noise_budget
 from samplewise.recipes.online_batch_selection import online_batch_selection
 from samplewise.recipes.ordered_sgd import ordered_sgd
 from samplewise.recipes.random import random
@@ -71,6 +72,7 @@ __all__ = [
     "kakurenbo",
     "loss_sampling",
     "moderate",
+    "noise_budget",
     "online_batch_selection",
     "online_ms",
     "ordered_sgd",
