@@ -11,6 +11,7 @@ from torch import nn
 
 from samplewise.checks import Range, checked
 from samplewise.data.randomness import lent_to
+from samplewise.loop.flags import Flags
 
 __all__ = ["Scoring", "device_of", "without_trace"]
 
@@ -61,9 +62,10 @@ def without_trace(model: nn.Module, scoring: Scoring, lent: bool = True) -> Iter
         scoring: the settings.
         lent: whether to restore torch's random states. If False, the caller restores them.
     """
-    device = device_of(model)
-    flags = [(module, module.training) for module in model.modules()]
-    sharded: list[Any] = [module for module, _ in flags if callable(getattr(module, "reshard", None))]
+    device, flags = device_of(model), Flags(model)
+    sharded: list[Any] = []
+    if any(hasattr(kind, "reshard") for kind in flags.kinds):  # of fully_shard
+        sharded = [module for module in flags.modules if hasattr(module, "reshard")]
     whole = _whole(model) if sharded else []
     training = scoring.mode == "train"
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if training else []
@@ -73,19 +75,15 @@ def without_trace(model: nn.Module, scoring: Scoring, lent: bool = True) -> Iter
         cast = torch.autocast(device.type, dtype=scoring.dtype)
     try:
         if model.training != training or scoring.mode == "eval":
-            model.train(training)
+            flags.set(training)
         with torch.no_grad(), cast, window:
             yield
     finally:
-        if model.training != flags[0][1]:
-            model.train(flags[0][1])
-        for module, flag in flags:
-            # Frozen batch norms and the like have another flag than the whole model.
-            if module.training != flag:
-                module.training = flag
-        with torch.no_grad():
-            for buffer, kept in buffers:
-                buffer.copy_(kept)
+        flags.restore()
+        if buffers:
+            with torch.no_grad():
+                for buffer, kept in buffers:
+                    buffer.copy_(kept)
         if sharded and _whole(model) != whole:
             for module in sharded:  # fully_shard leaves its root gathered if no backward follows
                 module.reshard()
