@@ -33,6 +33,7 @@ EXAMPLES = {
     "Always": {"subset": recipes.always_set.toy(4).picker.subset, "keep": Linear(0.5, 0.3)},
     "Given": {"subset": recipes.fixed.toy(4).picker.subset},
     "WithReplacement": {"draws": Linear(0.5, 0.3)},
+    "AtLeast": {"threshold": Linear(0.5, 0.3)},
     "MedianBlock": {"keep": 0.5},
     "Strata": {"keep": 0.5},
     "Constant": {"value": 0.5},

@@ -26,12 +26,14 @@ from samplewise.pickers.ranked import (
     Weighted,
 )
 from samplewise.pickers.repeated import WithReplacement
+from samplewise.pickers.threshold import AtLeast
 from samplewise.pickers.vectors import FacilityLocation, Herding, MatchingPursuit
 
 __all__ = [
     "Accepted",
     "AdaptiveTopK",
     "Always",
+    "AtLeast",
     "BelowMean",
     "BetaDrawn",
     "Boltzmann",

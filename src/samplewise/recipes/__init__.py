@@ -20,6 +20,7 @@ from samplewise.recipes.full import full
 from samplewise.recipes.gradmatch import gradmatch, gradmatch_dynamic
 from samplewise.recipes.grand import grand
 from samplewise.recipes.herding import herding
+from samplewise.recipes.ies import ies
 from samplewise.recipes.importance_sampling import importance_sampling
 from samplewise.recipes.infobatch import infobatch
 from samplewise.recipes.kakurenbo import kakurenbo
@@ -67,6 +68,7 @@ __all__ = [
     "gradmatch_dynamic",
     "grand",
     "herding",
+    "ies",
     "importance_sampling",
     "infobatch",
     "kakurenbo",

@@ -16,6 +16,7 @@ from samplewise.trackers.averages import (
 from samplewise.trackers.averages import Rate as Rate
 from samplewise.trackers.base import Pipe, State, Tracker, Values
 from samplewise.trackers.columns import Column
+from samplewise.trackers.curvature import SecondDifference
 from samplewise.trackers.depth import DualDepth
 from samplewise.trackers.difficulty import DifficultySpread
 from samplewise.trackers.dynamics import Forgotten, Mean, WindowSpread
@@ -43,6 +44,7 @@ __all__ = [
     "Percentile",
     "Pipe",
     "Reducible",
+    "SecondDifference",
     "Smoothed",
     "State",
     "Tracker",
