@@ -8,7 +8,7 @@ import torch
 
 from samplewise import pickers
 from samplewise import recipes as registered
-from samplewise.combine import combine
+from samplewise.combination import combine
 from samplewise.policy import Policy, recipe
 from samplewise.schedules import Linear
 from samplewise.testing import LAWS, recipes

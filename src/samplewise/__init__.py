@@ -13,8 +13,8 @@ if (
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from samplewise import pickers, proxy, recipes, schedules, signals, trackers
-from samplewise.classifier import classifier
-from samplewise.combine import combine
+from samplewise.classification import classifier
+from samplewise.combination import combine
 from samplewise.coresets.recorder import Recorder
 from samplewise.coresets.table import ScoreTable, Subset
 from samplewise.data.keyids import KeyIds
