@@ -6,6 +6,7 @@ fails while a committed copy differs (`--check`).
 
 import importlib
 import inspect
+import json
 import re
 import sys
 from collections import Counter
@@ -101,6 +102,24 @@ def method_count() -> str:
     levels = Counter(made.level for made in library())
     said = ", ".join(f"{count} of level `{level}`" for level, count in levels.items())
     return f"There are {levels.total()} methods: {said}."
+
+
+def method_index() -> str:
+    """The registry as JSON, for `samplewise methods` and the completion of the shell."""
+    index = {
+        made.name: {
+            "level": made.level,
+            "source": made.source,
+            "paper": made.paper,
+            "does": first_line(made),
+            "parameters": [
+                p.name if p.default is p.empty else f"{p.name}={p.default}"
+                for p in made.signature.parameters.values()
+            ],
+        }
+        for made in library()
+    }
+    return json.dumps(index, indent=1) + "\n"
 
 
 def methods_page() -> str:
@@ -222,6 +241,7 @@ def pages() -> dict[Path, str]:
             {"studies": evidence.evidence(), "claims": evidence.claims(), "judge": evidence.judge()},
         ),
         docs / "methods.md": methods_page(),
+        ROOT / "src" / "samplewise" / "cli" / "methods.json": method_index(),
         docs / "reference.md": reference_page(),
         docs / "architecture.md": architecture.page(NOTE),
         docs / "images" / "architecture.svg": architecture.picture(),

@@ -123,6 +123,37 @@ def test_importing_it_is_quick_and_loads_nothing_heavy():
     assert seconds < 0.4 or any(imported()[0] < 0.4 for _ in range(2))
 
 
+def test_every_name_of_the_front_door_has_one_home():
+    code = (
+        "import samplewise as sw; names = {name: getattr(sw, name) for name in sw.__all__}\n"
+        "from samplewise import *\n"
+        "assert all(globals()[name] is found is getattr(sw, name) for name, found in names.items())\n"
+        "assert set(sw.__all__) <= set(dir(sw)); print(callable(sw.combine), callable(sw.classifier))"
+    )
+    assert in_a_fresh_process(code) == "True True"
+    with pytest.raises(AttributeError, match="has no attribute 'Selectro'"):
+        sw.Selectro  # noqa: B018 - the look-up is the test
+
+
+def command(*arguments):
+    """What a command loads in a fresh process, and its processor seconds."""
+    code = (
+        f"import sys, time\nfrom samplewise.cli import main\nassert main({list(arguments)}) == 0\n"
+        "print(time.process_time(), *sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, *loaded = run.stdout.splitlines()[-1].split()
+    return float(seconds), loaded
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["methods"]])
+def test_commands_that_train_nothing_do_not_wait_for_torch(arguments):
+    """At most 0.4 s is aimed at; a loaded machine gets twice that, and two more tries."""
+    seconds, loaded = command(*arguments)
+    assert not {"torch", "numpy", "pyarrow", "samplewise.selector"} & set(loaded)
+    assert seconds < 0.8 or any(command(*arguments)[0] < 0.8 for _ in range(2))
+
+
 def in_a_fresh_process(code, **environment):
     """The last line that `code` prints."""
     command = [sys.executable, "-W", "error", "-c", code]

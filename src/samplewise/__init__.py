@@ -1,8 +1,10 @@
 """samplewise: data-efficient training by data selection. One loop runs every method."""
 
+import importlib
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if (
     "samplewise" in (Path(word).stem for word in (*sys.argv[:1], *sys.orig_argv[2:3]))
@@ -12,19 +14,21 @@ if (
     # loaded: threads that wait then sleep and leave the cores to others. A program of the user sets its own.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from samplewise import pickers, proxy, recipes, schedules, signals, trackers
-from samplewise.classification import classifier
-from samplewise.combination import combine
-from samplewise.coresets.recorder import Recorder
-from samplewise.coresets.table import ScoreTable, Subset
-from samplewise.data.keyids import KeyIds
-from samplewise.data.layout import rows, shared
-from samplewise.data.outputs import Batch, Outputs
-from samplewise.files.checkpoints import load, save
 from samplewise.files.versions import VERSION
-from samplewise.loop.scoring import Scoring
-from samplewise.policy import Policy, recipe
-from samplewise.selector import Selector
+
+if TYPE_CHECKING:
+    from samplewise import pickers, proxy, recipes, schedules, signals, trackers
+    from samplewise.classification import classifier
+    from samplewise.combination import combine
+    from samplewise.coresets.recorder import Recorder
+    from samplewise.coresets.table import ScoreTable, Subset
+    from samplewise.data.keyids import KeyIds
+    from samplewise.data.layout import rows, shared
+    from samplewise.data.outputs import Batch, Outputs
+    from samplewise.files.checkpoints import load, save
+    from samplewise.loop.scoring import Scoring
+    from samplewise.policy import Policy, recipe
+    from samplewise.selector import Selector
 
 __version__ = VERSION
 
@@ -52,3 +56,39 @@ __all__ = [
     "signals",
     "trackers",
 ]
+
+_HOMES = {
+    "Batch": "data.outputs",
+    "KeyIds": "data.keyids",
+    "Outputs": "data.outputs",
+    "Policy": "policy",
+    "Recorder": "coresets.recorder",
+    "ScoreTable": "coresets.table",
+    "Scoring": "loop.scoring",
+    "Selector": "selector",
+    "Subset": "coresets.table",
+    "classifier": "classification",
+    "combine": "combination",
+    "load": "files.checkpoints",
+    "recipe": "policy",
+    "rows": "data.layout",
+    "save": "files.checkpoints",
+    "shared": "data.layout",
+}
+"""The module of each name that is not a module itself."""
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name when it is first used: torch takes seconds, and `samplewise --help` needs none of it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES.get(name)
+    if home is None:
+        return importlib.import_module(f"{__name__}.{name}")
+    found = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,7 +6,6 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-import typer.main
 from scipy import stats
 
 from samplewise.analysis import chance_histogram, compare_retraining, group_subsets, selection_counts
@@ -14,7 +13,7 @@ from samplewise.analysis.groups import selection_groups
 from samplewise.bench.settings import Settings
 from samplewise.cli import main
 from samplewise.cli.analyse.groups import train_options
-from samplewise.cli.app import app
+from samplewise.cli.commands import loaded
 from samplewise.coresets.history import SelectionHistory
 from samplewise.coresets.table import ScoreTable
 from samplewise.subset import Subset
@@ -135,7 +134,7 @@ def test_the_lines_have_the_options_of_the_run():
         augment=True, imbalance=(1.0, 0.5), method=("ucb",), device="cpu", history=True,
     )  # fmt: skip
     words = train_options(settings)
-    params = typer.main.get_command(app).commands["train"].make_context("train", words).params
+    params = loaded("train").make_context("train", words).params
     given = {name: value for name, value in params.items() if value not in (None, False, ())}
     assert given == {
         "data": "a b.npz", "model": "mlp", "epochs": 7, "schedule": "step", "milestone": [0.3, 0.6],

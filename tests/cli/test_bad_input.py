@@ -130,8 +130,9 @@ def test_methods_lists_the_registry(capsys):
     lines = capsys.readouterr().out.splitlines()
     listed = {line.split()[0]: line for line in lines if line[:2].strip().isalpha()}
     listed.pop("method")
-    assert listed.keys() == recipes.all().keys()
-    for name, recipe in recipes.all().items():
+    ours = {n: made for n, made in recipes.all().items() if made.__module__.startswith("samplewise.")}
+    assert listed.keys() == ours.keys()  # tests register others
+    for name, recipe in ours.items():
         assert recipe.level in listed[name]
         assert recipe.source in listed[name]
 

@@ -4,26 +4,26 @@ import re
 from pathlib import Path
 
 import pytest
-import typer.main
 
-from samplewise.cli.app import app
+from samplewise.cli.commands import COMMANDS as TOP
+from samplewise.cli.commands import loaded
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 SAME = {"score": "train"}
 """The section of `samplewise score` says that its options for data and training are those of `train`."""
 
 
-def commands(group, path=()):
+def commands(found, path=()):
     """Every command by its words."""
-    for name, command in group.commands.items():
+    for name, command in found.items():
         inner = (*path, name)
         if hasattr(command, "commands"):
-            yield from commands(command, inner)
+            yield from commands(command.commands, inner)
         else:
             yield " ".join(inner), command
 
 
-COMMANDS = dict(commands(typer.main.get_command(app)))
+COMMANDS = dict(commands({name: loaded(name) for name in TOP}))
 
 
 def options(command):
@@ -36,6 +36,11 @@ def section(name):
     """The part of the page under the heading of a command."""
     found = re.split(r"^## ", PAGE, flags=re.MULTILINE)
     return "".join(part for part in found if part.startswith(f"samplewise {name}\n"))
+
+
+@pytest.mark.parametrize("name", TOP)
+def test_the_list_of_commands_says_what_their_own_help_says(name):
+    assert loaded(name).help.partition("\n")[0] == TOP[name][1]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

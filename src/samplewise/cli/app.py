@@ -10,29 +10,17 @@ import typer
 
 import samplewise
 from samplewise.checks import nearest
-from samplewise.cli.analyse.app import analyse
-from samplewise.cli.bench import bench
-from samplewise.cli.methods import methods
-from samplewise.cli.score import score
-from samplewise.cli.select import select
-from samplewise.cli.theory import theory
-from samplewise.cli.train import train
+from samplewise.cli.commands import Commands
 
 LONGEST = 1000
 """The most letters of an error. Of a longer one, which repeats long input, the middle is left out."""
 
 app = typer.Typer(
     name="samplewise",
+    cls=Commands,
     help="Select the samples that are worth training on, and measure what that saves.",
     no_args_is_help=True,
 )
-app.command()(train)
-app.command()(bench)
-app.command()(score)
-app.command()(select)
-app.command()(methods)
-app.add_typer(analyse)
-app.add_typer(theory)
 
 
 def _version(wanted: bool) -> bool:

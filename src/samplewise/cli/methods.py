@@ -1,23 +1,26 @@
 """`samplewise methods`: the registry as a table."""
 
-import inspect
+import json
+from pathlib import Path
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from samplewise import recipes
 from samplewise.cli.console import terminal
+
+INDEX = Path(__file__).with_suffix(".json")
+"""The registry, written by docs/generate.py. So the list does not wait for torch, which the recipes load."""
 
 
 def methods() -> None:
-    """List every method with its parameters; each can be given to `samplewise train --method`."""
+    """List every method with its parameters, as `samplewise train --method` takes them."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for header in ("method", "level", "source", "paper", "what it does"):
         table.add_column(header, no_wrap=header in ("method", "level"), overflow="fold")
-    for name, recipe in sorted(recipes.all().items()):
-        first = (inspect.getdoc(recipe) or "").partition("\n")[0]
-        defaults = ", ".join(f"{p.name}={p.default}" for p in recipe.signature.parameters.values())
-        what = f"{escape(first)}\n[dim]{escape(defaults)}[/]" if defaults else escape(first)
-        table.add_row(name, recipe.level, recipe.source, recipe.paper, what)
+    for name, recipe in sorted(json.loads(INDEX.read_text()).items()):
+        what = escape(recipe["does"])
+        if recipe["parameters"]:
+            what += f"\n[dim]{escape(', '.join(recipe['parameters']))}[/]"
+        table.add_row(name, recipe["level"], recipe["source"], recipe["paper"], what)
     terminal().print(table)

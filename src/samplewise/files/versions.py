@@ -2,8 +2,6 @@
 
 import platform
 
-import torch
-
 __all__ = ["VERSION", "versions"]
 
 VERSION = "0.1.0"
@@ -12,4 +10,6 @@ VERSION = "0.1.0"
 
 def versions() -> dict[str, str]:
     """What made a table, a subset or a run."""
+    import torch  # here, so that `samplewise --version` does not wait for it
+
     return {"samplewise": VERSION, "torch": str(torch.__version__), "python": platform.python_version()}
