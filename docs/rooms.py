@@ -15,7 +15,7 @@ PACKAGE = SOURCE.name
 FLOORS = (
     ("checks", "rng", "distributed"),
     ("data", "schedules"),
-    ("signals", "trackers", "cost", "files"),
+    ("signals", "views", "trackers", "cost", "files"),
     ("subset", "proxy"),
     ("pickers", "classification"),
     ("policy",),

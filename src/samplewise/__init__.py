@@ -17,7 +17,7 @@ if (
 from samplewise.files.versions import VERSION
 
 if TYPE_CHECKING:
-    from samplewise import pickers, proxy, recipes, schedules, signals, trackers
+    from samplewise import pickers, proxy, recipes, schedules, signals, trackers, views
     from samplewise.classification import classifier
     from samplewise.combination import combine
     from samplewise.coresets.recorder import Recorder
@@ -55,6 +55,7 @@ __all__ = [
     "shared",
     "signals",
     "trackers",
+    "views",
 ]
 
 _HOMES = {

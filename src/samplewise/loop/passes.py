@@ -112,8 +112,6 @@ def _gradients(
     model, scores, b = step.model, step.scoring_forward, len(batch)
     if model is None:
         raise ValueError(f"{step.policy.name} scores with the model, got None. Give Selector(model=...).")
-    shown = Batch(batch.ids, scores.seen(batch.data, b))
-    found: tuple[Tensor, Tensor] = scores.charged(
-        "gradients", shown, lambda: norms_and_losses(model, forward, shown.data, b, layout=layout)
+    return scores.gradients(
+        forward, batch, lambda data: norms_and_losses(model, forward, data, b, layout=layout)
     )
-    return found

@@ -1,6 +1,6 @@
 """Scoring forwards: they give losses, and change neither the model nor the random states."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
@@ -26,6 +26,8 @@ class Scoring:
         dtype: autocast to this type while scoring, such as `torch.bfloat16`; None: as training does.
         every: at batch level, the scoring forward runs in every k-th active epoch. In the epochs between,
             remembered scores choose, and only the chosen rows are observed.
+        view: scores see `view(data)` of a batch, such as `sw.views.half`, in place of all data that forward
+            takes. The rows must stay the same. The ledger is charged by counted FLOPs.
         dataset: the same samples in the same order without augmentation, for passes.
         batch_size: of passes; None: the training batch size.
         num_workers: of passes.
@@ -34,6 +36,7 @@ class Scoring:
     mode: Literal["eval", "train"] = "eval"
     dtype: torch.dtype | None = None
     every: Annotated[int, Range(1)] = 1
+    view: Callable[[Any], Any] | None = None
     dataset: Any = None
     batch_size: Annotated[int | None, Range(1)] = None
     num_workers: Annotated[int, Range(0)] = 0
@@ -41,6 +44,11 @@ class Scoring:
     def __post_init__(self) -> None:
         if self.dtype is not None and self.dtype not in (torch.bfloat16, torch.float16):
             raise ValueError(f"Scoring.dtype must be torch.bfloat16 or torch.float16, got {self.dtype}.")
+        if self.view is not None and not callable(self.view):
+            raise TypeError(
+                f"Scoring.view must be a function of a batch's data, got {type(self.view).__name__}. "
+                "sw.views has some: half, first(64)."
+            )
 
 
 def device_of(model: nn.Module | None) -> torch.device:

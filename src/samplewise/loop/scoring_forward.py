@@ -1,16 +1,20 @@
 """`ScoringForward`: what runs when a batch is scored, and what that costs."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from samplewise.cost.flops import counted
-from samplewise.cost.ledger import Ledger
+from samplewise.cost.ledger import BACKWARD, FORWARD, Ledger
 from samplewise.data.declared import Form
 from samplewise.data.outputs import Batch, walk
 
 __all__ = ["ScoringForward"]
+
+T = TypeVar("T")
+Key = tuple[Any, ...]
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 class ScoringForward:
@@ -20,22 +24,35 @@ class ScoringForward:
 
     Args:
         ledger: is charged.
+        view: scores see `view(data)`; None: all data.
     """
 
-    cheap = False
+    cheap: bool
     """Whether the ledger is charged by FLOPs, in place of one forward for each row."""
     model: nn.Module | None = None
     """The module that scores; None: the user's model. Callers set its mode, and restore it after."""
     learns = False
     """Whether `trains` must be called."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self._flops: dict[tuple[Any, ...], int] = {}
+    def __init__(self, ledger: Ledger, view: Callable[[Any], Any] | None = None) -> None:
+        self.ledger, self.view, self.cheap = ledger, view, view is not None
+        self._flops: dict[Key, int] = {}
+        self._viewed: set[Key] = set()
 
     def seen(self, data: Any, b: int) -> Any:
-        """What scores see of the data of a batch of b rows."""
-        return data
+        """What scores see of the data of a batch of b rows.
+
+        Raises:
+            ValueError: at the first batch of a shape, if the view changed the rows, or the batch in place.
+        """
+        if self.view is None:
+            return data
+        before = _tensors(data)
+        seen = self.view(data)
+        if (key := tuple(before.items())) not in self._viewed:
+            _check_view(before, _tensors(data), _tensors(seen), b)
+            self._viewed.add(key)
+        return seen
 
     def run(self, forward: Callable[[Any], Any], batch: Batch) -> Any:
         """What the scoring forward of a batch returns: losses (b,) or `Outputs`.
@@ -49,25 +66,26 @@ class ScoringForward:
     def __call__(self, forward: Callable[[Any], Any], batch: Batch) -> Any:
         """`run` on what scores see of a batch; charged to the ledger if it is cheap."""
         shown = Batch(batch.ids, self.seen(batch.data, len(batch)))
-        return self.charged("run", shown, lambda: self.run(forward, shown))
-
-    def charged(self, what: str, batch: Batch, work: Callable[[], Any]) -> Any:
-        """Do work on a batch. If the scoring forward is cheap, charge the FLOPs; else the caller charges.
-
-        Args:
-            what: kind of the work: it has the same FLOPs for all batches of one shape.
-            batch: with the data as `seen` gives them.
-            work: is called once.
-        """
         if not self.cheap:
-            return work()
-        key = (what, len(batch), *_shapes(batch.data))
+            return self.run(forward, shown)
+        key = _shape(*shown)
         if (flops := self._flops.get(key)) is None:
-            done, flops = counted(work)
+            done, flops = counted(lambda: self.run(forward, shown))
             self._flops[key] = flops
         else:
-            done = work()
+            done = self.run(forward, shown)
         self.ledger.scored_cheaply(len(batch), flops)
+        return done
+
+    def gradients(self, forward: Callable[[Any], Any], batch: Batch, work: Callable[[Any], T]) -> T:
+        """`work` on what scores see of a batch. A cheap one is charged as a forward and a backward."""
+        data = self.seen(batch.data, len(batch))
+        done = work(data)
+        if self.cheap:
+            key = _shape(batch.ids, data)
+            if key not in self._flops:  # of vmap, torch counts convolutions by groups wrongly
+                self._flops[key] = counted(lambda: forward(data))[1]
+            self.ledger.scored_cheaply(len(batch), (FORWARD + BACKWARD) * self._flops[key])
         return done
 
     def trains(self, batch: Batch, real: int | None) -> None:
@@ -92,14 +110,34 @@ class ScoringForward:
         """Continue from what `state_dict` gave."""
 
 
-def _shapes(data: Any) -> list[tuple[int, ...]]:
-    """The shapes of the tensors of a batch."""
-    found: list[tuple[int, ...]] = []
+def _shape(ids: Tensor, data: Any) -> Key:
+    """Batches with the same one have the same FLOPs."""
+    return (len(ids), *_tensors(data).items())
+
+
+def _tensors(data: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor of a batch, by its path."""
+    found: dict[str, tuple[int, ...]] = {}
 
     def note(leaf: Any, path: str) -> Any:
         if isinstance(leaf, Tensor):
-            found.append(tuple(leaf.shape))
+            found[path] = tuple(leaf.shape)
         return leaf
 
     walk(data, note)
     return found
+
+
+def _check_view(before: Shapes, after: Shapes, seen: Shapes, b: int) -> None:
+    """Raise if a view changed the shape of the batch itself, or does not keep its b rows."""
+    if before != after:
+        raise ValueError(
+            "Scoring.view must return new data, but it changed the batch in place: training would see the "
+            "view too. Copy what you change."
+        )
+    for path, shape in seen.items():
+        if before.get(path, ())[:1] == (b,) and shape[:1] != (b,):
+            raise ValueError(
+                f"Scoring.view must keep the {b} rows of a batch, got {path} of shape {shape}. Cut tokens or "
+                "pixels, not samples."
+            )

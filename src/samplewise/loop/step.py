@@ -67,7 +67,7 @@ class Step:
         self.sync_every, self.waiting = sync_every, waiting
         self.runner: ForwardRunner | None = None
         """Runs the training forward, if it takes more than a call."""
-        self.scoring_forward = ScoringForward(ledger)
+        self.scoring_forward = ScoringForward(ledger, scoring.view)
         """Scores the batches of steps and of passes."""
         self.chosen: Chosen | None = None
         """The rows whose losses are awaited."""
