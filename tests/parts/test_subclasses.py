@@ -35,6 +35,7 @@ EXAMPLES = {
     "WithReplacement": {"draws": Linear(0.5, 0.3)},
     "AtLeast": {"threshold": Linear(0.5, 0.3)},
     "MedianBlock": {"keep": 0.5},
+    "MessagePassing": {"keep": 0.5, "by": "loss"},
     "Strata": {"keep": 0.5},
     "Constant": {"value": 0.5},
     "Linear": {"start": 1.0, "stop": 0.5},

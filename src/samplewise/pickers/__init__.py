@@ -14,6 +14,7 @@ from samplewise.pickers.given import Given
 from samplewise.pickers.groups import GroupWindow
 from samplewise.pickers.least_used import LeastUsed
 from samplewise.pickers.margins import ClassBalanced
+from samplewise.pickers.messages import MessagePassing
 from samplewise.pickers.nested import Nested
 from samplewise.pickers.noise import NoiseBudget
 from samplewise.pickers.ranked import (
@@ -48,6 +49,7 @@ __all__ = [
     "LeastUsed",
     "MatchingPursuit",
     "MedianBlock",
+    "MessagePassing",
     "Nested",
     "NoiseBudget",
     "PerClass",

@@ -13,7 +13,7 @@ from samplewise.checks import Range, Share, checked
 from samplewise.pickers import ranking
 from samplewise.pickers.base import Budgeted, Pool, Rows
 
-__all__ = ["MedianBlock", "Strata", "ccs_allocate", "ccs_beta", "ccs_bins"]
+__all__ = ["MedianBlock", "Strata", "ccs_allocate", "ccs_beta", "ccs_bins", "finite"]
 
 
 @checked
@@ -122,7 +122,7 @@ class Strata(Budgeted):
 
     def take(self, pool: Pool, k: int) -> Rows:
         scores = pool.scores(self.by)
-        left = _finite(scores).numpy()
+        left = finite(scores).numpy()
         rows = np.arange(pool.m)
         if cut := self._cut(pool.m, k):
             rest = np.ones(pool.m, dtype=bool)
@@ -157,7 +157,7 @@ class Strata(Budgeted):
         return cut
 
 
-def _finite(scores: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
+def finite(scores: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
     """In float64, infinite scores as the greatest finite one plus 1."""
     scores = scores.double()
     if float(scores.max()) < math.inf:

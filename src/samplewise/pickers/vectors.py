@@ -30,9 +30,10 @@ class _Run(NamedTuple):
 class Greedy(Budgeted):
     """Picks one sample after the other by their vectors, inside each class.
 
-    Classes are `pool.labels`, else the column `target`, else all samples are one class. The budget is divided
-    by largest remainder. A pick depends only on the picks before it, so a column `order` of an earlier run
-    gives every smaller share: 0 for the first pick, -1 for the second, -m for never.
+    Classes are `pool.labels`, else the column `target`, else all samples are one class. With `across` all
+    samples are one class in any case. The budget is divided by largest remainder. A pick depends only on the
+    picks before it, so a column `order` of an earlier run gives every smaller share: 0 for the first pick,
+    -1 for the second, -m for never.
     """
 
     keep: Keep
@@ -45,6 +46,11 @@ class Greedy(Budgeted):
     def largest(self) -> int | None:
         """The maximum number of rows compared with each other. Larger classes are split at random."""
         return None
+
+    @property
+    def across(self) -> bool:
+        """Whether samples of all classes are compared with each other."""
+        return False
 
     @abstractmethod
     def picks(self, vectors: tuple[Tensor, ...], k: int, draws: torch.Generator) -> tuple[Rows, Weights]:
@@ -95,9 +101,10 @@ class Greedy(Budgeted):
 
     def _groups(self, pool: Pool) -> Groups:
         classes = pool.values.get("target") if pool.labels is None else pool.labels
-        labels = torch.zeros(pool.m, dtype=torch.int64) if classes is None else classes.long()
+        if self.across or classes is None:
+            classes = torch.zeros(pool.m, dtype=torch.int64)
         # A separate generator, because the blocks must be the same at every call.
-        return greedy.groups(labels, self.largest, rng.generator(pool.rng.initial_seed(), "blocks"))
+        return greedy.groups(classes.long(), self.largest, rng.generator(pool.rng.initial_seed(), "blocks"))
 
     def _run(self, pool: Pool, k: int) -> _Run:
         vectors, groups = self._vectors(pool), self._groups(pool)

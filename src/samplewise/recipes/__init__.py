@@ -7,6 +7,7 @@ from samplewise.recipes.aum import aum
 from samplewise.recipes.auto_assist import auto_assist
 from samplewise.recipes.ccs import ccs
 from samplewise.recipes.craig import craig, craig_dynamic
+from samplewise.recipes.d2 import d2
 from samplewise.recipes.dual import dual
 from samplewise.recipes.dyn_unc import dyn_unc
 from samplewise.recipes.dynams import dyna_ce, dyna_random, dynams, dynams_proxy, online_ms
@@ -49,6 +50,7 @@ __all__ = [
     "ccs",
     "craig",
     "craig_dynamic",
+    "d2",
     "dual",
     "dyn_unc",
     "dyna_ce",

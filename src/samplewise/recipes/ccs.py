@@ -7,7 +7,7 @@ from samplewise import pickers
 from samplewise.checks import Range, Share, nearest
 from samplewise.policy import REGISTRY, Policy, recipe
 
-__all__ = ["ccs"]
+__all__ = ["ccs", "measured_by"]
 
 
 @recipe(paper="arXiv:2210.15809", level="static", source="training")
@@ -33,20 +33,24 @@ def ccs(
     Signal: that of `score`. Memory: 4 bytes a sample. Choice: a uniform draw in each stratum.
     Cost: that of `score`; for `aum` no forward beyond training.
     """
-    measured = _measured(score, keep)
+    measured = measured_by(score, keep, "ccs")
     strata_of_scores = pickers.Strata(keep, beta=beta, strata=strata)
     return replace(measured, picker=strata_of_scores.balanced(balance), weighting="none")
 
 
-def _measured(score: str, keep: float) -> Policy:
-    """The policy of `score`. Methods whose recording depends on the share kept get `keep`."""
-    able = [name for name, made in REGISTRY.items() if made.level == "static" and name != "ccs"]
+def measured_by(score: str, keep: float, owner: str) -> Policy:
+    """The policy that records `score` for another method. One that depends on the share kept gets `keep`.
+
+    Raises:
+        ValueError: if `score` is not a static method with a score of its own.
+    """
+    able = [name for name, made in REGISTRY.items() if made.level == "static" and name not in ("ccs", owner)]
     if score in able:
         made = REGISTRY[score]
         policy = made(keep=keep) if "keep" in made.signature.parameters else None
         if isinstance(policy, Policy) and policy.signals and policy.picker and not policy.picker.ranks:
             return policy
     raise ValueError(
-        f"ccs.score must be the name of a static method that has a score, such as 'aum' or 'el2n', "
+        f"{owner}.score must be the name of a static method that has a score, such as 'aum' or 'el2n', "
         f"got {score!r}.{nearest(score, able) if score not in able else ''}"
     )

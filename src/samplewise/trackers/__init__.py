@@ -20,7 +20,7 @@ from samplewise.trackers.curvature import SecondDifference
 from samplewise.trackers.depth import DualDepth
 from samplewise.trackers.difficulty import DifficultySpread
 from samplewise.trackers.dynamics import Forgotten, Mean, WindowSpread
-from samplewise.trackers.features import ClassDistance
+from samplewise.trackers.features import ClassDistance, Features
 from samplewise.trackers.margins import Margins
 from samplewise.trackers.recent import Percentile
 from samplewise.trackers.reducible import IrreducibleLosses, Reducible
@@ -36,6 +36,7 @@ __all__ = [
     "DualDepth",
     "Ema",
     "EmaMoments",
+    "Features",
     "Forgotten",
     "IrreducibleLosses",
     "Last",

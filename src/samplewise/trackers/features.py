@@ -13,7 +13,7 @@ from samplewise.data.ids import few
 from samplewise.trackers.base import Ids, State, Tracker, Values, put
 from samplewise.trackers.columns import Column
 
-__all__ = ["ClassDistance", "distances"]
+__all__ = ["ClassDistance", "Features", "distances"]
 
 Center = Literal["median", "mean"]
 
@@ -68,6 +68,33 @@ class ClassDistance(Tracker):
                 "Did training diverge?"
             )
         state["distance"].copy_(found)
+
+
+@dataclass(frozen=True)
+class Features(Tracker):
+    """The last `features` of each sample. The other signals go on to the next tracker of the pipe.
+
+    Memory: 4 d bytes a sample.
+    """
+
+    @property
+    def ranks(self) -> None:
+        return None
+
+    def start(self, n: int, values: Values) -> State:
+        if "features" not in values or len(values) < 2:
+            raise ValueError(
+                f"Features must follow the signal features and another one, got {sorted(values)}. Use "
+                "Policy(signal=(signals.features, signals.loss), tracker=Features() | ...)."
+            )
+        return super().start(n, values)
+
+    def columns(self, values: Values) -> dict[str, Column]:
+        return {"features": Column(of="features")}
+
+    def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
+        put(state, ids, {"features": values["features"]})
+        return ids, {name: value for name, value in values.items() if name != "features"}
 
 
 def distances(
