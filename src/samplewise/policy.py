@@ -213,11 +213,17 @@ class Policy:
         return None if self.picker is None else self.picker.fixed_subset
 
     def at(self, epoch: int, epochs: int) -> "Policy":
-        """The policy with every schedule replaced by its number in this epoch."""
+        """The policy with every schedule replaced by its number in this epoch.
+
+        If it is not static, its trackers are also those of a training of this length (`Tracker.within`).
+        """
         changed = {}
         for name in ("tracker", "picker", "batch_tracker", "batch_picker"):
             part = getattr(self, name)
-            if (now := resolve(part, epoch, epochs)) is not part:
+            now = resolve(part, epoch, epochs)
+            if isinstance(now, Tracker) and self.final is None:
+                now = now.within(epochs)
+            if now is not part:
                 changed[name] = now
         return replace(self, **changed) if changed else self
 

@@ -2,6 +2,7 @@
 
 from samplewise.coresets.parse import get, parse
 from samplewise.policy import REGISTRY, Recipe
+from samplewise.recipes.alignprune import alignprune
 from samplewise.recipes.always_set import always_set
 from samplewise.recipes.aum import aum
 from samplewise.recipes.auto_assist import auto_assist
@@ -43,6 +44,7 @@ from samplewise.recipes.ucb import ucb
 from samplewise.recipes.uncertainty import uncertainty, uncertainty_ema
 
 __all__ = [
+    "alignprune",
     "all",
     "always_set",
     "aum",

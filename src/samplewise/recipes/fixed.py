@@ -30,10 +30,12 @@ def fixed(subset: Subset | str | Path) -> Policy:
     return Policy(picker=Given(given_subset("fixed", subset)), final=0)
 
 
-def given_subset(owner: str, subset: Subset | str | Path) -> Subset:
-    """The subset itself, or the one in the file. Errors name `owner`, the recipe."""
+def given_subset(owner: str, subset: Subset | str | Path, parameter: str = "subset") -> Subset:
+    """The subset itself, or the one in the file. Errors name `owner`, the recipe, and its `parameter`."""
     if isinstance(subset, str | Path):
         subset = Subset.read(subset)
     if not isinstance(subset, Subset):
-        raise ValueError(f"{owner}.subset must be a Subset or a path to one, got a {type(subset).__name__}.")
+        raise ValueError(
+            f"{owner}.{parameter} must be a Subset or a path to one, got a {type(subset).__name__}."
+        )
     return subset

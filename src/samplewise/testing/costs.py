@@ -174,13 +174,13 @@ def _seeded(policy: Any, trace: Trace) -> Training:
 def stated_memory_is_real(recipe: Recipe) -> None:
     """The docstring's `Memory: N bytes a sample` is what the columns take at the end of a training.
 
-    N may be a sum of products of numbers with C classes and d features. Where the docstring goes on with
-    `M while recording`, M is what the tracker's columns take before the score is final. M may also have the
-    letters that the tracker's `sizes` give, such as K epochs of a window.
+    N may be a sum of products of numbers with C classes, d features, and the letters that the tracker's
+    `sizes` give, such as K epochs of a window. Where the docstring goes on with `M while recording`, M is
+    what the tracker's columns take before the score is final.
     """
     text = " ".join((recipe.__doc__ or "").split())
     stated = re.search(
-        r"Memory: ([\dCd +]+) bytes a sample(?: when final, ([\dCdK +]+) while recording)?", text
+        r"Memory: ([\dCdK +]+) bytes a sample(?: when final, ([\dCdK +]+) while recording)?", text
     )
     ensure(stated is not None, "its docstring does not say `Memory: N bytes a sample`")
     trace = Trace()
@@ -188,13 +188,15 @@ def stated_memory_is_real(recipe: Recipe) -> None:
     memory = run(policy, trace).selector.state_dict()["engine"]["memory"]
     real = sum(column[0].nbytes for column in memory.values() if column.ndim)
     sizes = {"C": trace.logits.shape[2], "d": trace.features.shape[2]}
+    if isinstance(policy, Policy) and policy.tracker is not None:
+        sizes |= policy.tracker.within(trace.epochs).sizes
     said = _sum_of_products(stated.group(1), sizes) if stated else -1
     ensure(real == said, f"its docstring says {said} bytes a sample, its columns take {real}")
     if stated and stated.group(2) and isinstance(policy, Policy) and policy.tracker is not None:
         tracker = policy.tracker.within(trace.epochs)
         values = measure(policy.signals, trace.outputs(torch.arange(2), 0), policy.name)
         takes = tracker.bytes_a_sample(values)
-        said = _sum_of_products(stated.group(2), {**sizes, **tracker.sizes})
+        said = _sum_of_products(stated.group(2), sizes)
         ensure(takes == said, f"its docstring says {said} bytes while recording, its columns take {takes}")
 
 

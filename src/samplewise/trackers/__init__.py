@@ -4,6 +4,7 @@ A tracker writes only into the state that each call gives it, a dict of columns 
 `(ids, values)` for the next tracker: `a | b` feeds b what a returns. NaN in a column means never observed.
 """
 
+from samplewise.trackers.alignment import Alignment
 from samplewise.trackers.averages import (
     BestAccuracy,
     Count,
@@ -27,6 +28,7 @@ from samplewise.trackers.reducible import IrreducibleLosses, Reducible
 from samplewise.trackers.smoothing import Smoothed
 
 __all__ = [
+    "Alignment",
     "BestAccuracy",
     "ClassDistance",
     "Column",
