@@ -86,7 +86,7 @@ class Dynamic(Engine):
             picked = picker.pick(self._pool(epoch))
             rows = torch.arange(self.n) if picked.rows is None else picked.rows
             plan = Subset(rows, picked.weights)
-            self.notes = picked.notes
+            self.notes = dict(picked.notes)  # a copied Selector pickles it
             self.memory.chosen()
             self._selected_in = self._period_start(epoch)
         else:

@@ -188,7 +188,7 @@ class Engine(ABC):
         self.meet()
         if epoch > self.epoch:
             self.skip_to(epoch)
-        self.notes = MappingProxyType({})
+        self.notes = {}
         self._set_plan(self.select(epoch))
         self._planned_in, self.memory.passed = epoch, None
         self._enter(epoch, opened=True)
