@@ -3,8 +3,8 @@
     python benchmarks/noise_budget.py --data fmnist.npz --out benchmarks/results/noise_budget.json
 
 The recipe bounds R for the norms that it stored: of one layer, of an augmented view, of an earlier epoch.
-Here `noise_budget` trains `cnn` on 10,000 augmented images for 16 epochs, seeds 0 to 2. Before some of its
-epochs the gradients of 500 samples over all parameters are computed, each on one new augmented view, in eval
+Here `noise_budget` trains `cnn` on 5,000 augmented images for 16 epochs, seeds 0 to 2. Before some of its
+epochs the gradients of 300 samples over all parameters are computed, each on one new augmented view, in eval
 mode. Every row says what share a rule would keep of all samples, and what R it has for these gradients.
 Rules: the stored norms; norms of today by each signal, on the same view as the gradients; el2n of today on
 another view; the gradients themselves, which no method knows; InfoBatch; uniform draws. One thread.
@@ -113,8 +113,8 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--samples", type=int, default=500)
-    parser.add_argument("--limit", type=int, default=10000)
+    parser.add_argument("--samples", type=int, default=300)
+    parser.add_argument("--limit", type=int, default=5000)
     given = parser.parse_args()
     torch.set_num_threads(1)
     settings = Settings(

@@ -37,8 +37,8 @@ def noise_budget(
     g is the norm of a sample's gradient when it was last trained on. Sample i stays with probability
     pi = clip(g / tau, least, 1) and weight 1 / pi, so the gradient of the epoch is that of all samples in the
     mean. tau is the largest number for which the noise inflation R = sum(g^2 / pi) / sum(g^2) is at most
-    1 + noise. These are the fewest samples for this R. There is no `keep`: the share follows from the data in
-    every epoch. `Ledger.selections` and `table().provenance["selections"]` tell it.
+    1 + noise. These are the fewest samples for this R (docs/noise_budget.md). There is no `keep`: the share
+    follows from the data in every epoch. `Ledger.selections` and `table().provenance["selections"]` tell it.
 
     `noise` is at most 1 / least - 1; 0 is ordinary training. No weight is above 1 / least. Samples that were
     never seen are kept, with weight 1. From the share `until` of the epochs on, every sample trains with
