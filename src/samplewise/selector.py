@@ -108,7 +108,7 @@ class Selector(Generic[T]):
         waiting = Waiting() if self.policy.assemble else None
         self._step = Step(engine, ledger, position, forward, model, scoring, sync_every, waiting)
         self._direct = Direct(engine, ledger, position)
-        forwards.install(self._step, engine, ledger)
+        forwards.install(self._step, engine, ledger, self.labels)
         self.timeline = Timeline(engine, ledger, self._exports, position, self._step, self.dataset)
 
     # --------------------------------------------------------------------- loaders and epochs

@@ -8,13 +8,18 @@ from samplewise.cost.flops import CountNext, counted, get_ready
 from samplewise.cost.ledger import Ledger
 from samplewise.data.outputs import Outputs, as_outputs, check_fields
 from samplewise.engine.engine import Engine
+from samplewise.loop.early import Early, check_early
 from samplewise.loop.step import Step, weighted_mean
 
 __all__ = ["Measured", "WithProxy", "install"]
 
 
-def install(step: Step, engine: Engine, ledger: Ledger) -> None:
-    """Let the step run the forward that its method needs; most methods need the plain one."""
+def install(step: Step, engine: Engine, ledger: Ledger, labels: Tensor | None) -> None:
+    """Let the step run the forwards that its method and scoring need; most need the plain ones."""
+    at, policy = step.scoring.at, engine.policy
+    if at is not None and (policy.scores or "pass" in engine.memory.sources):
+        found = check_early(at, engine, step.model, step.forward, labels)
+        step.scoring_forward = Early(ledger, step.scoring.view, at, *found, engine.seed)
     if engine.policy.proxy:
         step.runner = WithProxy(ledger)
     elif engine.computes or step.scoring_forward.cheap:

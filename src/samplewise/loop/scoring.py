@@ -28,6 +28,9 @@ class Scoring:
             remembered scores choose, and only the chosen rows are observed.
         view: scores see `view(data)` of a batch, such as `sw.views.half`, in place of all data that forward
             takes. The rows must stay the same. The ledger is charged by counted FLOPs.
+        at: the scoring forward ends at this module of the model, named as in `model.named_modules()`. A
+            linear head on its mean output gives the losses. It is trained beside the model, on the rows that
+            train, and needs the labels of the Selector.
         dataset: the same samples in the same order without augmentation, for passes.
         batch_size: of passes; None: the training batch size.
         num_workers: of passes.
@@ -37,6 +40,7 @@ class Scoring:
     dtype: torch.dtype | None = None
     every: Annotated[int, Range(1)] = 1
     view: Callable[[Any], Any] | None = None
+    at: str | None = None
     dataset: Any = None
     batch_size: Annotated[int | None, Range(1)] = None
     num_workers: Annotated[int, Range(0)] = 0
