@@ -2,7 +2,8 @@
 
     python benchmarks/overhead.py --out benchmarks/results/overhead.json
 
-One thread by default. Medians over repeats; the spread is the 10th to 90th percentile.
+One thread by default. Medians over repeats; the spread is the 10th to 90th percentile. `--quick` runs every
+row with few samples and repeats, to see that the script works. Its numbers say nothing.
 """
 
 import argparse
@@ -27,19 +28,11 @@ from torch.utils.data import TensorDataset
 import samplewise as sw
 from samplewise.pickers import ranking
 from samplewise.rng import generator
+from samplewise.testing.trace import build
 
 Row = dict[str, Any]
-NEEDS_MORE = {"fixed", "rho_loss", "auto_assist"}
-"""Recipes that need a subset, a table of losses, or the data of batches."""
-EPOCH_LEVEL = [
-    "infobatch",
-    "kakurenbo",
-    "uncertainty",
-    "uncertainty_ema",
-    "epsilon_greedy",
-    "ucb",
-    "random_dynamic",
-]
+GREEDY = 10_000
+"""Number of samples from which recipes that read features are left out: their choices take minutes."""
 
 
 def timed(run: Callable[[], Any], repeats: int, inner: int = 1) -> list[float]:
@@ -80,10 +73,10 @@ def outputs_of(b: int, classes: int = 10) -> sw.Outputs:
 
 def fed(name: str, n: int, epochs: int = 10, **given: Any) -> sw.Selector:
     """A selector for epoch 1: every sample was observed in epoch 0, and epoch 0 is closed."""
-    params = {"period": 1} if "period" in sw.recipes.get(name).signature.parameters else {}
     torch.manual_seed(0)
     labels = torch.randint(10, (n,))
-    selector = sw.Selector(sw.recipes.get(name)(**params), n, epochs=epochs, labels=labels, **given)
+    policy = build(sw.recipes.get(name), n, period=1)
+    selector = sw.Selector(policy, n, epochs=epochs, labels=labels, **given)
     for ids in selector.pass_ids(0).split(1 << 16):
         selector.observe(ids, outputs_of(len(ids)), "pass")
     selector.plan(0)
@@ -95,7 +88,18 @@ def fed(name: str, n: int, epochs: int = 10, **given: Any) -> sw.Selector:
     return selector
 
 
-def per_step(b: int = 256, n: int = 50_000, repeats: int = 60) -> list[Row]:
+def reads_features(name: str, n: int) -> bool:
+    """Whether the recipe called `name` reads the features of samples."""
+    return "features" in getattr(build(sw.recipes.get(name), n), "needs", ())
+
+
+def of_level(*levels: str, n: int) -> list[str]:
+    """The names of all recipes of these levels; without those whose choices take minutes."""
+    names = [name for name, recipe in sorted(sw.recipes.all().items()) if recipe.level in levels]
+    return [name for name in names if n < GREEDY or not reads_features(name, n)]
+
+
+def per_step(b: int = 256, n: int = 50_000, repeats: int = 60, inner: int = 200) -> list[Row]:
     """Epoch level: what `selector.loss` adds to `forward(batch).mean()`."""
     rows = []
     given = outputs_of(b)
@@ -104,14 +108,15 @@ def per_step(b: int = 256, n: int = 50_000, repeats: int = 60) -> list[Row]:
         returned = losses if name != "kakurenbo" else sw.Outputs(losses, given.logits, given.targets)
         selector = fed(name, n, forward=lambda _, kept=returned: kept, batch_size=b)
         # Many batches: a batch that comes again soon would be the same step.
-        many = selector.plan(1).ids[torch.randperm(25_600)].split(b)
+        many = selector.plan(1).ids[torch.randperm(n // 2)].split(b)[:100]
+        many = [ids for ids in many if len(ids) == b]
         batches = itertools.cycle([sw.Batch(ids, None) for ids in many])
         bare = losses if isinstance(returned, Tensor) else returned.loss
         plain: list[float] = []
         ours: list[float] = []
         for _ in range(repeats):  # in turns, so that both have the same load on the machine
-            plain += timed(lambda bare=bare: bare.mean(), 1, 200)
-            ours += timed(lambda s=selector, x=batches: s.loss(next(x)), 1, 200)
+            plain += timed(lambda bare=bare: bare.mean(), 1, inner)
+            ours += timed(lambda s=selector, x=batches: s.loss(next(x)), 1, inner)
         added = [mine - statistics.median(plain) for mine in ours]
         bare_us = statistics.median(plain) * 1e6
         target = 17.0 if name != "kakurenbo" else None
@@ -119,23 +124,26 @@ def per_step(b: int = 256, n: int = 50_000, repeats: int = 60) -> list[Row]:
     return rows
 
 
-def choosing(b: int = 256, n: int = 50_000) -> list[Row]:
-    """Batch level: `choose` of 64 rows from 256."""
+def choosing(b: int = 256, n: int = 50_000, repeats: int = 60, inner: int = 100) -> list[Row]:
+    """Batch level: `choose` of 64 rows from 256, or of as many as the method takes without `keep`."""
     rows = []
     weights = torch.rand(b)
 
     def reference() -> Tensor:
         return torch.multinomial(weights, b // 4, replacement=False).sort().values
 
-    rows.append(row("choose, reference: torch.multinomial + sort", timed(reference, 60, 100), "us"))
-    for name in ("evolved_sampling", "loss_sampling", "ordered_sgd", "random_batch"):
-        selector = sw.Selector(sw.recipes.get(name)(keep=0.25), n, epochs=40)
+    reference_seconds = timed(reference, repeats, inner)
+    rows.append(row("choose, reference: torch.multinomial + sort", reference_seconds, "us"))
+    for name in of_level("batch", n=n):
+        recipe = sw.recipes.get(name)
+        selector = sw.Selector(build(recipe, n, keep=0.25), n, epochs=40)
+        shown, ids = outputs_of(b), torch.randperm(n)[:b]
         for epoch in range(3):
             selector.plan(epoch)
-            ids = torch.randperm(n)[:b]
-            selector.observe(ids, outputs_of(b))
-        seconds = timed(lambda e=selector.engine, i=ids: e.choose(i), 60, 100)
-        rows.append(row(f"choose, {name}, B = {b} -> {b // 4}", seconds, "us", 60.0))
+            selector.observe(ids, shown)
+        seconds = timed(lambda e=selector.engine, i=ids: e.choose(i), repeats, inner)
+        kept = f"B = {b} -> {b // 4}" if "keep" in recipe.signature.parameters else f"B = {b}"
+        rows.append(row(f"choose, {name}, {kept}", seconds, "us", 60.0))
     return rows
 
 
@@ -150,7 +158,7 @@ def planning(n: int, target: float, repeats: int) -> list[Row]:
         return chosen[torch.randperm(len(chosen))]
 
     rows = [row(f"plan, reference: kthvalue + randperm, n = {n:,}", timed(reference, repeats), "ms")]
-    for name in [*EPOCH_LEVEL, "eswp"]:
+    for name in of_level("epoch", "epoch+batch", n=n):
         selector = fed(name, n)
         engine, state = selector.engine, selector.engine.state_dict()
 
@@ -171,13 +179,11 @@ def planning(n: int, target: float, repeats: int) -> list[Row]:
 def memory(n: int = 1_281_167) -> list[Row]:
     """The bytes of the scores per sample, and of the plan per kept sample."""
     rows = []
-    for name in sorted(sw.recipes.all()):
-        if name in NEEDS_MORE or (policy := sw.recipes.get(name)()).level == "static":
-            continue  # static methods may remember vectors, whose width is the model's
-        if "features" in policy.needs:
-            continue  # greedy choices of 1.28 million samples take hours
+    # Static methods may remember vectors, whose width is the model's.
+    for name in of_level("epoch", "epoch+batch", "batch", n=n):
         engine = fed(name, n).engine
-        scores = sum(c.element_size() for c in engine.memory.columns.values() if c.ndim)
+        columns = [c for c in engine.memory.columns.values() if c.ndim and len(c) == n]
+        scores = sum(c.element_size() * math.prod(c.shape[1:]) for c in columns)
         plan = engine.plan(1)
         weighted = 0 if plan.weights is None else plan.weights.element_size()
         rows.append(
@@ -186,6 +192,7 @@ def memory(n: int = 1_281_167) -> list[Row]:
                 "score_bytes_per_sample": scores,
                 "plan_bytes_per_kept_sample": plan.ids.element_size() + weighted,
                 "times_selected_bytes_per_sample": engine.times_selected.element_size(),
+                "weights_bytes_per_sample": 0 if plan.weights is None else plan.weights.element_size(),
                 "target": 12,
                 "met": scores <= 12,
             }
@@ -193,9 +200,8 @@ def memory(n: int = 1_281_167) -> list[Row]:
     return rows
 
 
-def beyond_multinomial() -> list[Row]:
-    """A weighted draw without replacement from more samples than torch.multinomial accepts."""
-    m = (1 << 24) + 1
+def beyond_multinomial(m: int = (1 << 24) + 1) -> list[Row]:
+    """A weighted draw without replacement, by default from more samples than torch.multinomial accepts."""
     weights = torch.rand(m)
     begun = time.perf_counter()
     chosen = ranking.race(weights, m // 2, generator(0, "benchmark"))
@@ -246,11 +252,11 @@ class Training:
         self.seconds += time.perf_counter() - begun
 
 
-def saved(epochs: int, repeats: int, threads: int) -> list[Row]:
+def saved(epochs: int, repeats: int, threads: int, n: int = 1024) -> list[Row]:
     """Wall clock saved over cost saved when the model takes most of the time, in turns with `full`."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    data = TensorDataset(torch.randn(1024, 3, 32, 32), torch.randint(10, (1024,)))
+    data = TensorDataset(torch.randn(n, 3, 32, 32), torch.randint(10, (n,)))
     rows: list[Row] = []
     for name in ("infobatch", "evolved_sampling", "random_batch"):
         walls = []
@@ -330,7 +336,9 @@ def markdown(about: Row, rows: list[Row]) -> str:
             lines.append(f"| {found['what']} | {found['seconds']:.2f} s | one run | works | {met} |")
         else:
             size = f"{found['score_bytes_per_sample']} bytes a sample"
-            plan = f"plan {found['plan_bytes_per_kept_sample']} a kept sample"
+            plan = f"plan {found['plan_bytes_per_kept_sample']} a kept sample, "
+            plan += f"counts {found['times_selected_bytes_per_sample']}, weights "
+            plan += f"{found['weights_bytes_per_sample']} a sample"
             lines.append(f"| {found['what']} | {size} | {plan} | <= {found['target']} bytes | {met} |")
     return "\n".join(lines) + "\n"
 
@@ -344,15 +352,17 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=1, help="threads, except for the training rows, which use every core"
     )
-    parser.add_argument("--quick", action="store_true", help="few repeats, no training")
+    parser.add_argument("--quick", action="store_true", help="few samples and repeats: see above")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     about = machine(args.threads)
-    large = 3 if args.quick else 9
-    rows = per_step() + choosing() + planning(50_000, 1.5, 60) + planning(1_281_167, 160.0, large)
-    rows += memory() + beyond_multinomial()
-    if not args.quick:
-        rows += saved(epochs=4, repeats=5, threads=math.floor(os.cpu_count() or 1))
+    cores = math.floor(os.cpu_count() or 1)
+    if args.quick:
+        rows = per_step(16, 256, 2, 2) + choosing(16, 256, 2, 2) + planning(256, 1.5, 1) + memory(256)
+        rows += beyond_multinomial(1 << 12) + saved(3, 1, args.threads, n=16)
+    else:
+        rows = per_step() + choosing() + planning(50_000, 1.5, 60) + planning(1_281_167, 160.0, 9)
+        rows += memory() + beyond_multinomial() + saved(4, 5, cores)
     print("\n".join(map(show, rows)))
     if args.out:
         args.out.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")

@@ -1,0 +1,49 @@
+"""The scripts of benchmarks/ run with `--quick`: few samples and repeats, but every row of their results."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from samplewise import recipes
+
+SCRIPTS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def quick(monkeypatch, tmp_path, capsys):
+    """Runs a script with `--quick` and gives the JSON that it wrote, the page beside it, and its output."""
+
+    def run(name, *given):
+        out = tmp_path / f"{name}.json"
+        monkeypatch.syspath_prepend(str(SCRIPTS))
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *given, "--quick", "--out", str(out)])
+        threads = torch.get_num_threads()
+        try:
+            runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
+        finally:
+            torch.set_num_threads(threads)
+        return json.loads(out.read_text()), out.with_suffix(".md").read_text(), capsys.readouterr().out
+
+    return run
+
+
+def test_overhead_measures_every_recipe_that_chooses_again(quick):
+    found, page, printed = quick("overhead")
+    measured = {row["what"]: row for row in found["rows"]}
+    by_level = {name: recipe.level for name, recipe in recipes.all().items() if recipe.level != "static"}
+    for name, level in by_level.items():
+        start = f"choose, {name}, B = 16" if level == "batch" else f"plan + shuffle, {name}, n = 256"
+        assert [row["median"] > 0 for what, row in measured.items() if what.startswith(start)] == [True]
+        assert f"| memory, {name} |" in page
+        assert f"memory, {name} " in printed
+    assert sum(what.startswith("memory") for what in measured) == len(by_level)
+    assert measured["memory, infobatch"]["score_bytes_per_sample"] == 4
+    assert measured["memory, infobatch"]["weights_bytes_per_sample"] == 4
+    assert measured["memory, kakurenbo"]["score_bytes_per_sample"] == 9
+    assert measured["memory, dynams"]["score_bytes_per_sample"] == 4 * 10 + 4  # ten classes, and the label
+    assert sum(what.startswith("step") for what in measured) == 3
+    assert sum(what.startswith("wall clock") for what in measured) == 3
