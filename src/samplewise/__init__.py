@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from samplewise.data.layout import rows, shared
     from samplewise.data.outputs import Batch, Outputs
     from samplewise.files.checkpoints import load, save
+    from samplewise.loop.scorers import Scorer
     from samplewise.loop.scoring import Scoring
     from samplewise.policy import Policy, recipe
     from samplewise.selector import Selector
@@ -39,6 +40,7 @@ __all__ = [
     "Policy",
     "Recorder",
     "ScoreTable",
+    "Scorer",
     "Scoring",
     "Selector",
     "Subset",
@@ -65,6 +67,7 @@ _HOMES = {
     "Policy": "policy",
     "Recorder": "coresets.recorder",
     "ScoreTable": "coresets.table",
+    "Scorer": "loop.scorers",
     "Scoring": "loop.scoring",
     "Selector": "selector",
     "Subset": "coresets.table",

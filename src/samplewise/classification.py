@@ -71,6 +71,29 @@ class Classifier:
         bias = None if self.head.bias is None else _whole(self.head.bias, self._sharded)
         return self._outputs(logits, targets, (_whole(self.head.weight, self._sharded), bias))
 
+    def of(self, model: nn.Module) -> Classifier:
+        """The same forward of another model with as many classes, such as a small one that scores.
+
+        Its head is the linear layer with the name of this head, or else its last linear layer.
+
+        Raises:
+            ValueError: if the other model has no linear layer, or its head has other outputs.
+        """
+        mine = next(name for name, layer in self.model.named_modules() if layer is self.head)
+        linear = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+        if not linear:
+            raise ValueError(
+                f"{type(model).__name__} must have a linear layer as its head, but has none. Give a forward "
+                "that runs it, such as sw.Scorer(model, forward)."
+            )
+        name = mine if mine in linear else list(linear)[-1]
+        if (outputs := linear[name].out_features) != self.classes:
+            raise ValueError(
+                f"the head {name!r} of {type(model).__name__} must have {self.classes} outputs, as that of "
+                f"{type(self.model).__name__}, got {outputs}."
+            )
+        return Classifier(model, linear[name], self.loss, None)
+
     def _narrow(self, batch: Any) -> Outputs:
         """The forward of the narrow view."""
         if self._slim is None:

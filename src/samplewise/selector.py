@@ -107,8 +107,8 @@ class Selector(Generic[T]):
         position = Position(engine, ledger, self.dataset is not None, batch_size)
         waiting = Waiting() if self.policy.assemble else None
         self._step = Step(engine, ledger, position, forward, model, scoring, sync_every, waiting)
-        self._direct = Direct(engine, ledger, position)
-        forwards.install(self._step, engine, ledger, self.labels)
+        self._direct = Direct(engine, ledger, position, scoring)
+        forwards.install(self._step, engine, ledger, self._exports)
         self.timeline = Timeline(engine, ledger, self._exports, position, self._step, self.dataset)
 
     # --------------------------------------------------------------------- loaders and epochs

@@ -230,12 +230,18 @@ def as_batch(given: Any) -> Batch:
     return Batch(*given)
 
 
-def as_outputs(returned: Any, b: int) -> Outputs:
-    """Check what the user's forward returned and return it as `Outputs`: one loss for each of b samples."""
+def as_outputs(returned: Any, b: int, what: str = "forward") -> Outputs:
+    """Check what the user's forward returned and return it as `Outputs`: one loss for each of b samples.
+
+    Args:
+        returned: per-sample losses or `Outputs`.
+        b: the number of samples.
+        what: the name of the forward in errors.
+    """
     outputs = Outputs(loss=returned) if isinstance(returned, Tensor) else returned
     if not isinstance(outputs, Outputs):
         raise TypeError(
-            "forward must return per-sample losses (b,) or sw.Outputs(loss=...), "
+            f"{what} must return per-sample losses (b,) or sw.Outputs(loss=...), "
             f"got {type(returned).__name__}."
         )
     shape = outputs.loss.shape
@@ -245,14 +251,14 @@ def as_outputs(returned: Any, b: int) -> Outputs:
         return outputs
     if shape == ():
         raise ValueError(
-            "forward returned one loss for the whole batch, but selection needs one loss per sample. "
+            f"{what} returned one loss for the whole batch, but selection needs one loss per sample. "
             'Use reduction="none" in the loss function.'
         )
     fix = ""
     if len(shape) > 1 and shape[0] == b:
         once = "squeeze(1)" if shape == (b, 1) else "mean(1)" if len(shape) == 2 else "flatten(1).mean(1)"
         fix = f" Did you mean loss.{once}?"
-    raise ValueError(f"forward must return losses of shape ({b},), got {tuple(shape)}.{fix}")
+    raise ValueError(f"{what} must return losses of shape ({b},), got {tuple(shape)}.{fix}")
 
 
 def _check_normalizer(normalizer: Tensor, b: int) -> None:

@@ -129,6 +129,14 @@ class Dynamic(Engine):
         pickers = (self.now(epoch).batch_picker for epoch in range(self.epoch, self.epochs))
         return any(picker is not None and not picker.everything for picker in pickers)
 
+    def scores_later(self) -> bool:
+        later, source = range(self.epoch + 1, self.epochs), self.policy.source
+        if source == "pass":
+            passes = any(e % self.policy.every == 0 and not self._keeps_all(e) for e in later)
+        else:
+            passes = "pass" in source and bool(later)
+        return passes or (self.scores_batches and self.picks_rows())
+
     def choose(self, ids: Ids) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
         memory, picker = self.memory, self._batch
         if picker is None or not self.narrows or not self.opened:

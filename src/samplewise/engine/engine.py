@@ -118,6 +118,10 @@ class Engine(ABC):
         """Whether every sample must be seen in `epoch`, so that shards are padded and not cut."""
         return False
 
+    def scores_later(self) -> bool:
+        """Whether a scoring forward may come later, in the open epoch or in one after it."""
+        return True
+
     def look(self, ids: Ids, data: Any) -> None:  # noqa: B027 - most methods do not look at data
         """Show the method the data of a batch before it chooses from it."""
 

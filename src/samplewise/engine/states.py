@@ -101,7 +101,7 @@ def _missing(state: Any, mine: Mapping[str, Any]) -> Iterator[str]:
     for name, value in mine.items():
         if not isinstance(state, Mapping) or name not in state:
             yield name
-        elif isinstance(value, Mapping) and name not in ("memory", "method"):
+        elif isinstance(value, Mapping) and name not in ("memory", "method", "scoring"):
             yield from _missing(state[name], value)
 
 

@@ -10,7 +10,8 @@ from samplewise.data.ids import whole
 from samplewise.data.outputs import Outputs, as_outputs, check_shapes
 from samplewise.engine.engine import Engine
 from samplewise.loop.position import Position
-from samplewise.loop.requirements import refuse_assembled
+from samplewise.loop.requirements import refuse_assembled, refuse_scorer
+from samplewise.loop.scoring import Scoring
 
 __all__ = ["Direct"]
 
@@ -20,8 +21,8 @@ Ids = Integer[Tensor, " b"]
 class Direct:
     """Checks what a user's own loop gives, passes it to the engine, and counts it."""
 
-    def __init__(self, engine: Engine, ledger: Ledger, position: Position) -> None:
-        self.engine, self.ledger, self.position = engine, ledger, position
+    def __init__(self, engine: Engine, ledger: Ledger, position: Position, scoring: Scoring) -> None:
+        self.engine, self.ledger, self.position, self.scoring = engine, ledger, position, scoring
         self._has_graph = False
         """Whether the losses observed last can be back-propagated: then their forward is the training's."""
 
@@ -29,6 +30,7 @@ class Direct:
         """See `Selector.observe`."""
         engine, policy, ledger = self.engine, self.engine.policy, self.ledger
         refuse_assembled(policy, "selector.observe")
+        refuse_scorer(self.scoring, "selector.observe")
         if source not in ("training", "pass"):
             raise ValueError(f"source must be one of 'training', 'pass', got {source!r}.")
         ids = whole(ids, "observe")
@@ -56,6 +58,7 @@ class Direct:
     def choose(self, ids: Ids) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
         """See `Selector.choose`."""
         refuse_assembled(self.engine.policy, "selector.choose")
+        refuse_scorer(self.scoring, "selector.choose")
         rows, weights = self.engine.choose(whole(ids, "choose"))
         self.position.method_called = True
         self.position.samples += len(ids)

@@ -46,13 +46,8 @@ class Timeline:
     def __init__(
         self, engine: Engine, ledger: Ledger, exports: Exports, position: Position, step: Step, dataset: Any
     ) -> None:
-        self.engine, self.ledger, self.exports, self.step, self.dataset = (
-            engine,
-            ledger,
-            exports,
-            step,
-            dataset,
-        )
+        self.engine, self.ledger, self.exports = engine, ledger, exports
+        self.step, self.dataset = step, dataset
         self.epochs, self.position, self.batch_size = engine.epochs, position, position.batch_size
         self.policy, self.waiting = engine.policy, step.waiting
         self.collate: Callable[[list[Any]], Any] | None = None
@@ -356,8 +351,10 @@ class Timeline:
             "sampler mode": "sharded" if position.sharded else "global",
             "position": self.where(),
             "what was loaded": self._loaded,
+            **self.step.scoring_forward.settings(),
         }
         agree(settings, self.dataset if scoring.dataset is None else scoring.dataset)
+        self.step.scoring_forward.share()
         self._agreed = True
 
     def sync(self) -> None:

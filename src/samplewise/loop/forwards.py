@@ -8,18 +8,26 @@ from samplewise.cost.flops import CountNext, counted, get_ready
 from samplewise.cost.ledger import Ledger
 from samplewise.data.outputs import Outputs, as_outputs, check_fields
 from samplewise.engine.engine import Engine
+from samplewise.engine.exports import Exports
 from samplewise.loop.early import Early, check_early
+from samplewise.loop.scorers import as_scorer, check_scorer
+from samplewise.loop.second_model import SecondModel
 from samplewise.loop.step import Step, weighted_mean
 
 __all__ = ["Measured", "WithProxy", "install"]
 
 
-def install(step: Step, engine: Engine, ledger: Ledger, labels: Tensor | None) -> None:
+def install(step: Step, engine: Engine, ledger: Ledger, exports: Exports) -> None:
     """Let the step run the forwards that its method and scoring need; most need the plain ones."""
-    at, policy = step.scoring.at, engine.policy
-    if at is not None and (policy.scores or "pass" in engine.memory.sources):
-        found = check_early(at, engine, step.model, step.forward, labels)
-        step.scoring_forward = Early(ledger, step.scoring.view, at, *found, engine.seed)
+    scoring, policy = step.scoring, engine.policy
+    if scoring.scorer is not None:
+        scorer = as_scorer(scoring.scorer)
+        model = check_scorer(scorer, engine, step.model)
+        step.scoring_forward = SecondModel(scorer, engine, ledger, step.forward, model, scoring.view)
+        exports.model = scorer.model
+    elif scoring.at is not None and (policy.scores or "pass" in engine.memory.sources):
+        found = check_early(scoring.at, engine, step.model, step.forward, exports.labels)
+        step.scoring_forward = Early(ledger, scoring.view, scoring.at, *found, engine.seed)
     if engine.policy.proxy:
         step.runner = WithProxy(ledger)
     elif engine.computes or step.scoring_forward.cheap:

@@ -133,7 +133,9 @@ class AssemblingLoader(Loader[T]):
         device = device_of(timeline.step.model)
         yield from self._full(waiting)
         for batch in batches:
-            waiting.ids += timeline.step.accept(batch.to(device)).tolist()
+            moved = batch.to(device)
+            waiting.ids += timeline.step.accept(moved).tolist()
+            timeline.step.scoring_forward.came(moved, None, None)
             yield from self._full(waiting)
 
     def _full(self, waiting: Waiting) -> Iterator[Batch]:

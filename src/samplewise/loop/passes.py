@@ -109,7 +109,8 @@ def _gradients(
     step: Step, forward: Callable[[Any], Any], batch: Batch, layout: Layout
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
     """The gradient norm and the loss of each row of a batch."""
-    model, scores, b = step.model, step.scoring_forward, len(batch)
+    scores, b = step.scoring_forward, len(batch)
+    model, forward = step.model if scores.model is None else scores.model, scores.forward(forward)
     if model is None:
         raise ValueError(f"{step.policy.name} scores with the model, got None. Give Selector(model=...).")
     return scores.gradients(

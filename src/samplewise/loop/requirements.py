@@ -21,6 +21,7 @@ __all__ = [
     "refuse_assembled",
     "refuse_copy",
     "refuse_proxy",
+    "refuse_scorer",
     "refuse_several",
 ]
 
@@ -92,6 +93,16 @@ def refuse_proxy(policy: Policy, what: str) -> None:
         raise ValueError(
             f"{policy.name} cannot be used with {what}. It also trains forward.proxy, which only "
             "selector.loss(batch) does. Use dynams, the same method without a proxy."
+        )
+
+
+def refuse_scorer(scoring: Scoring, what: str) -> None:
+    """Raise if another model scores, which `what` gives no data to score."""
+    if scoring.scorer is not None:
+        raise ValueError(
+            f"Scoring.scorer cannot be used with {what}, which gets losses and no data. Call "
+            "selector.loss(batch) or selector.narrow(batch), or leave out the scorer and observe the losses "
+            "of the small model yourself."
         )
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from samplewise.checks import Range, checked
 from samplewise.data.randomness import lent_to
 from samplewise.loop.flags import Flags
+from samplewise.loop.scorers import as_scorer
 
 __all__ = ["Scoring", "device_of", "without_trace"]
 
@@ -34,6 +35,7 @@ class Scoring:
         dataset: the same samples in the same order without augmentation, for passes.
         batch_size: of passes; None: the training batch size.
         num_workers: of passes.
+        scorer: another, small model that scores, or a `sw.Scorer(model, ...)`: see there.
     """
 
     mode: Literal["eval", "train"] = "eval"
@@ -44,10 +46,18 @@ class Scoring:
     dataset: Any = None
     batch_size: Annotated[int | None, Range(1)] = None
     num_workers: Annotated[int, Range(0)] = 0
+    scorer: Any = None
 
     def __post_init__(self) -> None:
         if self.dtype is not None and self.dtype not in (torch.bfloat16, torch.float16):
             raise ValueError(f"Scoring.dtype must be torch.bfloat16 or torch.float16, got {self.dtype}.")
+        if self.scorer is not None:
+            as_scorer(self.scorer)
+            if self.at is not None:
+                raise ValueError(
+                    f"Scoring.at={self.at!r} ends the forward of the model, but Scoring.scorer scores with "
+                    "another one. Leave out one of them."
+                )
         if self.view is not None and not callable(self.view):
             raise TypeError(
                 f"Scoring.view must be a function of a batch's data, got {type(self.view).__name__}. "

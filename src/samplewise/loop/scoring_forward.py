@@ -9,8 +9,9 @@ from samplewise.cost.flops import counted
 from samplewise.cost.ledger import BACKWARD, FORWARD, Ledger
 from samplewise.data.declared import Form
 from samplewise.data.outputs import Batch, walk
+from samplewise.loop.again import Chosen
 
-__all__ = ["ScoringForward"]
+__all__ = ["ScoringForward", "shape_of"]
 
 T = TypeVar("T")
 Key = tuple[Any, ...]
@@ -31,6 +32,8 @@ class ScoringForward:
     """Whether the ledger is charged by FLOPs, in place of one forward for each row."""
     model: nn.Module | None = None
     """The module that scores; None: the user's model. Callers set its mode, and restore it after."""
+    apart = False
+    """Whether another model scores. `came` must be called, and forward may give losses only."""
     learns = False
     """Whether `trains` must be called."""
 
@@ -38,6 +41,10 @@ class ScoringForward:
         self.ledger, self.view, self.cheap = ledger, view, view is not None
         self._flops: dict[Key, int] = {}
         self._viewed: set[Key] = set()
+
+    def forward(self, given: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """The forward that scores, in place of the user's."""
+        return given
 
     def seen(self, data: Any, b: int) -> Any:
         """What scores see of the data of a batch of b rows.
@@ -68,21 +75,32 @@ class ScoringForward:
         shown = Batch(batch.ids, self.seen(batch.data, len(batch)))
         if not self.cheap:
             return self.run(forward, shown)
-        key = _shape(*shown)
-        if (flops := self._flops.get(key)) is None:
-            done, flops = counted(lambda: self.run(forward, shown))
-            self._flops[key] = flops
-        else:
-            done = self.run(forward, shown)
+        done, flops = self.flops_of(shape_of(*shown), lambda: self.run(forward, shown))
         self.ledger.scored_cheaply(len(batch), flops)
         return done
+
+    def flops_of(self, key: Key, work: Callable[[], T]) -> tuple[T, int]:
+        """Do work. Return its result and its FLOPs, which are counted the first time for each key."""
+        if key in self._flops:
+            return work(), self._flops[key]
+        done, self._flops[key] = counted(work)
+        return done, self._flops[key]
+
+    def came(self, batch: Batch, chosen: Chosen | None, real: int | None) -> None:
+        """Note a meta-batch, after its rows were chosen and before they train.
+
+        Args:
+            batch: all rows.
+            chosen: the rows that train; None: they wait until a batch is full.
+            real: number of leading rows that are not padding; None: all.
+        """
 
     def gradients(self, forward: Callable[[Any], Any], batch: Batch, work: Callable[[Any], T]) -> T:
         """`work` on what scores see of a batch. A cheap one is charged as a forward and a backward."""
         data = self.seen(batch.data, len(batch))
         done = work(data)
         if self.cheap:
-            key = _shape(batch.ids, data)
+            key = shape_of(batch.ids, data)
             if key not in self._flops:  # of vmap, torch counts convolutions by groups wrongly
                 self._flops[key] = counted(lambda: forward(data))[1]
             self.ledger.scored_cheaply(len(batch), (FORWARD + BACKWARD) * self._flops[key])
@@ -95,6 +113,15 @@ class ScoringForward:
             batch: the rows that train.
             real: number of leading rows that are not padding; None: all.
         """
+
+    # ------------------------------------------------------------------------ several processes
+
+    def settings(self) -> dict[str, Any]:
+        """What must be equal on all processes, by name."""
+        return {}
+
+    def share(self) -> None:
+        """Take over from rank 0 what must be equal on all processes, once all have agreed."""
 
     # ----------------------------------------------------------------------------------- state
 
@@ -110,7 +137,7 @@ class ScoringForward:
         """Continue from what `state_dict` gave."""
 
 
-def _shape(ids: Tensor, data: Any) -> Key:
+def shape_of(ids: Tensor, data: Any) -> Key:
     """Batches with the same one have the same FLOPs."""
     return (len(ids), *_tensors(data).items())
 

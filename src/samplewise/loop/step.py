@@ -87,7 +87,7 @@ class Step:
     def checked(self, returned: Any, b: int) -> Outputs:
         """Check what a forward returned. The first time, also check for all fields that the policy needs."""
         outputs = as_outputs(returned, b)
-        if self._unchecked_fields:
+        if self._unchecked_fields and not self.scoring_forward.apart:
             check_fields(outputs, self._unchecked_fields, self.policy.name)
             self._unchecked_fields = ()
         return outputs
@@ -118,8 +118,8 @@ class Step:
 
     def narrow(self, given: Any) -> Batch:
         """The rows of a batch to train on; the whole batch if the open epoch is not narrowed."""
-        batch: Batch = given if type(given) is Batch else as_batch(given)
-        engine, position, ids = self.engine, self.position, batch.ids
+        whole: Batch = given if type(given) is Batch else as_batch(given)
+        engine, position, ids, batch = self.engine, self.position, whole.ids, whole
         by_ids = engine.n > 0 or position.from_loader
         made = self._steps.find_or_add(ids, batch.data, by_ids, position.from_loader)
         if made.chosen is not None:  # the optimizer evaluates a batch again
@@ -142,10 +142,10 @@ class Step:
             real = position.real_rows(len(ids))
         if narrows:
             batch, chosen = self._narrowed(batch, real)
-        elif real is None:
-            chosen = Chosen(ids)
         else:
-            chosen = Chosen(ids, real=real.mine, total=real.total)
+            chosen = Chosen(ids) if real is None else Chosen(ids, real=real.mine, total=real.total)
+        if self.scoring_forward.apart:
+            self.scoring_forward.came(whole, chosen, None if real is None else real.mine)
         self._note(made, chosen, batch, len(ids) if real is None else real.mine)
         position.done += len(ids) * collectives.world() if together else len(ids)
         return batch
@@ -205,9 +205,8 @@ class Step:
             seen = self.score(batch)
             if not self.scoring_forward.cheap:
                 self.ledger.scoring_forwards += len(ids)
-            scored = time.perf_counter()
-            seconds["scoring"] += scored - begun
-            begun = scored
+            seconds["scoring"] += time.perf_counter() - begun
+            begun = time.perf_counter()
             engine.memory.observe(ids, seen, "training")
         if engine.looks:
             engine.look(ids, data)
@@ -298,8 +297,7 @@ class Step:
         if chosen is None:
             return False
         weighted = chosen.weights is not None or chosen.real is not None
-        if chosen.whole:
-            weighted = weighted or self.engine.weighted
+        weighted = weighted or (chosen.whole and self.engine.weighted)
         return weighted or (chosen.unseen and self.engine.uses_training)
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from samplewise.data.dataset import length_of
@@ -75,6 +75,24 @@ class Marked(NamedTuple):
     counted: int | None
 
 
+def forward_of(selection: Selection, trainer: Any, model: nn.Module | None = None) -> Any:
+    """The forward of scoring. It runs the unwrapped model, because no gradients are averaged.
+
+    Args:
+        selection: has the head.
+        trainer: gives the precision.
+        model: another model with the same inputs, such as a small one that scores. None: the Trainer's.
+    """
+
+    def forward(inputs: Any) -> Outputs:
+        with trainer.compute_loss_context_manager():
+            return selection.head(trainer.model if model is None else model, dict(inputs)).outputs
+
+    given: Any = forward
+    given.of = lambda other: forward_of(selection, trainer, other)
+    return given
+
+
 class Selection:
     """The selector of a Trainer and its use. The selector is built again for every `train()`."""
 
@@ -129,7 +147,7 @@ class Selection:
         self.selector = Selector(
             settings.policy,
             stock.dataset,
-            lambda inputs: self.scoring_forward(trainer, inputs),
+            forward_of(self, trainer),
             model=trainer.model,
             epochs=self.calendar.selection_epochs,
             batch_size=batch_size,
@@ -224,11 +242,6 @@ class Selection:
             counted = None if ignored is None else ignored[:real].count(0)
             marks.append(Marked(b * world if share is None else share.total, real, counted))
             yield batch
-
-    def scoring_forward(self, trainer: Any, inputs: Any) -> Outputs:
-        """Run the forward of scoring. It uses the unwrapped model, because no gradients are averaged."""
-        with trainer.compute_loss_context_manager():
-            return self.head(trainer.model, dict(inputs)).outputs
 
     def loss(
         self,
