@@ -19,6 +19,7 @@ from samplewise.engine.engine import Engine
 from samplewise.engine.memory import Memory
 from samplewise.engine.records import Records
 from samplewise.engine.static import Static
+from samplewise.loop.early import Early
 from samplewise.loop.epochs import Timeline
 from samplewise.loop.scoring import without_trace
 from samplewise.pickers import Budgeted, Keep, Picked, Picker
@@ -290,6 +291,33 @@ def _moves_buffers(model, scoring, lent=True):
 def moves_batch_norm(monkeypatch):
     monkeypatch.setattr("samplewise.loop.passes.without_trace", _moves_buffers)
     return REGISTRY["kakurenbo"]
+
+
+@fault(laws.cheap_scores_cost_what_they_compute, "with a view, the ledger says 0 cheap scoring forwards")
+def charges_no_view(monkeypatch):
+    monkeypatch.setattr(Ledger, "scored_cheaply", lambda self, rows, flops: None)
+    return REGISTRY["loss_sampling"]
+
+
+@fault(laws.cheap_scores_cost_what_they_compute, "a scoring forward that ends early, the cost is")
+def charges_no_head(monkeypatch):
+    charge = Ledger.scored_cheaply
+    monkeypatch.setattr(
+        Ledger, "scored_cheaply", lambda self, rows, flops: rows and charge(self, rows, flops)
+    )
+    return REGISTRY["loss_sampling"]
+
+
+@fault(laws.cheap_scores_cost_what_they_compute, "left hooks on")
+def leaves_its_hook(monkeypatch):
+    monkeypatch.setattr(Early, "_release", lambda self: None)
+    return REGISTRY["loss_sampling"]
+
+
+@fault(laws.cheap_scores_cost_what_they_compute, "resumed with a head")
+def forgets_the_head(monkeypatch):
+    monkeypatch.setattr(Early, "load_state_dict", lambda self, state: None)
+    return REGISTRY["loss_sampling"]
 
 
 @fault(laws.resume_changes_nothing, "chose differently")

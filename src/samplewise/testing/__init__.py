@@ -10,6 +10,7 @@ AssertionError with a sentence where it is broken.
 """
 
 from samplewise.testing.budgets import budget_is_met, budget_is_met_by_class
+from samplewise.testing.cheap import cheap_scores_cost_what_they_compute
 from samplewise.testing.choosing import (
     duplicates_count_once,
     ids_are_unique_and_weights_positive,
@@ -87,6 +88,7 @@ LAWS: tuple[Law, ...] = (
     declared_cost_is_counted_cost,
     one_forward_is_charged_once,
     scoring_leaves_no_trace,
+    cheap_scores_cost_what_they_compute,
     stated_memory_is_real,
     coreset_budget_is_met,
     a_score_is_final_in_time,

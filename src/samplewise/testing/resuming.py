@@ -12,10 +12,10 @@ from samplewise.testing.law import differs, ensure, law
 from samplewise.testing.runs import walk
 from samplewise.testing.trace import Trace, build
 
-__all__ = ["resume_changes_nothing", "resume_through_the_loader_changes_nothing"]
+__all__ = ["resume_changes_nothing", "resume_through_the_loader_changes_nothing", "through_a_file"]
 
 
-def _through_a_file(state: dict[str, Any]) -> dict[str, Any]:
+def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
     """A state as it comes back from disk, read by torch's safe loader."""
     file = io.BytesIO()
     torch.save(state, file)
@@ -33,7 +33,7 @@ def resume_changes_nothing(recipe: Recipe) -> None:
     events, states = [], []
     for event in walk(selector, trace, batch):
         events.append(event)
-        states.append(_through_a_file(selector.state_dict()))
+        states.append(through_a_file(selector.state_dict()))
     last = selector.state_dict()["engine"]
     steps, planned = 0, events[0]
     for position, (event, state) in enumerate(zip(events, states, strict=True)):
@@ -58,7 +58,7 @@ def resume_through_the_loader_changes_nothing(recipe: Recipe) -> None:
     trace = Trace(n=12, epochs=4)
     policy = build(recipe, trace.n, period=2)
     whole = Training(policy, trace, batch=5)
-    states = [_through_a_file(whole.selector.state_dict()) for _ in whole.steps()]
+    states = [through_a_file(whole.selector.state_dict()) for _ in whole.steps()]
     for done in range(1, len(states), 2):
         rest = Training(policy, trace, batch=5)
         rest.selector.load_state_dict(states[done - 1])
