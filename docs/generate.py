@@ -28,6 +28,7 @@ JUDGED = ("images-easy", "images-hard", "web")
 MODULES = (
     "samplewise",
     "samplewise.signals",
+    "samplewise.matrices",
     "samplewise.views",
     "samplewise.trackers",
     "samplewise.pickers",

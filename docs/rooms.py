@@ -15,7 +15,7 @@ PACKAGE = SOURCE.name
 FLOORS = (
     ("checks", "rng", "distributed"),
     ("data", "schedules"),
-    ("signals", "views", "trackers", "cost", "files"),
+    ("signals", "matrices", "views", "trackers", "cost", "files"),
     ("subset", "proxy"),
     ("pickers", "classification"),
     ("policy",),

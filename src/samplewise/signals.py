@@ -38,6 +38,7 @@ __all__ = [
     "probability_margin",
     "residual",
     "signed_margins",
+    "take_tokens",
     "target",
     "target_log_probability",
     "target_probability",
@@ -341,6 +342,15 @@ def needs(signal: Signal) -> tuple[str, ...]:
     """
     parameters = inspect.signature(signal).parameters.values()
     return tuple(p.name for p in parameters if p.default is p.empty)
+
+
+def take_tokens(signals: tuple[Signal, ...]) -> bool:
+    """Whether all signals that read logits also take those of every token, (b, t, c).
+
+    Such a signal has dots in the annotation of its logits: `Float[Tensor, "b ... c"]`.
+    """
+    shapes = [inspect.signature(s).parameters["logits"].annotation for s in signals if "logits" in needs(s)]
+    return bool(shapes) and all("..." in getattr(shape, "dim_str", str(shape)) for shape in shapes)
 
 
 @cache

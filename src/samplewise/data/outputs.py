@@ -37,7 +37,7 @@ class Outputs:
 
     Args:
         loss: per-sample losses (b,), with the autograd graph if the batch is trained.
-        logits: (b, c), before the softmax.
+        logits: (b, c), before the softmax. For a few methods also those of every token, (b, t, c).
         targets: (b,), class numbers.
         features: (b, d), the input of the last layer.
         head: the last layer's weight (c, d) and bias (c,) or None.
@@ -147,21 +147,24 @@ def walk(data: Any, leaf: Leaf, path: str = "batch", stop: Stop | None = None) -
     return leaf(data, path)
 
 
-def check_fields(outputs: Outputs, needed: tuple[str, ...], owner: str) -> None:
-    """Raise if a field in `needed` is missing or has a wrong shape."""
+def check_fields(outputs: Outputs, needed: tuple[str, ...], owner: str, tokens: bool = False) -> None:
+    """Raise if a field in `needed` is missing or has a wrong shape. `tokens`: see `check_shapes`."""
     missing = [name for name in needed if getattr(outputs, name) is None]
     if missing:
         fields = ", ".join(f"{name}=..." for name in missing)
         raise ValueError(
             f"{owner} needs {' and '.join(missing)}: return sw.Outputs(loss=..., {fields}) from forward."
         )
-    check_shapes(outputs, needed)
+    check_shapes(outputs, needed, tokens)
     if "head" in needed and outputs.head is not None:
         _check_head(outputs, outputs.head[0])
 
 
-def check_shapes(outputs: Outputs, needed: Collection[str]) -> None:
-    """Raise if a field in `needed` that is not None has a wrong shape."""
+def check_shapes(outputs: Outputs, needed: Collection[str], tokens: bool = False) -> None:
+    """Raise if a field in `needed` that is not None has a wrong shape.
+
+    With `tokens`, logits may also be (b, tokens, classes).
+    """
     b = len(outputs.loss)
     logits, targets = outputs.logits, outputs.targets
     for name in needed:
@@ -170,8 +173,9 @@ def check_shapes(outputs: Outputs, needed: Collection[str]) -> None:
             raise ValueError(
                 f"Outputs.{name} must have {b} rows, one for each loss, got shape {tuple(value.shape)}."
             )
-    if "logits" in needed and logits is not None and (logits.ndim != 2 or len(logits) != b):
-        raise ValueError(f"Outputs.logits must have shape ({b}, classes), got {tuple(logits.shape)}.")
+    if "logits" in needed and logits is not None and logits.ndim not in ((2, 3) if tokens else (2,)):
+        more = f" or ({b}, tokens, classes)" if tokens else ""
+        raise ValueError(f"Outputs.logits must have shape ({b}, classes){more}, got {tuple(logits.shape)}.")
     if "targets" in needed and targets is not None and (targets.shape != (b,) or targets.is_floating_point()):
         raise ValueError(
             f"Outputs.targets must be {b} integer class numbers, got {targets.dtype} of shape "

@@ -122,6 +122,7 @@ class Dynamic(Engine):
         if batch is not None:
             self.narrows = not batch.everything
             self.uneven = batch.uneven
+        self._follows = memory.tracker is not None and memory.tracker.follows_choices
 
     def picks_rows(self) -> bool:
         if self.policy.batch_picker is None:
@@ -162,6 +163,8 @@ class Dynamic(Engine):
         rows = rows.to(ids.device, non_blocking=True)
         chosen = ids.index_select(0, rows)
         memory.count(chosen)
+        if self._follows:
+            memory.narrowed(chosen)
         weights = self.weights(chosen) if self.weighted else None
         if picked.weights is not None:
             extra = picked.weights.to(ids.device, torch.float32)

@@ -256,6 +256,11 @@ class Memory:
         if self.columns and self.tracker is not None:
             self.tracker.chosen(self.columns)
 
+    def narrowed(self, ids: Ids) -> None:
+        """Tell the tracker which samples of a batch were chosen."""
+        if self.columns and self.tracker is not None:
+            self.tracker.narrowed(self.columns, ids.to(self.device))
+
     def restart(self) -> None:
         """Begin the open epoch again: what was observed stays."""
 

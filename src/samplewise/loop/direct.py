@@ -12,6 +12,7 @@ from samplewise.engine.engine import Engine
 from samplewise.loop.position import Position
 from samplewise.loop.requirements import refuse_assembled, refuse_scorer
 from samplewise.loop.scoring import Scoring
+from samplewise.signals import take_tokens
 
 __all__ = ["Direct"]
 
@@ -36,7 +37,7 @@ class Direct:
         ids = whole(ids, "observe")
         seen = as_outputs(outputs, len(ids))
         if policy.signals and type(outputs) is not Tensor and engine.memory.uses(source):
-            check_shapes(seen, policy.reads)
+            check_shapes(seen, policy.reads, take_tokens(policy.signals))
         self.position.method_called = True
         used = engine.memory.observe(ids, seen, source)
         if not used and policy.signals:

@@ -24,6 +24,7 @@ from samplewise.loop.scorers import Scorer, forward_for
 from samplewise.loop.scoring import device_of
 from samplewise.loop.scoring_forward import ScoringForward, shape_of
 from samplewise.schedules import Schedule
+from samplewise.signals import take_tokens
 
 __all__ = ["SecondModel"]
 
@@ -91,7 +92,10 @@ class SecondModel(ScoringForward):
         """The small model's forward, with its result checked."""
         outputs = as_outputs(self._forward(batch.data), len(batch), "Scorer.forward")
         if self._unchecked:
-            check_fields(outputs, self._unchecked, f"{self.engine.policy.name} with a scorer")
+            policy = self.engine.policy
+            check_fields(
+                outputs, self._unchecked, f"{policy.name} with a scorer", take_tokens(policy.signals)
+            )
             self._unchecked = ()
         return outputs
 

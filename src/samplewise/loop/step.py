@@ -20,6 +20,7 @@ from samplewise.loop.position import Position
 from samplewise.loop.scoring import Scoring, without_trace
 from samplewise.loop.scoring_forward import ScoringForward
 from samplewise.loop.waiting import Waiting
+from samplewise.signals import take_tokens
 
 __all__ = ["ForwardRunner", "Step", "weighted_mean"]
 
@@ -86,9 +87,9 @@ class Step:
 
     def checked(self, returned: Any, b: int) -> Outputs:
         """Check what a forward returned. The first time, also check for all fields that the policy needs."""
-        outputs = as_outputs(returned, b)
+        outputs, policy = as_outputs(returned, b), self.policy
         if self._unchecked_fields and not self.scoring_forward.apart:
-            check_fields(outputs, self._unchecked_fields, self.policy.name)
+            check_fields(outputs, self._unchecked_fields, policy.name, take_tokens(policy.signals))
             self._unchecked_fields = ()
         return outputs
 

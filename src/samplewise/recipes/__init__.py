@@ -41,6 +41,7 @@ from samplewise.recipes.seta import seta
 from samplewise.recipes.svp import svp
 from samplewise.recipes.tdds import tdds
 from samplewise.recipes.ucb import ucb
+from samplewise.recipes.uds import uds
 from samplewise.recipes.uncertainty import uncertainty, uncertainty_ema
 
 __all__ = [
@@ -93,6 +94,7 @@ __all__ = [
     "svp",
     "tdds",
     "ucb",
+    "uds",
     "uncertainty",
     "uncertainty_ema",
 ]

@@ -23,6 +23,7 @@ from samplewise.trackers.difficulty import DifficultySpread
 from samplewise.trackers.dynamics import Forgotten, Mean, WindowSpread
 from samplewise.trackers.features import ClassDistance, Features
 from samplewise.trackers.margins import Margins
+from samplewise.trackers.novelty import Novelty
 from samplewise.trackers.recent import Percentile
 from samplewise.trackers.reducible import IrreducibleLosses, Reducible
 from samplewise.trackers.smoothing import Smoothed
@@ -44,6 +45,7 @@ __all__ = [
     "Last",
     "Margins",
     "Mean",
+    "Novelty",
     "Percentile",
     "Pipe",
     "Reducible",

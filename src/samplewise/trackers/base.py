@@ -50,6 +50,8 @@ class Tracker(ABC):
     """Whether it may see only whole batches, not the rows that were chosen from them."""
     complete: ClassVar[bool] = False
     """Whether every sample must be seen in every epoch."""
+    follows_choices: ClassVar[bool] = False
+    """Whether `narrowed` does something."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         refuse_taken_fields(cls, Tracker, "ranks")
@@ -156,6 +158,9 @@ class Tracker(ABC):
         """Called when the picker has chosen. Drops the columns that are kept `until="choice"`."""
         self._drop(state, "choice")
 
+    def narrowed(self, state: State, ids: Ids) -> None:  # noqa: B027
+        """Called when the batch picker has chosen the samples `ids` of a batch, if `follows_choices`."""
+
     def restart(self, state: State) -> None:  # noqa: B027
         """Called when the open epoch begins again."""
 
@@ -198,6 +203,11 @@ class Pipe(Tracker):
     def complete(self) -> bool:  # type: ignore[override]
         """Whether any stage asks for it."""
         return any(stage.complete for stage in self.stages)
+
+    @property
+    def follows_choices(self) -> bool:  # type: ignore[override]
+        """Whether any stage does."""
+        return any(stage.follows_choices for stage in self.stages)
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -280,6 +290,10 @@ class Pipe(Tracker):
     def chosen(self, state: State) -> None:
         for stage in self.stages:
             stage.chosen(state)
+
+    def narrowed(self, state: State, ids: Ids) -> None:
+        for stage in self.stages:
+            stage.narrowed(state, ids)
 
     def restart(self, state: State) -> None:
         for stage in self.stages:

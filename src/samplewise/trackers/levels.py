@@ -34,6 +34,11 @@ class Levels(Tracker):
         """Whether either asks for it."""
         return self.epoch.whole_batches or self.batch.whole_batches
 
+    @property
+    def follows_choices(self) -> bool:  # type: ignore[override]
+        """Whether the tracker of batches does."""
+        return self.batch.follows_choices
+
     def level(self, batch: bool) -> Tracker:
         return self.batch if batch else self.epoch
 
@@ -77,6 +82,10 @@ class Levels(Tracker):
     def chosen(self, state: State) -> None:
         """The plan has chosen from the columns of its level."""
         _change(state, EPOCH, self.epoch.chosen)
+
+    def narrowed(self, state: State, ids: Ids) -> None:
+        """The rows of a batch were chosen from the columns of its level."""
+        _change(state, BATCH, partial(self.batch.narrowed, ids=ids))
 
     @property
     def _levels(self) -> tuple[tuple[str, Tracker], ...]:
