@@ -22,6 +22,7 @@ from samplewise.engine.static import Static
 from samplewise.loop.early import Early
 from samplewise.loop.epochs import Timeline
 from samplewise.loop.scoring import without_trace
+from samplewise.loop.second_model import SecondModel
 from samplewise.pickers import Budgeted, Keep, Picked, Picker
 from samplewise.policy import REGISTRY, Policy, recipe
 from samplewise.rng import generator, seed_of
@@ -676,6 +677,28 @@ def passes_every_epoch(monkeypatch):
         Dynamic, "pass_ids", lambda self, epoch: wanted(self, epoch) if epoch < 2 else torch.arange(self.n)
     )
     return REGISTRY["uncertainty"]
+
+
+@fault(laws.a_small_model_may_score, "scoring forwards by the scorer, not")
+def scores_with_a_small_model_for_nothing(monkeypatch):
+    monkeypatch.setattr(Ledger, "scored_cheaply", lambda self, rows, flops: None)
+    return REGISTRY["ordered_sgd"]
+
+
+@fault(laws.a_small_model_may_score, "FLOPs, not")
+def trains_a_small_model_for_nothing(monkeypatch):
+    charged = Ledger.scored_cheaply
+    monkeypatch.setattr(
+        Ledger, "scored_cheaply", lambda self, rows, flops: charged(self, rows, flops * (rows > 0))
+    )
+    return REGISTRY["uncertainty"]
+
+
+@fault(laws.a_small_model_may_score, "the scorer ended with other weights")
+def forgets_the_optimizer_of_a_small_model(monkeypatch):
+    saved = SecondModel.state_dict
+    monkeypatch.setattr(SecondModel, "state_dict", lambda self: saved(self) | {"optimizer": None})
+    return REGISTRY["evolved_sampling"]
 
 
 @fault(laws.stated_memory_is_real, "says 4 bytes a sample, its columns take 8")

@@ -106,11 +106,15 @@ def fit(
 
 def loop(policy, net, epochs=4, accumulate=1):
     """The plain loop: the reference. Steps on the last batch of an epoch too, as Lightning does."""
-    selector = select(policy, net, epochs)
+    return loop_of(select(policy, net, epochs), net, accumulate)
+
+
+def loop_of(selector, net, accumulate=1):
+    """The plain loop with this Selector."""
     optimizer = net.configure_optimizers()
     torch.manual_seed(3)
     loader = selector.loader()
-    for epoch in range(epochs):
+    for epoch in range(selector.epochs):
         for step, batch in enumerate(loader, 1):
             (selector.loss(batch) / accumulate).backward()
             if step % accumulate == 0 or step == selector.epoch_steps(epoch):

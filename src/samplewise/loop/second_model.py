@@ -241,7 +241,7 @@ class SecondModel(ScoringForward):
 
     def state_dict(self) -> dict[str, Any]:
         """The small model, its optimizer and its count of batches. Tensors are copies on the CPU."""
-        optimizer = None if self._optimizer is None else _copied(self._optimizer.state_dict())
+        optimizer = None if self._optimizer is None else _named(_copied(self._optimizer.state_dict()))
         return {"met": self.met, "model": _copied(dict(self.model.state_dict())), "optimizer": optimizer}
 
     def forms(self) -> Mapping[str, Form]:
@@ -260,7 +260,7 @@ class SecondModel(ScoringForward):
         self.model.load_state_dict(state["model"])
         self._optimizer = None
         if state["optimizer"] is not None:
-            self._made().load_state_dict(_copied(state["optimizer"]))
+            self._made().load_state_dict(_numbered(_copied(state["optimizer"])))
 
 
 @dataclass(frozen=True)
@@ -275,7 +275,7 @@ class _Optimizer(Form):
             yield from found
             return
         try:
-            self.second.built().load_state_dict(_copied(value))
+            self.second.built().load_state_dict(_numbered(_copied(value)))
         except (ValueError, KeyError) as error:
             yield path, "be of the same optimizer", f"another one: {error}"
 
@@ -304,6 +304,16 @@ def _spread(numbers: Float[Tensor, " numbers"], tensors: list[Tensor]) -> None:
         for tensor, part in zip(tensors, parts, strict=True):
             whole = not tensor.is_floating_point()
             tensor.copy_((part.round() if whole else part).reshape(tensor.shape))
+
+
+def _named(state: dict[str, Any]) -> dict[str, Any]:
+    """The state of an optimizer with text in place of the numbers of its parameters, as files need it."""
+    return {**state, "state": {str(number): entry for number, entry in state["state"].items()}}
+
+
+def _numbered(state: dict[str, Any]) -> dict[str, Any]:
+    """The state of an optimizer from `_named`."""
+    return {**state, "state": {int(name): entry for name, entry in state["state"].items()}}
 
 
 def _copied(state: Any) -> Any:

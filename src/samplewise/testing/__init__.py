@@ -46,6 +46,7 @@ from samplewise.testing.leaving import (
 )
 from samplewise.testing.resuming import resume_changes_nothing, resume_through_the_loader_changes_nothing
 from samplewise.testing.runs import Event, History, run, walk
+from samplewise.testing.second import a_small_model_may_score
 from samplewise.testing.trace import Trace, build, recipes
 
 __all__ = [
@@ -87,6 +88,7 @@ LAWS: tuple[Law, ...] = (
     user_tensors_are_not_modified,
     declared_cost_is_counted_cost,
     one_forward_is_charged_once,
+    a_small_model_may_score,
     scoring_leaves_no_trace,
     cheap_scores_cost_what_they_compute,
     stated_memory_is_real,
