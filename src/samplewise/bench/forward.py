@@ -26,7 +26,7 @@ class Forward:
     """
 
     def __init__(self, model: nn.Module, data: ImageData, settings: Settings, proxy: bool) -> None:
-        self.model, self.settings, self.classes = model, settings, data.classes
+        self.model, self.data, self.settings, self.classes = model, data, settings, data.classes
         self.device = torch.device(settings.device or "cpu")
         self.mean = data.mean.to(self.device)[:, None, None]
         self.std = data.std.to(self.device)[:, None, None]
@@ -39,6 +39,10 @@ class Forward:
         self.proxy: Callable[[tuple[Tensor, Tensor]], sw.Outputs] | None = self._narrow if proxy else None
         if self.head is not None:
             self.head.register_forward_pre_hook(self._store_features)
+
+    def of(self, model: nn.Module) -> "Forward":
+        """The same with another model, which scores for this one."""
+        return Forward(model, self.data, self.settings, proxy=False)
 
     def _named_head(self) -> str:
         names: dict[nn.Module, str] = {layer: name for name, layer in self.model.named_modules()}

@@ -13,7 +13,7 @@ __all__ = ["NEEDS", "OWN", "SHARED", "by_keep", "chooses_coreset", "refuse_unuse
 _CORESET = ("weights", "normalize", "coreset_batch_size")
 OWN = (
     *("epochs", "batch_size", "lr", "optimizer", "weight_decay", "momentum"),
-    *("schedule", "milestone", "factor", "warmup", "power", "proxy_width", "strategy", *_CORESET),
+    *("schedule", "milestone", "factor", "warmup", "power", "proxy_width", "strategy", "scoring", *_CORESET),
 )
 """The settings that one method's run may have for itself."""
 _TASK = "Methods can be compared only on the same task"
@@ -86,6 +86,8 @@ def refuse_unused(method: str, policy: Any, schedule: str) -> None:
             reason = "the method chooses no coreset"
         elif key == "proxy_width" and not getattr(policy, "proxy", False):
             reason = "the method has no proxy"
+        elif key == "scoring" and isinstance(policy, Policy) and not policy.scores:
+            reason = "the method has no forwards for scores"
         elif schedule != NEEDS.get(key, schedule):
             reason = f"it needs schedule={NEEDS[key]}, but the schedule is {schedule}"
         elif key == "momentum" and schedule == "torch_onecycle":

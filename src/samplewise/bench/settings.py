@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import torch
 
 from samplewise import recipes
+from samplewise.bench.cheap import scoring_of
 from samplewise.bench.methods import refuse_unused, split
 from samplewise.bench.models import builder
 from samplewise.bench.optim import DEFAULT_LR, LrSchedule, LrShape
@@ -76,6 +77,7 @@ class Settings:
     text_column: tuple[str, ...] = ()
     max_length: Annotated[int, Range(4, 2**20)] = 128
     targets: Targets | None = None
+    scoring: str | None = None
 
     @classmethod
     def made(cls, **given: Any) -> "Settings":
@@ -95,6 +97,7 @@ class Settings:
         object.__setattr__(self, "imbalance", tuple(self.imbalance))
         object.__setattr__(self, "text_column", tuple(self.text_column))
         self.lr_shape()
+        scoring_of(self.scoring)
         if self.imbalance and self.per_class is not None:
             raise ValueError(
                 "--imbalance and --per-class both set the sizes of the classes. Give one of them."
@@ -210,7 +213,7 @@ NAMES = tuple(field.name for field in fields(Settings))
 ADDED = {
     *("weight_decay", "momentum", "milestone", "factor", "warmup", "power"),
     *("imbalance", "per_class", "image_corruption", "corruption", "history", "label_smoothing"),
-    *("text_column", "max_length", "targets"),
+    *("text_column", "max_length", "targets", "scoring"),
 }
 """Settings that run folders of earlier versions do not have. Their defaults are what was done before."""
 

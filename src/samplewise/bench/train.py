@@ -16,6 +16,7 @@ from torch import Tensor
 import samplewise as sw
 from samplewise.bench import augment, machine, models, optim, rngstate
 from samplewise.bench.best import BestEpoch
+from samplewise.bench.cheap import scoring_of
 from samplewise.bench.checkpoints import refuse_foreign, refuse_misplaced
 from samplewise.bench.data import ImageData
 from samplewise.bench.forward import Forward
@@ -82,8 +83,7 @@ class Run:
         self.task, s, data = task, task.settings, task.data
         self.device = torch.device(s.device or "cpu")
         rngstate.seed_all(task.seed)
-        self.model = models.build(task.model or s.model, data.channels, data.classes, data.side, task.seed)
-        self.model.to(self.device)
+        self.model = self._model(task.model or s.model)
         # The forward is built first: the optimizer must also get the norms of the narrow view.
         self.forward = Forward(self.model, data, s, getattr(task.policy, "proxy", False))
         self.optimizer = optim.optimizer(s.optimizer, self.model, s.lr or 0.0, s.weight_decay, s.momentum)
@@ -98,6 +98,7 @@ class Run:
             seed=task.seed,
             labels=data.train_y,
             history=s.history,
+            scoring=scoring_of(s.scoring, self._model),
         )
         ledger = self.selector.ledger
         ledger.baseline_seconds, ledger.stretch = task.baseline_seconds, task.stretch
@@ -106,6 +107,10 @@ class Run:
         self.next_save = time.monotonic() + EVERY
         self.curve: list[dict[str, Any]] = []
         self.best = None if data.validation_y is None else BestEpoch(task.best_by)
+
+    def _model(self, name: str) -> torch.nn.Module:
+        data = self.task.data
+        return models.build(name, data.channels, data.classes, data.side, self.task.seed).to(self.device)
 
     def prepare(self) -> None:
         """Show the model a fixed sample of the training split, before the first step of a new run."""

@@ -85,6 +85,15 @@ def train(
         float | None,
         option("Proxy methods: the share of the channels that the proxy has.", default=DEFAULT.proxy_width),
     ] = None,
+    scoring: Annotated[
+        str | None,
+        option(
+            "Cheaper scores, parts joined by +: bf16, every=K, half (images), first=K (tokens), at=MODULE, "
+            "scorer=MODEL. "
+            "For one method: METHOD@scoring=bf16.",
+            default="as training does",
+        ),
+    ] = None,
     coreset_batch_size: Annotated[
         int | None, option("Coresets: samples per batch.", default="what the strategy says")
     ] = None,

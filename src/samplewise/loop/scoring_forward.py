@@ -75,7 +75,15 @@ class ScoringForward:
         shown = Batch(batch.ids, self.seen(batch.data, len(batch)))
         if not self.cheap:
             return self.run(forward, shown)
-        done, flops = self.flops_of(shape_of(*shown), lambda: self.run(forward, shown))
+        try:
+            done, flops = self.flops_of(shape_of(*shown), lambda: self.run(forward, shown))
+        except RuntimeError as error:
+            if self.view is None or "memory" in str(error):
+                raise
+            raise ValueError(
+                "the forward cannot take what Scoring.view gives. A network with a fixed size of input needs "
+                f"another option of sw.Scoring. Its error: {str(error).partition(chr(10))[0]}"
+            ) from error
         self.ledger.scored_cheaply(len(batch), flops)
         return done
 

@@ -1,5 +1,6 @@
 """Which settings make a fine-tuning of a text encoder, its defaults, and settings that do not fit."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,6 +64,10 @@ def refuse_unfit(settings: Any) -> None:
     default = type(settings)()
     changed = [name for name in vars(default) if getattr(settings, name) != getattr(default, name)]
     options = {name: f"--{name.replace('_', '-')}" for name in changed}
+    kind, of_other = ("images", ("half", "scorer")) if is_text(settings.model) else ("texts", ("first",))
+    for name in re.findall(r"\w+", settings.scoring or ""):
+        if name in of_other:
+            raise ValueError(f"--scoring {name} needs {kind}, got --model {settings.model}. Leave it out.")
     if not is_text(settings.model):
         for name in _TEXT:
             if name in changed:

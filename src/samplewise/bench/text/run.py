@@ -21,6 +21,7 @@ from transformers import (
 
 from samplewise.bench import machine, optim, rngstate
 from samplewise.bench.best import BestEpoch
+from samplewise.bench.cheap import scoring_of
 from samplewise.bench.optim import LrShape
 from samplewise.bench.recorded import epoch_row, finished_row
 from samplewise.bench.settings import Settings
@@ -151,7 +152,9 @@ class TextRun:
         self.trainer.run = self
         for callback in (PrinterCallback, ProgressCallback):
             self.trainer.remove_callback(callback)
-        self.trainer = make_selective(self.trainer, task.policy, seed=task.seed)
+        self.trainer = make_selective(
+            self.trainer, task.policy, seed=task.seed, scoring=scoring_of(s.scoring)
+        )
         self.cpu, self.done = 0.0, 0
         self.curve: list[dict[str, Any]] = []
         chosen_by = task.best_by or metrics_of(data)[0]
