@@ -256,8 +256,7 @@ class Policy:
                 self.at(epoch, epochs)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A mapping proxy does not pickle.
-        return {**vars(self), "params": dict(self.params)}
+        return {**vars(self), "params": dict(self.params)}  # a mapping proxy does not pickle
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, params=MappingProxyType(state["params"]))
