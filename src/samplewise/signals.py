@@ -49,7 +49,6 @@ Signal = Callable[..., Tensor]
 MAY_BE_INFINITE = frozenset({"margins", "signed_margins", "nearness"})
 """Signals that may be infinite: two classes with equal weights have no boundary."""
 
-
 _POWER = 126
 """2 to this and to minus this are ordinary float32 numbers."""
 
@@ -361,21 +360,18 @@ def _reads(signal: Signal) -> tuple[str, ...]:
 @torch.no_grad()
 def measure(signals: tuple[Signal, ...], outputs: Outputs, owner: str) -> dict[str, Tensor]:
     """Each signal's values (b,) under its own name, detached, at least float32."""
-    values = {}
+    values, fields = {}, dict[str, Tensor | None]()
     for signal in signals:
         given = {}
         for name in _reads(signal):
-            value = _field(outputs, name)
+            if name not in fields:
+                fields[name] = _field(outputs, name)
+            given[name] = value = fields[name]
             if value is None and name in needs(signal) and name != "bias":
                 wanted = "head" if name in ("weight", "bias") else name
                 raise ValueError(
                     f"{owner} needs {wanted}: return sw.Outputs(loss=..., {wanted}=...) from forward."
                 )
-            if value is not None and value.dtype in (torch.float16, torch.bfloat16):
-                value = value.float()
-            if value is not None and name == "targets":
-                value = value.long()
-            given[name] = None if value is None else value.detach()
         found = signal(**given)
         if found.shape[:1] != outputs.loss.shape or found.ndim > 2:
             raise ValueError(
@@ -388,7 +384,13 @@ def measure(signals: tuple[Signal, ...], outputs: Outputs, owner: str) -> dict[s
 
 
 def _field(outputs: Outputs, name: str) -> Tensor | None:
+    """A field as signals read it: detached, at least float32, targets as int64."""
     if name in ("weight", "bias"):
-        return None if outputs.head is None else outputs.head[name == "bias"]
-    value: Tensor | None = getattr(outputs, name)
-    return value
+        value = None if outputs.head is None else outputs.head[name == "bias"]
+    else:
+        value = getattr(outputs, name)
+    if value is None:
+        return None
+    if value.dtype in (torch.float16, torch.bfloat16):
+        value = value.float()
+    return value.long() if name == "targets" else value.detach()
