@@ -185,3 +185,18 @@ def test_losses_are_reused_between_scorings():
     assert kept[0] != kept[1] != kept[3]
     assert selector.ledger.scoring_forwards == 2 * 40
     assert selector.ledger.samples_backpropagated < 5 * 40
+
+
+def test_percentiles_are_counts_of_smaller_losses_to_the_last_bit():
+    tracker, torch_rng = Percentile(history=11), torch.Generator().manual_seed(3)
+    state = tracker.start(20, {"loss": torch.zeros(1)})
+    for _ in range(6):
+        ids = torch.randint(20, (5,), generator=torch_rng)
+        values = torch.randint(4, (5,), generator=torch_rng) / 3
+        values = values[(ids[:, None] == ids).int().argmax(1)]  # a repeated id has one value
+        _, passed_on = tracker.observe(state, ids, {"loss": values})
+        recent = [x for x in state["recent"].tolist() if x == x]
+        for last, found in zip(state["last"], tracker.derive(state)["percentile"], strict=True):
+            below = torch.tensor(sum(x < float(last) for x in recent))
+            assert found.isnan() if last.isnan() else found == below / torch.tensor(len(recent))
+        assert passed_on["percentile"].equal(tracker.derive(state, ids)["percentile"])
