@@ -47,3 +47,24 @@ def test_overhead_measures_every_recipe_that_chooses_again(quick):
     assert measured["memory, dynams"]["score_bytes_per_sample"] == 4 * 10 + 4  # ten classes, and the label
     assert sum(what.startswith("step") for what in measured) == 3
     assert sum(what.startswith("wall clock") for what in measured) == 3
+
+
+def test_scoring_times_what_is_around_a_scoring_forward(quick):
+    found, page, _ = quick("scoring")
+    times = found["found"]["this checkout"]
+    assert list(times) == ["ResNet-18", "ResNet-50"]
+    assert all(row["median"] > 0 for row in times.values())
+    assert "| this checkout |" in page
+
+
+def test_cheap_scores_has_the_cost_and_the_ranking_of_every_rung(quick):
+    found, page, _ = quick("cheap_scores")
+    rungs = ["full loss", "bf16", "at", "bf16 + at", "view", "bf16 + view", "bf16 + view + at"]
+    assert list(found["cost"]["encoder"]) == list(found["ranking"]["encoder"]) == rungs
+    assert list(found["ranking"]["cnn"]) == rungs[:4]  # it takes images of one size
+    for rung in rungs:
+        assert all(row["share"] > 0 for row in found["cost"]["encoder"][rung].values())
+        assert list(found["ranking"]["encoder"][rung]) == ["early", "middle", "late"]
+        assert page.count(f"| encoder | {rung} |") == 2
+    assert all(row["spearman"] > 0.999 for row in found["ranking"]["cnn"]["full loss"].values())
+    assert "- encoder, keep 0.25:" in page
