@@ -10,6 +10,8 @@ from pyarrow import parquet
 
 import samplewise as sw
 from samplewise.coresets.table import ScoreTable, Subset
+from samplewise.files.columns import read_columns, write_columns
+from samplewise.rng import generator
 
 nan, inf = float("nan"), float("inf")
 
@@ -213,3 +215,41 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
         table().to_parquet(tmp_path / "scores.parquet")
     with pytest.raises(ImportError, match=r"pip install 'samplewise\[scores\]'"):
         Subset.read(tmp_path / "scores.parquet")
+
+
+def _mixed(n):
+    rng = generator("columns of a file", n)
+    kinds = (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
+    whole = {str(kind): torch.randint(0, 100, (n,), generator=rng).to(kind) for kind in kinds}
+    ends = torch.tensor([2**63 - 1, -(2**63), 0, -1])
+    floats = torch.randn(n, generator=rng)
+    floats[::7] = float("nan")
+    far = ends.repeat(n // 4 + 1)[:n]
+    return {"id": torch.arange(n), **whole, "far": far, "truth": floats > 0, "loss": floats} | {
+        "double": floats.double() / 3,
+        "negative zero": torch.tensor(-0.0).expand(n),
+    }
+
+
+@pytest.mark.parametrize("n", [1, 4, 5000])
+def test_columns_of_a_file_are_read_back_to_the_last_bit(n, tmp_path):
+    columns = _mixed(n)
+    write_columns(tmp_path / "new.parquet", columns, {"n": n})
+    old = pa.table({name: column.numpy() for name, column in columns.items()})
+    parquet.write_table(old, tmp_path / "old.parquet")  # with dictionaries, as files of 0.1.0
+    for file, note in (("new", {"n": n}), ("old", {})):
+        found, provenance = read_columns(tmp_path / f"{file}.parquet", ("id",))
+        assert provenance == note
+        assert found.keys() == columns.keys()
+        for name, column in columns.items():
+            assert found[name].dtype == column.dtype
+            assert found[name].numpy().tobytes() == column.numpy().tobytes()
+
+
+def test_ids_take_almost_no_space_in_a_file_and_a_score_takes_its_four_bytes(tmp_path):
+    n = 100_000
+    scores = torch.randn(n, generator=generator("bytes of a file"))
+    write_columns(tmp_path / "ids.parquet", {"id": torch.arange(n)}, {})
+    write_columns(tmp_path / "scores.parquet", {"id": torch.arange(n), "score": scores}, {})
+    assert (tmp_path / "ids.parquet").stat().st_size < 0.2 * n
+    assert 4 * n < (tmp_path / "scores.parquet").stat().st_size < 4.3 * n
