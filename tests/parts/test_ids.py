@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import samplewise as sw
-from samplewise.data.ids import first_of_each
+from samplewise.data.ids import ascending, first_of_each
 from samplewise.policy import Policy
 from samplewise.testing import Trace, build, recipes
 from tests.seams.toys import plainly
@@ -252,3 +252,10 @@ def test_the_first_of_each_id_is_where_a_loop_finds_it_first(ids):
             rows.append(row)
         seen.add(i)
     assert first_of_each(torch.tensor(ids, dtype=torch.int64)).tolist() == rows
+
+
+@pytest.mark.parametrize("n", [1, 5, 60, 1000])
+@pytest.mark.parametrize("b", [0, 1, 7, 100])
+def test_ascending_ids_are_those_of_a_sorted_set(n, b):
+    ids = torch.randint(n, (b,), generator=torch.Generator().manual_seed(n + b))
+    assert ascending(ids, n).tolist() == sorted(set(ids.tolist()))

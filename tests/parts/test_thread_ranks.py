@@ -56,3 +56,24 @@ def test_an_error_of_one_rank_ends_all_and_comes_out():
 def test_outside_of_the_ranks_nothing_is_changed():
     assert on_ranks(2, lambda: collectives.world()) == [2, 2]
     assert (collectives.world(), collectives.rank(), collectives.largest(4)) == (1, 0, 4)
+
+
+@pytest.mark.parametrize("spread", [1, 100])
+@pytest.mark.parametrize("sizes", [(0, 5), (40, 40), (3, 90), (64, 1)])
+def test_gathered_rows_are_those_of_the_lowest_rank_that_sent_them(sizes, spread):
+    def rows(rank):
+        rng = torch.Generator().manual_seed(rank)
+        return (torch.randint(60, (sizes[rank],), generator=rng) + 11) * spread
+
+    def work():
+        ids = rows(collectives.rank())
+        places = torch.arange(len(ids)) + 1000 * collectives.rank()
+        found, (gathered,) = collectives.gather(ids, [places])
+        return found.tolist(), gathered.tolist()
+
+    first = {}
+    for rank in (0, 1):
+        for place, id in enumerate(rows(rank).tolist()):
+            first.setdefault(id, place + 1000 * rank)
+    expected = (sorted(first), [first[id] for id in sorted(first)])
+    assert on_ranks(2, work) == [expected, expected]

@@ -7,13 +7,23 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-__all__ = ["few", "first_of_each", "in_classes", "refuse_outside", "whole"]
+__all__ = ["ascending", "few", "first_of_each", "in_classes", "refuse_outside", "whole"]
 
 
 def few(ids: Tensor, most: int = 5) -> str:
     """The first `most` ids as text, for an error."""
     shown = ", ".join(map(str, ids[:most].tolist()))
     return f"[{shown}, ... {len(ids) - most} more]" if len(ids) > most else f"[{shown}]"
+
+
+def ascending(ids: Int[Tensor, " b"], n: int) -> Int[Tensor, " k"]:
+    """Each id once, in ascending order. All ids are in [0, n)."""
+    if 8 * len(ids) < n:
+        found: Tensor = torch.unique(ids)
+        return found
+    seen = torch.zeros(n, dtype=torch.bool, device=ids.device)
+    seen[ids] = True
+    return seen.nonzero().squeeze(1)
 
 
 def first_of_each(ids: Int[Tensor, " b"]) -> Int[Tensor, " k"]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as c10d
 from jaxtyping import Int
@@ -14,6 +15,9 @@ from torch import Tensor
 __all__ = ["add_up", "everyone", "gather", "largest", "rank", "total", "world"]
 
 T = TypeVar("T")
+
+_DENSE = 8
+"""Ids are ordered by marking them in an array if it has at most so many places for each of them."""
 
 
 def world() -> int:
@@ -51,12 +55,26 @@ def gather(ids: Int[Tensor, " m"], columns: list[Tensor]) -> tuple[Int[Tensor, "
     fields = [ids, *(columns[i] for i in order)]
     received = torch.stack(_all_gather(_packed(fields, most).to(place))).to(here)
     found, *others = _unpacked(received, fields, most)
-    ascending, owner = found.sort(stable=True)
+    every, owner = _owners(found)
+    chosen = {i: column[owner] for i, column in zip(order, others, strict=True)}
+    return every, [chosen[i] for i in range(len(columns))]
+
+
+def _owners(found: Int[Tensor, " rows"]) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"]]:
+    """All ids but -1, ascending, and the first row of each."""
+    if found.is_cpu and len(kept := found[found >= 0] if int(found.min()) < 0 else found):
+        low, high = (int(bound) for bound in kept.aminmax())
+        if high - low < _DENSE * len(kept):
+            rows = np.flatnonzero(found.numpy() >= 0) if len(kept) < len(found) else np.arange(len(found))
+            owner = np.full(high - low + 1, -1, dtype=np.int64)
+            # Of a repeated index numpy keeps the last value: in reverse order that of the first row.
+            owner[kept.numpy()[::-1] - low] = rows[::-1]
+            present = np.flatnonzero(owner >= 0)
+            return torch.from_numpy(present + low), torch.from_numpy(owner[present])
+    ascending, owners = found.sort(stable=True)
     first = ascending >= 0
     first[1:] &= ascending[1:] != ascending[:-1]
-    owner = owner[first]
-    chosen = {i: column[owner] for i, column in zip(order, others, strict=True)}
-    return ascending[first], [chosen[i] for i in range(len(columns))]
+    return ascending[first], owners[first]
 
 
 def _layout(columns: list[Tensor]) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from samplewise import signals
 from samplewise.coresets.history import SelectionHistory
-from samplewise.data.ids import refuse_outside, whole
+from samplewise.data.ids import ascending, refuse_outside, whole
 from samplewise.data.outputs import Outputs, refuse_targets
 from samplewise.distributed import collectives
 from samplewise.engine.bad_losses import BadLosses, in_float32
@@ -290,7 +290,7 @@ class Memory:
             return
         self.fail_together()
         none = torch.empty(0, dtype=torch.int64, device=self.device)
-        unmerged = torch.unique(torch.cat([*self._unmerged, none]))
+        unmerged = ascending(torch.cat([*self._unmerged, none]), self.n)
         self._unmerged = []
         for ids in merge_rows(unmerged, [self.columns[name] for name in self.exchanged()]):
             if self.passed is not None:
