@@ -267,7 +267,10 @@ class Engine(ABC):
         return k if self._batch is None else self._batch.mean_over(b, k)
 
     def weights(self, ids: Ids, over: int = 1) -> Float[Tensor, " b"] | None:
-        """The plan's weights of some of its samples, divided by `over`; None if all are 1."""
+        """The plan's weights of some of its samples, divided by `over`; None if all are 1.
+
+        If the plan has weights, the first call makes a table of them: 4 bytes for each of the n samples.
+        """
         plan = self._plan
         if plan is None or plan.weights is None:
             return None

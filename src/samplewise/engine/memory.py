@@ -28,6 +28,8 @@ Ids = Int[Tensor, " b"]
 class Memory:
     """The tracker's columns of n samples and the counts of selections, on the device of the losses.
 
+    The counts take 4 bytes a sample beyond those in a tracker's docstring.
+
     It checks what it observes. Several processes exchange what they observed in `merge`. The engine calls
     `enter` when an epoch opens or ends, which decides what `observe` needs to know.
 
