@@ -6,15 +6,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if (
-    "samplewise" in (Path(word).stem for word in (*sys.argv[:1], *sys.orig_argv[2:3]))
-    and "torch" not in sys.modules
-):
-    # This process is the command: `samplewise` or `python -m samplewise`. Torch reads this once, when it is
-    # loaded: threads that wait then sleep and leave the cores to others. A program of the user sets its own.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 from samplewise.files.versions import VERSION
+
+_COMMAND = "samplewise" in (Path(word).stem for word in (*sys.argv[:1], *sys.orig_argv[2:3]))
+"""Whether this process is the command: `samplewise` or `python -m samplewise`."""
+if _COMMAND and "torch" not in sys.modules:
+    # Torch reads this once, when it is loaded: threads that wait then sleep and leave the cores to others. A
+    # program of the user sets its own.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from samplewise import pickers, proxy, recipes, schedules, signals, trackers, views
@@ -83,7 +82,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name when it is first used: torch takes seconds, and `samplewise --help` needs none of it."""
+    """Load a name when it is first used."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES.get(name)
@@ -96,3 +95,8 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+if not _COMMAND:  # torch takes seconds, and `samplewise --help` needs none of it
+    for _name in __all__:
+        __getattr__(_name)
