@@ -18,8 +18,10 @@ FED = {
     "BestAccuracy": {"correct": torch.ones(B, dtype=torch.bool)},
     "ClassDistance": {"features": torch.rand(B, D), "target": torch.arange(B)},
     "DualDepth": {"probabilities": torch.rand(B, C)},
+    "Features": {"features": torch.rand(B, D), "loss": torch.rand(B)},
     "Forgotten": {"correct": torch.ones(B, dtype=torch.bool)},
     "Margins": {"margins": torch.rand(B, C)},
+    "Novelty": {"loss": torch.rand(B), "vector": torch.rand(B, D)},
     "UpperBound": {"mean": torch.rand(B), "variance": torch.rand(B)},
 }
 SHIPPED = [

@@ -74,9 +74,9 @@ class Alignment(Tracker):
         return replace(self, window=window)
 
     def columns(self, values: Values) -> dict[str, Column]:
-        closed = Column(torch.int64, shape=(), first=0, join="same", per_sample=False, until="final")
-        past = Column(shape=(self.sizes["K"],), join="same", until="final")
-        return {"now": Column(until="final"), "values": past, "epoch": closed}
+        closed = Column(torch.int64, shape=(), first=0, join="same", per_sample=False)
+        past = Column(shape=(self.sizes["K"],), join="same")
+        return {"now": Column(), "values": past, "epoch": closed}
 
     def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
         (new,) = values.values()

@@ -37,8 +37,8 @@ class SecondDifference(Tracker):
         return {"K": self.differences + 2}
 
     def columns(self, values: Values) -> dict[str, Column]:
-        newest_last = Column(shape=(self.differences + 2,), until="final")
-        return {"values": newest_last, "fresh": Column(torch.bool, shape=(), until="final")}
+        newest_last = Column(shape=(self.differences + 2,))
+        return {"values": newest_last, "fresh": Column(torch.bool, shape=())}
 
     def observe(self, state: State, ids: Ids, values: Values) -> tuple[Ids, Values]:
         (new,) = values.values()
