@@ -68,3 +68,17 @@ def test_cheap_scores_has_the_cost_and_the_ranking_of_every_rung(quick):
         assert page.count(f"| encoder | {rung} |") == 2
     assert all(row["spearman"] > 0.999 for row in found["ranking"]["cnn"]["full loss"].values())
     assert "- encoder, keep 0.25:" in page
+
+
+def test_scorer_compares_a_small_model_with_the_large_one(quick):
+    found, page, printed = quick("scorer")
+    by_large, *by_small = found["rows"]
+    assert [row["every"] for row in found["rows"]] == [None, 1, 4]
+    for row in by_small:
+        assert row["cost"] < by_large["cost"]
+        for phase in ("early", "middle", "late"):
+            assert -1 <= row[f"{phase}_spearman"] <= 1
+            assert 0 <= row[f"{phase}_overlap"] <= 1
+    assert by_small[1]["cost"] < by_small[0]["cost"]
+    assert "| cnn and a quarter of it | the small one, every=4 |" in page
+    assert printed.strip() in page
