@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 import samplewise as sw
-from samplewise.loop.flags import Flags, modules_of
-from samplewise.loop.scoring import without_trace
+from samplewise.loop.scoring import Flags, modules_of, without_trace
 
 
 class Frozen(nn.Module):

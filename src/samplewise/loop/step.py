@@ -100,8 +100,8 @@ class Step:
         scores = self.scoring_forward
         with without_trace(self.model if scores.model is None else scores.model, self.scoring):
             if scores.cheap and self.forward is not None:
-                return self.checked(scores(self.forward, batch), len(batch))
-            return self.run(batch.data, len(batch))
+                return self.checked(scores(self.forward, batch), len(batch.ids))
+            return self.run(batch.data, len(batch.ids))
 
     # ---------------------------------------------------------------------------- one batch
 
