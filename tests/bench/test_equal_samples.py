@@ -16,7 +16,10 @@ from samplewise.policy import Policy
 from samplewise.report import pictures
 from samplewise.testing.trace import build
 
-VARYING = {"infobatch", "kakurenbo", "selective_backprop", "importance_sampling", "auto_assist"}
+VARYING = {
+    *("alignprune", "auto_assist", "ies", "importance_sampling", "infobatch", "kakurenbo", "noise_budget"),
+    *("selective_backprop", "seta"),
+}
 DYNAMIC = [recipe for recipe in testing.recipes() if recipe.level != "static"]
 SMALL = ["train", "--limit", "120", "--epochs", "4", "--batch-size", "32", "--seeds", "1"]
 SMALL += ["--threads", "1", "--model", "mlp", "--device", "cpu"]

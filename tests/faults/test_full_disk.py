@@ -19,11 +19,14 @@ OPTIONS += ["--model", "mlp", "--method", "infobatch"]
 
 
 def table(n):
-    return ScoreTable(torch.arange(n), {"loss": torch.ones(n)}, torch.zeros(n, dtype=torch.int32))
+    """With losses that do not compress."""
+    losses = torch.rand(n, generator=torch.Generator().manual_seed(0))
+    return ScoreTable(torch.arange(n), {"loss": losses}, torch.zeros(n, dtype=torch.int32))
 
 
 def subset(n):
-    return Subset(torch.arange(n))
+    """With weights that do not compress."""
+    return Subset(torch.arange(n), torch.rand(n, generator=torch.Generator().manual_seed(0)) + 0.5)
 
 
 @pytest.mark.parametrize(("make", "read"), [(table, ScoreTable.read), (subset, Subset.read)])

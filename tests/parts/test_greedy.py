@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samplewise.pickers import FacilityLocation, Herding, MatchingPursuit, Pool, greedy, ranking
+from samplewise.pickers.base import Picked
 from samplewise.rng import generator
 
 fast = settings(max_examples=60, deadline=None, derandomize=True)
@@ -241,7 +242,7 @@ def _block_rng():
 def test_keeping_all_reads_nothing():
     for picker in PICKERS:
         assert again(picker, 1.0).everything
-        assert again(picker, 1.0).pick(Pool(5, generator(0))) == (None, None)
+        assert again(picker, 1.0).pick(Pool(5, generator(0))) == Picked()
         assert again(picker, 1.0).rows(Pool(5, generator(0))).tolist() == [0, 1, 2, 3, 4]
 
 

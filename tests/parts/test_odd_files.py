@@ -121,7 +121,7 @@ def test_a_method_that_cannot_be_read_is_one_line_that_names_the_file(tmp_path, 
     assert main(["select", str(path), "--method", "el2n", "--keep", "0.5", "-o", out]) == 2
     error = line(capsys)
     assert "odd.parquet: " in error
-    assert len(error) < 800
+    assert len(error) < 900  # one names every method
 
 
 def test_a_table_that_is_read_first_of_all_knows_the_recipes(tmp_path):

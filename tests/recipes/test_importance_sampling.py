@@ -80,7 +80,7 @@ def expectation(scores, k, draws, gradients, monkeypatch):
     for sequence in itertools.product(range(m), repeat=b):
         monkeypatch.setattr(repeated, "_drawn", lambda *_, s=sequence: torch.tensor(s).numpy())
         pool = Pool(m, generator(0), {"loss": torch.tensor(scores)}, "loss", torch.arange(m), least=2)
-        rows, weights = picker.pick(pool)
+        rows, weights, _ = picker.pick(pool)
         assert len(rows) >= 2
         alone += len(set(sequence)) == 1
         estimate = (weights.double()[:, None] * gradients[rows]).mean(0)
@@ -126,7 +126,9 @@ def test_the_scale_of_the_losses_changes_nothing(k, scale):
     picker = pickers.WithReplacement(0.75, k)
 
     def picked(found):
-        return picker.pick(Pool(5, generator("scale"), {"loss": found}, "loss", torch.arange(5), least=2))
+        pool = Pool(5, generator("scale"), {"loss": found}, "loss", torch.arange(5), least=2)
+        rows, weights, _ = picker.pick(pool)
+        return rows, weights
 
     for one, other in zip(picked(scores), picked(scores * scale), strict=True):
         assert torch.equal(one, other)

@@ -221,7 +221,8 @@ class Memory:
         for name, entry in own.items():  # nothing of a batch with a bad loss
             self.columns[name] = torch.where(good.all(), self.columns[name], entry)
         for column, old in zip(columns, before, strict=True):
-            column.index_copy_(0, ids, torch.where(good, column.index_select(0, ids), old))
+            right = good.reshape(-1, *[1] * (column.ndim - 1))
+            column.index_copy_(0, ids, torch.where(right, column.index_select(0, ids), old))
 
     def _values(self, ids: Ids, outputs: Outputs, source: str, good: Tensor | None) -> dict[str, Tensor]:
         """The signals of a source, by their names in the memory."""

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from samplewise.checks import Range, checked
-from samplewise.data.ids import first_of_each
 from samplewise.schedules import Schedule, number
 from samplewise.trackers.base import Ids, State, Tracker, Values, at, write
 from samplewise.trackers.columns import Column
@@ -69,29 +68,40 @@ class Novelty(Tracker):
         value, z = values.values()
         distance = _mean_distance(z.float(), state["recent"])
         write(state["value"], ids, value)
-        if len(ids):
-            # A sampler may repeat a sample to pad its batch: it counts once.
-            rows = first_of_each(ids)
-            if len(rows) > self.history:
+        if b := len(ids):
+            if b > self.history:
                 raise ValueError(
-                    f"Novelty.history must be at least the {len(rows)} rows of a batch, got {self.history}. "
-                    "Give a longer history, or smaller batches."
+                    f"Novelty.history must be at least the {b} rows of a batch, got {self.history}. Give a "
+                    "longer history, or smaller batches."
                 )
+            # A sampler may repeat a sample to pad its batch: it counts once.
+            first = _first_in(ids, ids) == torch.arange(b, device=ids.device)
             # New tensors: a batch with a bad loss is taken back by keeping the old ones.
             state["distance"] = state["distance"].index_copy(0, ids, distance)
             state["scored"] = torch.full_like(state["scored"], torch.nan)
             state["scored_ids"] = torch.full_like(state["scored_ids"], -1)
-            state["scored"][: len(rows)] = z[rows].float()
-            state["scored_ids"][: len(rows)] = ids[rows]
+            state["scored"][:b] = torch.where(first[:, None], z.float(), torch.nan)
+            state["scored_ids"][:b] = torch.where(first, ids, -1)
         return ids, {"score": value + number(self.alpha) * distance}
 
     def derive(self, state: State, ids: Ids | None = None) -> Values:
         return {"score": at(state["value"], ids) + number(self.alpha) * at(state["distance"], ids)}
 
     def narrowed(self, state: State, ids: Ids) -> None:
-        chosen = state["scored"][torch.isin(state["scored_ids"], ids)]
-        state["recent"] = torch.cat([state["recent"], chosen])[-self.history :]
+        # No length depends on a number, so an accelerator need not wait. Rows without a vector leave first.
+        rows, scored = _first_in(state["scored_ids"], ids), state["scored_ids"]
+        once = _first_in(ids, ids) == torch.arange(len(ids), device=ids.device)
+        known = once & (scored.index_select(0, rows) == ids)
+        chosen = torch.where(known[:, None], state["scored"].index_select(0, rows), torch.nan)
+        kept = torch.cat([state["recent"], chosen])
+        order = (~kept.isnan().any(1)).int().argsort(stable=True)
+        state["recent"] = kept.index_select(0, order)[-self.history :]
         state["scored_ids"] = torch.full_like(state["scored_ids"], -1)
+
+
+def _first_in(column: Int[Tensor, " m"], ids: Int[Tensor, " k"]) -> Int[Tensor, " k"]:
+    """The first place of each id in a column; 0 if it is not there."""
+    return (column == ids[:, None]).int().argmax(1)
 
 
 def _mean_distance(z: Float[Tensor, "b d"], kept: Float[Tensor, "m d"]) -> Float[Tensor, " b"]:
