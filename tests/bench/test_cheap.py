@@ -27,12 +27,17 @@ def pooled(channels, classes, side):
     )
 
 
-def trained(scoring, model="tests.bench.test_cheap:pooled"):
-    """The ledger of two epochs on digits."""
+def built(scoring, model="tests.bench.test_cheap:pooled", method="loss_sampling"):
+    """A run on digits."""
     settings = Settings(
-        model=model, method=("loss_sampling",), epochs=2, limit=256, scoring=scoring, threads=1
+        model=model, method=(method,), epochs=2, limit=256, scoring=scoring, threads=1
     ).resolved()
-    run = Run(Task("loss_sampling", recipes.loss_sampling(), 0, load_data(settings), settings))
+    return Run(Task(method, recipes.parse(method), 0, load_data(settings), settings))
+
+
+def trained(scoring, **given):
+    """The ledger of two epochs."""
+    run = built(scoring, **given)
     loader = run.loader()
     for epoch in range(2):
         for batch in loader:
@@ -73,6 +78,19 @@ def test_a_model_of_another_name_scores_and_is_charged():
     row = 1 + (2 * first + 3 * others) / (first + others)
     assert small.scoring_forwards == 0
     assert (small.cost - (plain.cost - 512)) / 512 == pytest.approx(row)
+
+
+def test_a_method_without_scores_trains_without_a_small_model():
+    """So that one option serves all methods of a run."""
+    assert trained("scorer=mlp", method="infobatch").cost == trained(None, method="infobatch").cost
+
+
+def test_a_small_model_is_prepared_as_the_large_one_is():
+    run = built("scorer=fast", model="fast")
+    before = [model.whitening.filters.clone() for model in run.models]
+    run.prepare()
+    assert len(run.models) == 2
+    assert not any(torch.equal(m.whitening.filters, w) for m, w in zip(run.models, before, strict=True))
 
 
 def test_a_network_with_one_size_of_input_is_refused_by_name():

@@ -11,7 +11,7 @@ from samplewise.bench.models import builder
 from samplewise.checks import nearest
 from samplewise.loop.scoring import Scoring
 
-__all__ = ["named", "scoring_of"]
+__all__ = ["named", "scoring_for", "scoring_of"]
 
 _FORMS = {
     "bf16": "bf16: autocast to bfloat16",
@@ -56,6 +56,11 @@ def scoring_of(text: str | None, build: Callable[[str], nn.Module] = named) -> S
                 raise ValueError(f"--scoring must say each thing once, got {text!r:.100}: {field} twice.")
             given[field] = value
     return Scoring(**given)
+
+
+def scoring_for(policy: Any, text: str | None, build: Callable[[str], nn.Module] = named) -> Scoring | None:
+    """`scoring_of` for a run of this method; None for a policy that has no forwards for scores."""
+    return scoring_of(text if getattr(policy, "scores", True) else None, build)
 
 
 def _field(part: str, text: str, build: Callable[[str], nn.Module]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor
 import samplewise as sw
 from samplewise.bench import augment, machine, models, optim, rngstate
 from samplewise.bench.best import BestEpoch
-from samplewise.bench.cheap import scoring_of
+from samplewise.bench.cheap import scoring_for
 from samplewise.bench.checkpoints import refuse_foreign, refuse_misplaced
 from samplewise.bench.data import ImageData
 from samplewise.bench.forward import Forward
@@ -88,6 +88,9 @@ class Run:
         self.forward = Forward(self.model, data, s, getattr(task.policy, "proxy", False))
         self.optimizer = optim.optimizer(s.optimizer, self.model, s.lr or 0.0, s.weight_decay, s.momentum)
         self.lr_shape = s.lr_shape()
+        scoring = scoring_for(task.policy, s.scoring, self._model)
+        small = None if scoring is None else scoring.scorer
+        self.models = [self.model] if small is None else [self.model, small]
         self.selector = sw.Selector(
             task.policy,
             Images(data.train_x, data.train_y),
@@ -98,7 +101,7 @@ class Run:
             seed=task.seed,
             labels=data.train_y,
             history=s.history,
-            scoring=scoring_of(s.scoring, self._model),
+            scoring=scoring,
         )
         ledger = self.selector.ledger
         ledger.baseline_seconds, ledger.stretch = task.baseline_seconds, task.stretch
@@ -113,11 +116,12 @@ class Run:
         return models.build(name, data.channels, data.classes, data.side, self.task.seed).to(self.device)
 
     def prepare(self) -> None:
-        """Show the model a fixed sample of the training split, before the first step of a new run."""
+        """Show the models a fixed sample of the training split, before the first step of a new run."""
         x = self.task.data.train_x
         rows = torch.linspace(0, len(x) - 1, min(SHOWN, len(x))).long()  # files may be sorted by class
         name = self.task.model or self.task.settings.model
-        models.prepare(self.model, self.forward.normalized(x[rows]), name, self.task.seed)
+        for model in self.models:
+            models.prepare(model, self.forward.normalized(x[rows]), name, self.task.seed)
 
     def train_step(self, batch: sw.Batch, epoch: int) -> None:
         """One training step, as in the loop of the README."""
