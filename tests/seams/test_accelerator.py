@@ -100,6 +100,23 @@ def test_a_bad_loss_is_not_written_and_stops_the_epoch_at_its_end(name, bad):
         selector.plan(6)
 
 
+@pytest.mark.parametrize("name", ["ies", "alignprune"])
+def test_a_bad_loss_takes_back_all_numbers_that_a_sample_keeps(name):
+    selector = opened(name)
+    ids = torch.tensor([3, 9, 4])
+    selector.observe(ids, there(1.0, 2.0, 3.0))
+    before = {column: kept.clone() for column, kept in selector.engine.memory.columns.items() if kept.ndim}
+    selector.observe(ids, there(5.0, nan, 6.0))
+    after = selector.engine.memory.columns
+    assert any(kept.ndim == 2 for kept in before.values())
+    for column, kept in before.items():
+        assert torch.equal(after[column][9].nan_to_num(), kept[9].nan_to_num())
+    for row in (3, 4):
+        assert any(
+            not torch.equal(after[c][row].nan_to_num(), kept[row].nan_to_num()) for c, kept in before.items()
+        )
+
+
 def test_a_bad_loss_of_a_sample_never_seen_leaves_it_unseen():
     selector = opened("infobatch")
     selector.observe(torch.tensor([1, 2]), there(nan, 1.0))
