@@ -29,10 +29,9 @@ def ascending(ids: Int[Tensor, " b"], n: int) -> Int[Tensor, " k"]:
 def first_of_each(ids: Int[Tensor, " b"]) -> Int[Tensor, " k"]:
     """The position of the first row of every id, in ascending order."""
     if ids.is_cpu:
-        ascending = np.sort(
-            ids.numpy()
-        )  # for the few ids of a batch numpy sorts in a fraction of torch's time
-        if not (ascending[1:] == ascending[:-1]).any():
+        # For the few ids of a batch numpy sorts in a fraction of torch's time.
+        in_order = np.sort(ids.numpy())
+        if not (in_order[1:] == in_order[:-1]).any():
             return torch.arange(len(ids))
     order = ids.argsort(stable=True)
     ranked = ids[order]

@@ -76,7 +76,7 @@ class SecondModel(ScoringForward):
     # --------------------------------------------------------------------------------- scoring
 
     @property
-    def model(self) -> nn.Module:  # type: ignore[override]
+    def model(self) -> nn.Module:  # type: ignore[override]  # a constant in the class above
         """The small model, on the device of the model: a framework may have moved that one."""
         small, there = self.scorer.model, device_of(self._beside)
         if device_of(small) != there:

@@ -46,7 +46,7 @@ class MessagePassing(Greedy):
     ordered: bool | None = field(default=None, repr=False)
 
     @property
-    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]  # a constant in the class above
         return ("features", self.by)
 
     @property
@@ -54,7 +54,7 @@ class MessagePassing(Greedy):
         return not self.balance
 
     @property
-    def by_class(self) -> bool:  # type: ignore[override]
+    def by_class(self) -> bool:  # type: ignore[override]  # a constant in the class above
         return self.balance
 
     def balanced(self, by_class: bool) -> Picker:

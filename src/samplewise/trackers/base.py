@@ -158,7 +158,7 @@ class Tracker(ABC):
         """Called when the picker has chosen. Drops the columns that are kept `until="choice"`."""
         self._drop(state, "choice")
 
-    def narrowed(self, state: State, ids: Ids) -> None:  # noqa: B027
+    def narrowed(self, state: State, ids: Ids) -> None:  # noqa: B027 - most trackers do not follow choices
         """Called when the batch picker has chosen the samples `ids` of a batch, if `follows_choices`."""
 
     def restart(self, state: State) -> None:  # noqa: B027
