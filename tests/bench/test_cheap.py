@@ -27,10 +27,10 @@ def pooled(channels, classes, side):
     )
 
 
-def built(scoring, model="tests.bench.test_cheap:pooled", method="loss_sampling"):
+def built(scoring, model="tests.bench.test_cheap:pooled", method="loss_sampling", **given):
     """A run on digits."""
     settings = Settings(
-        model=model, method=(method,), epochs=2, limit=256, scoring=scoring, threads=1
+        model=model, method=(method,), epochs=2, limit=256, scoring=scoring, threads=1, **given
     ).resolved()
     return Run(Task(method, recipes.parse(method), 0, load_data(settings), settings))
 
@@ -66,6 +66,15 @@ def test_a_run_scores_in_the_way_that_the_text_says():
     assert (plain.scoring_forwards, plain.cheap_scoring_forwards) == (512, 0)
     assert (half.scoring_forwards, half.cheap_scoring_forwards) == (0, 512)
     assert 0.15 < (half.cost - (plain.cost - 512)) / 512 < 0.35
+
+
+@pytest.mark.parametrize("amp", [False, True])
+def test_bf16_scores_and_trains_as_amp_says(amp):
+    run = built("bf16", amp=amp)
+    seen = []
+    run.model[-1].register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
+    run.train_step(next(iter(run.loader())), 0)
+    assert seen == [torch.bfloat16, torch.bfloat16 if amp else torch.float32]
 
 
 def test_a_model_of_another_name_scores_and_is_charged():

@@ -1,12 +1,14 @@
 """Scoring forwards: eval or train mode, bf16, every k-th epoch, other data - and no trace left."""
 
+import warnings
+
 import pytest
 import torch
 import torch.distributed as c10d
 from torch import nn
 
 import samplewise as sw
-from tests.seams.toys import N, Net, Random, Tensors, forward_of, make, step, train
+from tests.seams.toys import N, Net, Random, Tensors, forward_of, make, outputs_of, step, train
 
 
 def state_of(model):
@@ -99,6 +101,38 @@ def test_bf16_scoring_in_a_step_leaves_the_training_forward_in_float32():
     model.fc.register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
     selector.loss(next(iter(selector.loader())))
     assert seen == [torch.bfloat16, torch.float32]
+
+
+@pytest.mark.parametrize("method", [sw.recipes.ordered_sgd(keep=0.5), "ucb"])
+def test_a_forward_that_turns_autocast_off_is_warned_of(method):
+    model = Net()
+    outputs = outputs_of(model)
+
+    def forward(batch):
+        with torch.autocast("cpu", enabled=False):
+            return outputs(batch)
+
+    bf16 = sw.Scoring(dtype=torch.bfloat16)
+    selector, _ = make(method, model=model, forward=forward, scoring=bf16)
+    with pytest.warns(UserWarning, match=r"Scoring.dtype=torch.bfloat16 has no effect: forward turns auto"):
+        selector.loss(next(iter(selector.loader())))
+    assert not model._forward_pre_hooks
+    selector, _ = make(method, scoring=bf16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        selector.loss(next(iter(selector.loader())))
+
+
+def test_a_compiled_model_scores_in_bf16_without_a_hook():
+    model = Net()
+    model.compile(backend="eager")
+    selector, _ = make(
+        sw.recipes.ordered_sgd(keep=0.5), model=model, scoring=sw.Scoring(dtype=torch.bfloat16)
+    )
+    hooks = []
+    model.fc.register_forward_pre_hook(lambda _, inputs: hooks.append(len(model._forward_pre_hooks)))
+    selector.loss(next(iter(selector.loader())))
+    assert hooks == [0, 0]
 
 
 def test_every_kth_active_epoch_scores_and_between_them_only_the_chosen_are_observed():

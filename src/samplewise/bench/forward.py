@@ -1,6 +1,7 @@
 """`Forward`: turns stored images into the `Outputs` of a model or of its narrow view."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -64,7 +65,8 @@ class Forward:
         """Return the logits for stored pixels."""
         x = self.normalized(images)
         net: Any = self._slim if narrow else self.model
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.amp):
+        # `enabled=False` would also undo the autocast that scoring may be in.
+        with torch.autocast(self.device.type, torch.bfloat16) if self.settings.amp else nullcontext():
             out = net(x)
         if not isinstance(out, Tensor) or out.shape != (len(x), self.classes):
             got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__

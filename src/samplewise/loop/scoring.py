@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import nn
 
-from samplewise.checks import Range, checked
+from samplewise.checks import Range, checked, warn
 from samplewise.data.randomness import lent_to
 from samplewise.loop.scorers import as_scorer
 
@@ -23,7 +23,8 @@ class Scoring:
 
     Args:
         mode: `eval` or `train` for the model while it scores. In `train` its buffers are restored after.
-        dtype: autocast to this type while scoring, such as `torch.bfloat16`; None: as training does.
+        dtype: autocast to this type while scoring, such as `torch.bfloat16`; None: as training does. If
+            forward switches autocast off (`torch.autocast(..., enabled=False)`), a warning says so.
         every: at batch level, the scoring forward runs in every k-th active epoch. In the epochs between,
             remembered scores choose, and only the chosen rows are observed.
         view: scores see `view(data)` of a batch, such as `sw.views.half`, in place of all data that forward
@@ -91,9 +92,7 @@ def without_trace(model: nn.Module, scoring: Scoring, lent: bool = True) -> Iter
     training = scoring.mode == "train"
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if training else []
     window: Any = lent_to(model, scoring.mode, device) if lent else nullcontext()
-    cast: Any = nullcontext()
-    if scoring.dtype is not None:
-        cast = torch.autocast(device.type, dtype=scoring.dtype)
+    cast: Any = nullcontext() if scoring.dtype is None else _cast(model, device.type, scoring.dtype)
     try:
         if model.training != training or scoring.mode == "eval":
             flags.set(training)
@@ -108,6 +107,29 @@ def without_trace(model: nn.Module, scoring: Scoring, lent: bool = True) -> Iter
         if sharded and _whole(model) != whole:
             for module in sharded:  # fully_shard leaves its root gathered if no backward follows
                 module.reshard()
+
+
+@contextmanager
+def _cast(model: nn.Module, kind: str, dtype: torch.dtype) -> Iterator[None]:
+    """Autocast to this type; warn if the model is called with autocast switched off again."""
+
+    def look(module: nn.Module, inputs: Any) -> None:
+        if not torch.is_autocast_enabled(kind):
+            warn(
+                f"Scoring.dtype={dtype} has no effect: forward turns autocast off before it calls the model, "
+                "as torch.autocast(..., enabled=False) does. Enter autocast only where training uses it, or "
+                "leave out Scoring.dtype."
+            )
+
+    # A hook would be compiled into a compiled model.
+    compiled = hasattr(model, "_orig_mod") or model._compiled_call_impl is not None
+    hook = None if compiled else model.register_forward_pre_hook(look)
+    try:
+        with torch.autocast(kind, dtype=dtype):
+            yield
+    finally:
+        if hook is not None:
+            hook.remove()
 
 
 def _whole(model: nn.Module) -> list[bool]:
