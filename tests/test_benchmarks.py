@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from samplewise import recipes
 
 SCRIPTS = Path(__file__).parents[1] / "benchmarks"
+PARTS = ("waits", "precision", "compiled", "overhead", "scoring", "training")  # of gpu.py
 
 
 @pytest.fixture
@@ -82,3 +84,47 @@ def test_scorer_compares_a_small_model_with_the_large_one(quick):
     assert by_small[1]["cost"] < by_small[0]["cost"]
     assert "| cnn and a quarter of it | the small one, every=4 |" in page
     assert printed.strip() in page
+
+
+def test_gpu_does_every_part_without_an_accelerator(tmp_path):
+    # In a process of its own: torch.compile cannot follow the shape checker of the tests.
+    out = tmp_path / "gpu.json"
+    command = [sys.executable, str(SCRIPTS / "gpu.py"), "--quick", "--device", "cpu", "--out", str(out)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found, page = json.loads(out.read_text()), out.with_suffix(".md").read_text()
+    rows = {part: [row for row in found["rows"] if row["part"] == part] for part in PARTS}
+    by_level = {name: recipe.level for name, recipe in recipes.all().items()}
+    assert [row["name"] for row in rows["waits"]] == sorted(by_level)
+    assert not any(row["refused"] for row in rows["waits"])  # a CPU has nothing to wait for
+    chosen_again = [name for name in sorted(by_level) if by_level[name] != "static"]
+    assert [row["name"] for row in rows["overhead"]] == chosen_again
+    assert {row["overlap"] for row in rows["precision"] if row["name"].endswith("channels last")} <= {
+        0.75,
+        1.0,
+    }
+    assert all(row["finite"] for row in rows["precision"])
+    assert all(row["same_choices"] == 1 for row in rows["compiled"])
+    assert len(rows["scoring"]) == 8
+    costs = {row["name"]: row["cost"] for row in rows["training"]}
+    assert costs["full, 4 epochs, seed 0"] == 1.0
+    assert costs["full, 1 epochs, seed 0"] == 0.25
+    assert costs["evolved_sampling, 4 epochs, seed 0"] < 1
+    assert not any("error" in row for row in found["rows"])
+    assert f"| {rows['waits'][0]['name']} |" in page
+    assert page.count("\n## ") == len(PARTS)
+    assert len(printed.splitlines()) == len(found["rows"])
+
+
+def test_gpu_leaves_out_what_would_begin_after_its_time(quick):
+    found, page, _ = quick("gpu", "--device", "cpu", "--minutes", "0", "--part", "waits")
+    assert (found["rows"], found["left_out"]) == ([], len(recipes.all()))
+    assert f"before {len(recipes.all())} more rows" in page
+
+
+def test_gpu_says_what_to_do_without_an_accelerator(quick, capsys):
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine without CUDA")
+    with pytest.raises(SystemExit):
+        quick("gpu")
+    assert "--device cuda cannot be used" in (error := capsys.readouterr().err)
+    assert "--quick --device cpu" in error
