@@ -6,13 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+from pyarrow import parquet
 
 from samplewise import recipes
 
 SCRIPTS = Path(__file__).parents[1] / "benchmarks"
 PARTS = ("waits", "precision", "compiled", "overhead", "scoring", "training")  # of gpu.py
+RUNGS = ["full loss", "bf16", "at", "bf16 + at", "view", "bf16 + view", "bf16 + view + at"]
 
 
 @pytest.fixture
@@ -61,15 +65,32 @@ def test_scoring_times_what_is_around_a_scoring_forward(quick):
 
 def test_cheap_scores_has_the_cost_and_the_ranking_of_every_rung(quick):
     found, page, _ = quick("cheap_scores")
-    rungs = ["full loss", "bf16", "at", "bf16 + at", "view", "bf16 + view", "bf16 + view + at"]
-    assert list(found["cost"]["encoder"]) == list(found["ranking"]["encoder"]) == rungs
-    assert list(found["ranking"]["cnn"]) == rungs[:4]  # it takes images of one size
-    for rung in rungs:
+    assert list(found["cost"]["encoder"]) == list(found["ranking"]["encoder"]) == RUNGS
+    assert list(found["ranking"]["cnn"]) == RUNGS[:4]  # it takes images of one size
+    for rung in RUNGS:
         assert all(row["share"] > 0 for row in found["cost"]["encoder"][rung].values())
         assert list(found["ranking"]["encoder"][rung]) == ["early", "middle", "late"]
         assert page.count(f"| encoder | {rung} |") == 2
     assert all(row["spearman"] > 0.999 for row in found["ranking"]["cnn"]["full loss"].values())
     assert "- encoder, keep 0.25:" in page
+
+
+def test_cheap_scores_adds_networks_of_given_data_to_a_file(quick, tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "c.npz", train_x=rng.integers(0, 256, (128, 32, 32, 3), np.uint8),
+             train_y=rng.integers(0, 10, 128))  # fmt: skip
+    rows = {"text_a": [f"a film of {i} words" for i in range(8)], "label": [float(i % 2) for i in range(8)]}
+    parquet.write_table(pa.table(rows), tmp_path / "sst2-train.parquet")
+    given = ("--data", str(tmp_path / "c.npz"), "--glue", str(tmp_path), "--networks")
+    first, *_ = quick("cheap_scores", *given, "fast")
+    found, page, _ = quick("cheap_scores", *given, "minilm")
+    for part in ("cost", "ranking"):
+        assert list(found[part]) == ["fast", "minilm"]
+        assert found[part]["fast"] == first[part]["fast"]
+        for by_rung in found[part].values():
+            assert list(by_rung) == [*RUNGS, "scorer"]
+    assert page.count("| minilm | scorer |") == page.count("| fast | scorer |") == 2
+    assert found["how"]["fast"]["rounds"] == 1
 
 
 def test_scorer_compares_a_small_model_with_the_large_one(quick):
