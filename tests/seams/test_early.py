@@ -188,7 +188,7 @@ def test_a_state_without_head_is_refused():
         (lambda: build("grand", layer="full"), "Scoring.at cannot be used with grand, which needs gradients"),
         (
             lambda: sw.Selector("ucb", 9, model=Net(), epochs=3, scoring=sw.Scoring(at="fc")),
-            "needs class numbers",
+            "Scoring.at needs targets for its head",
         ),
         (
             lambda: sw.Selector("ucb", 9, epochs=3, scoring=sw.Scoring(at="fc")),

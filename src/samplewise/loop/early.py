@@ -4,17 +4,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from samplewise.checks import nearest
 from samplewise.cost.ledger import Ledger
 from samplewise.data.declared import Form, Is
-from samplewise.data.outputs import Batch, Outputs, walk
+from samplewise.data.outputs import Batch, Outputs, check_shapes, walk
 from samplewise.engine.engine import Engine
-from samplewise.loop.head import Head, pooled
+from samplewise.loop.head import Head
+from samplewise.loop.head_targets import Targets, check_targets, learned, scored
 from samplewise.loop.scoring_forward import ScoringForward
+from samplewise.policy import Policy
+from samplewise.signals import take_tokens
 
 __all__ = ["Early", "check_early"]
 
@@ -38,8 +39,8 @@ class Early(ScoringForward):
         view: scores see `view(data)`.
         at: name of the layer in `model.named_modules()`.
         user_model: the model that the forward runs.
-        labels: class numbers (n,).
-        classes: number of classes.
+        targets: of the head.
+        policy: what it reads, the head must give.
         seed: of the head.
     """
 
@@ -51,24 +52,40 @@ class Early(ScoringForward):
         view: Callable[[Any], Any] | None,
         at: str,
         user_model: nn.Module,
-        labels: Int[Tensor, " n"],
-        classes: int,
+        targets: Targets,
+        policy: Policy,
         seed: int,
     ) -> None:
         super().__init__(ledger, view)
-        self.cheap, self.at, self.user_model, self.labels = True, at, user_model, labels
-        self.head = Head(classes, seed)
+        self.cheap, self.at, self.user_model, self.targets = True, at, user_model, targets
+        self.head, self.policy, self._unchecked = Head(targets.classes, seed), policy, True
         self.begun = False
         """Whether the first training batch has passed the layer."""
         self._hook: Any = None
         self._awaited: tuple[Batch, int] | None = None
 
     def run(self, forward: Callable[[Any], Any], batch: Batch) -> Outputs:
-        """Losses, logits, targets and features of the head."""
-        features = self._features(self._output(forward, batch), batch)
-        targets, logits = self._targets(batch.ids), self.head(features)
-        loss = F.cross_entropy(logits, targets, reduction="none")
-        return Outputs(loss, logits, targets, features, self.head.layer)
+        """The losses of the head, and what else it gives."""
+        output = self._output(forward, batch)
+        found = scored(self.head, output, self.targets.of(batch), _mask(batch.data), self._where)
+        if self._unchecked:
+            self._check(found)
+        return found
+
+    def _check(self, found: Outputs) -> None:
+        """Raise if the head does not give what the method reads."""
+        policy = self.policy
+        if lacks := [name for name in policy.needs if getattr(found, name) is None]:
+            raise ValueError(
+                f"{self._where} cannot be used with {policy.name}, which needs {' and '.join(lacks)}: a head "
+                "on numbers or tokens does not give that. Leave out at."
+            )
+        check_shapes(found, policy.needs, take_tokens(policy.signals))
+        self._unchecked = False
+
+    @property
+    def _where(self) -> str:
+        return f"Scoring.at={self.at!r}"
 
     def _output(self, forward: Callable[[Any], Any], batch: Batch) -> Any:
         """What the layer returns in a forward of a batch, which ends there."""
@@ -106,18 +123,10 @@ class Early(ScoringForward):
         self._release()
         if self.begun:
             with torch.no_grad(), torch.autocast(batch.ids.device.type, enabled=False):
-                features = self._features(output, batch)[:real]
-                flops = self.head.learn(features, self._targets(batch.ids[:real]))
+                rows = learned(output, self.targets.of(batch), _mask(batch.data), self._where, real)
+                flops = self.head.learn(*rows)
             self.ledger.scored_cheaply(0, flops)
         self.begun = True
-
-    def _features(self, output: Any, batch: Batch) -> Tensor:
-        return pooled(output, _mask(batch.data), len(batch), f"Scoring.at={self.at!r}")
-
-    def _targets(self, ids: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
-        if self.labels.device != ids.device:
-            self.labels = self.labels.to(ids.device)
-        return self.labels[ids]
 
     def _layer(self) -> nn.Module:
         return self.user_model.get_submodule(self.at)
@@ -145,8 +154,8 @@ class Early(ScoringForward):
 
 def check_early(
     at: str, engine: Engine, model: nn.Module | None, forward: Any, labels: Tensor | None
-) -> tuple[nn.Module, Tensor, int]:
-    """The model, the labels and the number of classes, or an error if scores cannot end at a layer."""
+) -> tuple[nn.Module, Targets]:
+    """The model and the targets of the head, or an error if scores cannot end at a layer."""
     policy = engine.policy
     if policy.proxy:
         raise ValueError(
@@ -166,18 +175,7 @@ def check_early(
             f"Scoring.at must name a module of the model, as model.named_modules() does, got {at!r}."
             f"{nearest(at, names)}"
         )
-    if labels is None:
-        raise ValueError(
-            "Scoring.at needs class numbers, because its head predicts classes, but labels is None. Give "
-            "Selector(labels=...)."
-        )
-    classes = getattr(forward, "classes", None) or int(labels.max()) + 1
-    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise ValueError(
-            f"Scoring.at needs labels in [0, {classes}), the classes of forward, got {int(labels.min())} to "
-            f"{int(labels.max())}."
-        )
-    return model, labels, classes
+    return model, check_targets(labels, forward)
 
 
 def _mask(data: Any) -> Tensor | None:

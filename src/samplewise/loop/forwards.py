@@ -27,7 +27,7 @@ def install(step: Step, engine: Engine, ledger: Ledger, exports: Exports) -> Non
         exports.model = scorer.model
     elif scoring.at is not None and (policy.scores or "pass" in engine.memory.sources):
         found = check_early(scoring.at, engine, step.model, step.forward, exports.labels)
-        step.scoring_forward = Early(ledger, scoring.view, scoring.at, *found, engine.seed)
+        step.scoring_forward = Early(ledger, scoring.view, scoring.at, *found, policy, engine.seed)
     if engine.policy.proxy:
         step.runner = WithProxy(ledger)
     elif engine.computes or step.scoring_forward.cheap:

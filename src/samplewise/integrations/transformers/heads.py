@@ -60,7 +60,7 @@ class Classes:
     by_tokens = False
 
     def __init__(self, config: Any, smoothing: float) -> None:
-        self.config, self.smoothing = config, smoothing
+        self.config, self.smoothing, self.classes = config, smoothing, config.num_labels
 
     def __call__(self, model: nn.Module, inputs: dict[str, Any]) -> Seen:
         """Compute losses in float32. If each row has one class, also return logits and targets."""
@@ -89,6 +89,21 @@ class Classes:
         losses = F.cross_entropy(logits, targets, reduction="none", label_smoothing=self.smoothing)
         return Seen(Outputs(loss=losses, logits=logits.detach(), targets=targets), raw=raw)
 
+    def targets(self, inputs: dict[str, Any]) -> Tensor:
+        """Return what a head on a layer learns: class numbers (b,), or numbers (b, outputs).
+
+        Raises:
+            ValueError: if a row has several classes.
+        """
+        labels = _labels(inputs)
+        problem = self._problem(labels)
+        if problem == "multi_label_classification":
+            raise ValueError(
+                "Scoring.at cannot be used where a row has several classes: its head learns one class or "
+                "numbers. Leave out at."
+            )
+        return labels.view(len(labels), -1).float() if problem == "regression" else labels.view(-1)
+
     def ignores(self, labels: Any) -> bool:
         """Return whether rows with label -100 are left out of the mean. True if each row has one class."""
         return isinstance(labels, Tensor) and self._problem(labels) == "single_label_classification"
@@ -108,8 +123,12 @@ class CausalLM:
 
     by_tokens = True
 
-    def __init__(self, smoothing: float) -> None:
-        self.smoothing = smoothing
+    def __init__(self, smoothing: float, classes: int) -> None:
+        self.smoothing, self.classes = smoothing, classes
+
+    def targets(self, inputs: dict[str, Any]) -> Tensor:
+        """Return the token that each position predicts (b, tokens). -100: none."""
+        return F.pad(_labels(inputs)[:, 1:], (0, 1), value=IGNORED)
 
     def __call__(self, model: nn.Module, inputs: dict[str, Any]) -> Seen:
         """Compute losses in float32. A sequence without trained tokens has loss 0."""
@@ -174,7 +193,7 @@ def head_of(model: nn.Module, smoothing: float) -> Head | None:
     text = config.get_text_config()
     balanced = getattr(text, "output_router_logits", False)
     if known is ForCausalLMLoss and not config.is_encoder_decoder and not balanced:
-        return CausalLM(smoothing)
+        return CausalLM(smoothing, text.vocab_size)
     return None
 
 

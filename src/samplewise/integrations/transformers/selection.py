@@ -90,6 +90,8 @@ def forward_of(selection: Selection, trainer: Any, model: nn.Module | None = Non
 
     given: Any = forward
     given.of = lambda other: forward_of(selection, trainer, other)
+    if isinstance(selection.head, Classes | CausalLM):  # whose targets are known
+        given.targets, given.classes = selection.head.targets, selection.head.classes
     return given
 
 
