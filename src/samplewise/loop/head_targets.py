@@ -47,20 +47,21 @@ class Targets:
                 f"(b, tokens), got {got}."
             )
         if found.is_floating_point():
-            return found.detach().float().reshape(b, -1)
+            numbers: Tensor = found.detach().float().reshape(b, -1)
+            return numbers
         if self.classes is None:
             raise ValueError(
                 "forward.targets returns class numbers, so forward.classes must be the number of classes, "
                 "but forward has none. Set it. For a regression return floating-point numbers."
             )
-        found = found.long()
-        if found.is_cpu and not in_classes(counted := found[found != _IGNORED], self.classes):
+        numbers = found.long()
+        if found.is_cpu and not in_classes(counted := numbers[numbers != _IGNORED], self.classes):
             low, high = counted.aminmax()
             raise ValueError(
                 f"forward.targets must be in [0, {self.classes}), the classes of forward, or {_IGNORED} to "
                 f"leave one out, got {int(low)} to {int(high)}."
             )
-        return found
+        return numbers
 
 
 def check_targets(labels: Tensor | None, forward: Any) -> Targets:
