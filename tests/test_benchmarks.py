@@ -37,6 +37,14 @@ def quick(monkeypatch, tmp_path, capsys):
     return run
 
 
+def apart(folder, name, *given):
+    """The same in a process of its own: torch.compile cannot follow the shape checker of the tests."""
+    out = folder / f"{name}.json"
+    command = [sys.executable, str(SCRIPTS / f"{name}.py"), *given, "--quick", "--out", str(out)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return json.loads(out.read_text()), out.with_suffix(".md").read_text(), printed
+
+
 def test_overhead_measures_every_recipe_that_chooses_again(quick):
     found, page, printed = quick("overhead")
     measured = {row["what"]: row for row in found["rows"]}
@@ -108,11 +116,7 @@ def test_scorer_compares_a_small_model_with_the_large_one(quick):
 
 
 def test_gpu_does_every_part_without_an_accelerator(tmp_path):
-    # In a process of its own: torch.compile cannot follow the shape checker of the tests.
-    out = tmp_path / "gpu.json"
-    command = [sys.executable, str(SCRIPTS / "gpu.py"), "--quick", "--device", "cpu", "--out", str(out)]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found, page = json.loads(out.read_text()), out.with_suffix(".md").read_text()
+    found, page, printed = apart(tmp_path, "gpu", "--device", "cpu")
     rows = {part: [row for row in found["rows"] if row["part"] == part] for part in PARTS}
     by_level = {name: recipe.level for name, recipe in recipes.all().items()}
     assert [row["name"] for row in rows["waits"]] == sorted(by_level)
@@ -149,3 +153,20 @@ def test_gpu_says_what_to_do_without_an_accelerator(quick, capsys):
         quick("gpu")
     assert "--device cuda cannot be used" in (error := capsys.readouterr().err)
     assert "--quick --device cpu" in error
+
+
+def test_ranks_counts_what_processes_exchange(tmp_path):
+    found, page, printed = apart(tmp_path, "ranks")
+    rows = {row["name"]: row for row in found["exchanged"]}
+    assert list(rows) == sorted(recipes.all())
+    seen = found["n"] // 2  # by each process, in an epoch
+    # An id has 8 bytes and a score 4. The numbers of rows and a checksum of the columns go before them.
+    assert rows["el2n"]["bytes"] - rows["full"]["bytes"] == seen * (8 + 4) + 16
+    assert rows["full"]["bytes"] == 8 * rows["full"]["calls"]
+    assert rows["rs2"]["bytes"] < rows["infobatch"]["bytes"] < rows["dynams"]["bytes"]
+    sent, received = rows["el2n"]["many_sent"], rows["el2n"]["many_received"]
+    assert received == pytest.approx(63 * sent)
+    assert sent == pytest.approx(rows["el2n"]["bytes"] / seen * 1_281_167 / 64)
+    assert all(row["low"] <= row["ns"] <= row["high"] for row in found["merged"])
+    assert all(f"| {name} | " in page for name in rows)
+    assert printed.strip() == page.strip()
