@@ -138,7 +138,7 @@ def verdict_of(recipe: str, studies: tuple[str, ...]) -> str:
 
 
 def _linked(method: str) -> str:
-    return f"[`{method}`](docs/methods.md#{method.partition(':')[0]})"
+    return f"[`{method}`](docs/methods.md#{re.split('[:@]', method)[0]})"
 
 
 def _better(words: dict[str, dict[str, str]]) -> str:

@@ -170,3 +170,22 @@ def test_ranks_counts_what_processes_exchange(tmp_path):
     assert all(row["low"] <= row["ns"] <= row["high"] for row in found["merged"])
     assert all(f"| {name} | " in page for name in rows)
     assert printed.strip() == page.strip()
+
+
+def test_speed_compares_with_another_checkout_and_with_references(tmp_path):
+    found, page, printed = apart(tmp_path, "speed", str(SCRIPTS.parent))
+    rows = {row["what"]: row for row in found["rows"]}
+    assert len(rows) == 15
+    for row in rows.values():
+        assert row["here"]["median"] > 0
+        assert row["before"]["median"] > 0
+        assert row["met"] == (
+            row["here"]["median"] <= row["target"]
+            if row["target"] is not None
+            else row["ratio"]["median"] <= row["target_ratio"]
+        )
+        assert f"| {row['what']} | {row['unit']} | " in page
+    # A file of 2,000 rows has a header, so a sample takes a little more than in a large one.
+    assert 3 < rows["scores in Parquet"]["here"]["median"] < 20
+    assert rows["scores in Parquet"]["here"] == rows["scores in Parquet"]["before"]
+    assert printed.strip() == page.strip()
