@@ -15,6 +15,8 @@ import statistics
 import subprocess
 import sys
 import time
+from itertools import chain
+from operator import attrgetter, is_
 from pathlib import Path
 from typing import Any
 
@@ -50,27 +52,57 @@ def network(name: str) -> Any:
     return Net()
 
 
-def measured(repeats: int) -> dict[str, float]:
-    """Microseconds around a scoring forward, for each network: the median of `repeats`."""
+PARTS = ("around a scoring forward", "finding all modules", "checking a kept list")
+
+
+def measured(repeats: int) -> dict[str, dict[str, float]]:
+    """Microseconds of each part, for each network: the median of `repeats`."""
     import torch
 
     import samplewise as sw
-    from samplewise.loop.scoring import without_trace
+    from samplewise.loop import scoring as bookkeeping
 
+    # Earlier checkouts do not have it.
+    modules_of = getattr(bookkeeping, "modules_of", lambda model: list(model.modules()))
+    without_trace = bookkeeping.without_trace
     torch.set_num_threads(1)
-    found = {}
+    found, scoring = {}, sw.Scoring()
     for name in FORMS:
-        model, seconds = network(name), []
+        model = network(name)
+        kept = modules_of(model)
+        children = list(_children(kept))
+        works = (
+            lambda model=model: _around(without_trace(model, scoring)),
+            lambda model=model: modules_of(model),
+            lambda kept=kept, children=children: _still(kept, children),
+        )
+        seconds: list[list[float]] = [[], [], []]
         for _ in range(repeats):
-            begun = time.thread_time()
-            with without_trace(model, sw.Scoring()):
-                pass
-            seconds.append(time.thread_time() - begun)
-        found[name] = 1e6 * statistics.median(seconds)
+            for work, spent in zip(works, seconds, strict=True):
+                begun = time.thread_time()
+                work()
+                spent.append(time.thread_time() - begun)
+        found[name] = {
+            part: 1e6 * statistics.median(spent) for part, spent in zip(PARTS, seconds, strict=True)
+        }
     return found
 
 
-def of_checkout(checkout: Path, repeats: int) -> dict[str, float]:
+def _around(block: Any) -> None:
+    with block:
+        pass
+
+
+def _children(modules: list[Any]) -> Any:
+    return chain.from_iterable(map(dict.values, map(attrgetter("_modules"), modules)))
+
+
+def _still(kept: list[Any], children: list[Any]) -> bool:
+    now = list(_children(kept))
+    return len(now) == len(children) and all(map(is_, now, children))
+
+
+def of_checkout(checkout: Path, repeats: int) -> dict[str, dict[str, float]]:
     """What a process with this checkout measures."""
     env = os.environ | {"PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, "--measure", str(repeats)]
@@ -106,21 +138,34 @@ def main() -> None:
         for checkout, path in checkouts.items():
             rounds[checkout].append(of_checkout(path, 20 if given.quick else REPEATS))
     found = {
-        checkout: {name: summary([each[name] for each in runs]) for name in FORMS}
+        checkout: {name: summary([each[name][PARTS[0]] for each in runs]) for name in FORMS}
         for checkout, runs in rounds.items()
     }
-    lines = ["| microseconds | " + " | ".join(FORMS) + " |", "| --- |" + " --- |" * len(FORMS)]
-    for checkout, by_name in found.items():
-        cells = [f"{row['median']:.0f} ({row['low']:.0f} to {row['high']:.0f})" for row in by_name.values()]
-        lines.append(f"| {checkout} | " + " | ".join(cells) + " |")
-    table = "\n".join(lines)
+    parts = {
+        part: {name: summary([each[name][part] for each in rounds["this checkout"]]) for name in FORMS}
+        for part in PARTS[1:]
+    }
+    table = "\n\n".join([_table(found), _table(parts)])
     print(table)
     if given.out is not None:
-        given.out.write_text(
-            json.dumps({"rounds": len(rounds["this checkout"]), "found": found}, indent=1) + "\n"
-        )
+        shown = {"cpu": _cpu(), "rounds": len(rounds["this checkout"]), "found": found, "parts": parts}
+        given.out.write_text(json.dumps(shown, indent=1) + "\n")
         head = "Around a scoring forward, by benchmarks/scoring.py: median of the rounds (10th to 90th"
-        given.out.with_suffix(".md").write_text(f"{head} percentile).\n\n{table}\n")
+        given.out.with_suffix(".md").write_text(f"{head} percentile). {shown['cpu']}.\n\n{table}\n")
+
+
+def _table(found: dict[str, dict[str, dict[str, float]]]) -> str:
+    lines = ["| microseconds | " + " | ".join(FORMS) + " |", "| --- |" + " --- |" * len(FORMS)]
+    for what, by_name in found.items():
+        cells = [f"{row['median']:.0f} ({row['low']:.0f} to {row['high']:.0f})" for row in by_name.values()]
+        lines.append(f"| {what} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cpu() -> str:
+    from samplewise.bench.machine import machine
+
+    return str(machine("cpu")["cpu"])
 
 
 if __name__ == "__main__":

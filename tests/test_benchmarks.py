@@ -69,6 +69,8 @@ def test_scoring_times_what_is_around_a_scoring_forward(quick):
     assert list(times) == ["ResNet-18", "ResNet-50"]
     assert all(row["median"] > 0 for row in times.values())
     assert "| this checkout |" in page
+    assert all(row["median"] > 0 for by_name in found["parts"].values() for row in by_name.values())
+    assert "| checking a kept list |" in page
 
 
 def test_cheap_scores_has_the_cost_and_the_ranking_of_every_rung(quick):

@@ -1,4 +1,4 @@
-"""Cheap scores (`view`, `at`, `every`) behind Lightning, Accelerate and the Trainer: as in the plain loop."""
+"""Cheap scores behind Lightning, Accelerate and the Trainer: as in the plain loop."""
 
 import functools
 
@@ -45,11 +45,16 @@ KINDS = {
     "at": {"at": "body.0"},
     "view, at": {"view": fewer, "at": "body.2"},
     "every, at": {"every": 2, "at": "body.0"},
+    "scorer": {},
 }
 POLICIES = {"batches": sw.recipes.evolved_sampling(), "passes": sw.recipes.ucb(period=2)}
 
 
 def scored(kind):
+    if kind == "scorer":
+        small = toys.Net(dropout=0.0)
+        sgd = functools.partial(torch.optim.SGD, momentum=0.9)
+        return sw.Scoring(scorer=sw.Scorer(small, toys.forward_of(small), every=2, lr=0.05, optimizer=sgd))
     return sw.Scoring(**KINDS[kind])
 
 
@@ -103,7 +108,7 @@ def test_lightning_scores_as_the_plain_loop_does(kind, policy):
     reference = loop_of(select(POLICIES[policy], plain, scoring=scored(kind)), plain)
     assert_same_run(net, selector, plain, reference)
     # Until training_step has called its helper once, the callback looks at a whole batch itself.
-    selector.ledger.scoring_forwards -= 8 * (policy == "batches")
+    selector.ledger.scoring_forwards -= 8 * (policy == "batches" and kind != "scorer")
     assert told(selector) == told(reference)
     assert selector.ledger.cheap_scoring_forwards > 0
     assert not hooks(net)
@@ -117,8 +122,8 @@ def test_lightning_finds_the_modes_that_it_left():
     assert all(modes[frozen] is False and sum(modes) == len(modes) - 1 for modes in net.modes)
 
 
-@pytest.mark.parametrize("kind", ["view, at", "every, at"])
-def test_lightning_resumes_the_head(kind, tmp_path):
+@pytest.mark.parametrize("kind", ["view, at", "every, at", "scorer"])
+def test_lightning_resumes_the_head_and_the_small_model(kind, tmp_path):
     whole = Net(dropout=0.0)
     selector = select(POLICIES["batches"], whole, scoring=scored(kind))
     saving = Saving(tmp_path, {"step 7"})

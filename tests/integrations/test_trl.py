@@ -138,6 +138,24 @@ def test_the_choices_and_the_weights_are_the_plain_loops(recipe, tokenizer, tmp_
     torch.testing.assert_close(ours.selector.score(), selector.score(), rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
+def test_a_head_on_a_layer_learns_the_tokens(tokenizer, tmp_path):
+    trainer = make_selective(
+        built(tmp_path, tokenizer, num_train_epochs=2),
+        sw.recipes.ordered_sgd(keep=0.5),
+        scoring=sw.Scoring(at="model.layers.0"),
+    )
+    trainer.train()
+    selector = trainer.selector
+    head = selector.state_dict()["scoring"]["head"]
+    assert head["weight"].shape == (len(tokenizer), 8)
+    assert head["steps"] == 2 * math.ceil(N / BATCH) - 1
+    assert (selector.ledger.scoring_forwards, selector.ledger.cheap_scoring_forwards) == (0, 2 * N)
+    words = tokenizer(TEXTS[0])["input_ids"]
+    labels = torch.tensor([[-100, *words[1:], -100]])
+    found = trainer.selection.head.targets({"labels": labels})
+    assert found.tolist() == [[*words[1:], -100, -100]]
+
+
 def test_ids_are_positions_in_the_prepared_data_and_the_metrics_are_of_what_was_trained(tokenizer, tmp_path):
     class Mine(SelectiveTrainer, SFTTrainer):
         pass

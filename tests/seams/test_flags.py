@@ -115,6 +115,13 @@ def test_every_module_is_found_once():
 def test_modules_added_removed_and_swapped_between_steps_are_found():
     model = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.ReLU()), nn.Dropout())
 
+    called = []
+
+    class Noting(nn.Sequential):
+        def train(self, mode=True):
+            called.append(mode)
+            return super().train(mode)
+
     def added():
         model[1].append(nn.BatchNorm1d(2))
 
@@ -131,12 +138,36 @@ def test_modules_added_removed_and_swapped_between_steps_are_found():
         model[0].register_forward_pre_hook(lambda module, _: module.add_module("late", nn.Dropout()))
         model[0](torch.ones(1, 2))
 
-    for change in (lambda: None, added, grown_from_a_leaf, swapped, removed, by_a_hook):
+    def past_registration():  # as quantization and adapters do
+        model[1]._modules["0"] = nn.Sequential(nn.Dropout())
+
+    def wrapped():
+        model[0] = nn.Sequential(model[0], nn.Dropout().eval())
+
+    def another_class():  # as parametrizations and sharding do
+        model[1].__class__ = Noting
+
+    def renewed():
+        model._modules = type(model._modules)(model._modules)
+        model._modules["last"] = nn.Dropout()
+
+    def frozen_between():
+        model[1].eval()
+
+    def thawed_between():
+        model[1].train()
+
+    changes = (
+        lambda: None, added, grown_from_a_leaf, swapped, removed, by_a_hook, past_registration, wrapped,
+        another_class, renewed, frozen_between, thawed_between,
+    )  # fmt: skip
+    for change in changes:
         change()
         before = flags(model)
         with without_trace(model, sw.Scoring()):
             assert not any(flags(model))
         assert flags(model) == before
+    assert called
 
 
 def test_no_model_is_kept_alive():

@@ -22,6 +22,7 @@ __all__ = [
     "Seen",
     "base_of",
     "head_of",
+    "next_tokens",
     "sequence_losses",
 ]
 
@@ -128,7 +129,7 @@ class CausalLM:
 
     def targets(self, inputs: dict[str, Any]) -> Tensor:
         """Return the token that each position predicts (b, tokens). -100: none."""
-        return F.pad(_labels(inputs)[:, 1:], (0, 1), value=IGNORED)
+        return next_tokens(_labels(inputs))
 
     def __call__(self, model: nn.Module, inputs: dict[str, Any]) -> Seen:
         """Compute losses in float32. A sequence without trained tokens has loss 0."""
@@ -171,6 +172,11 @@ def sequence_losses(
     ).view_as(targets)
     tokens = targets.ne(IGNORED).sum(1)
     return terms.sum(1) / tokens.clamp(min=1), tokens
+
+
+def next_tokens(labels: Int[Tensor, "k t"]) -> Int[Tensor, "k t"]:
+    """Return the token that each position predicts. -100: none, as for the last position."""
+    return F.pad(labels[:, 1:], (0, 1), value=IGNORED)
 
 
 def base_of(model: nn.Module) -> nn.Module:

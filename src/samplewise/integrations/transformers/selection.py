@@ -17,7 +17,15 @@ from samplewise.data.outputs import Batch, Outputs
 from samplewise.distributed import collectives
 from samplewise.distributed.shares import real_rows
 from samplewise.integrations.transformers.calendar import Calendar
-from samplewise.integrations.transformers.heads import IGNORED, CausalLM, Classes, Head, PerSampleLoss, Seen
+from samplewise.integrations.transformers.heads import (
+    IGNORED,
+    CausalLM,
+    Classes,
+    Head,
+    Own,
+    PerSampleLoss,
+    Seen,
+)
 from samplewise.integrations.transformers.loading import (
     IDS,
     IGNORED_ROWS,
@@ -90,8 +98,9 @@ def forward_of(selection: Selection, trainer: Any, model: nn.Module | None = Non
 
     given: Any = forward
     given.of = lambda other: forward_of(selection, trainer, other)
-    if isinstance(selection.head, Classes | CausalLM):  # whose targets are known
-        given.targets, given.classes = selection.head.targets, selection.head.classes
+    if not isinstance(selection.head, Own):  # whose targets are not known
+        head: Any = selection.head
+        given.targets, given.classes = head.targets, head.classes
     return given
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from samplewise.data.outputs import Outputs
-from samplewise.integrations.transformers.heads import Seen
+from samplewise.integrations.transformers.heads import Seen, next_tokens
 
 __all__ = ["FusedLM", "Heard", "is_sft", "refuse_sft"]
 
@@ -17,6 +17,13 @@ class FusedLM:
     """Losses of sequences from the log-probabilities that TRL computes."""
 
     by_tokens = True
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+
+    def targets(self, inputs: dict[str, Any]) -> Tensor:
+        """Return the token that each position predicts (b, tokens). -100: none."""
+        return next_tokens(inputs["labels"])
 
     def __call__(self, model: nn.Module, inputs: dict[str, Any]) -> Seen:
         """Run a forward, for scoring."""
