@@ -109,7 +109,8 @@ def head_for(trainer: Any, owner: type, per_sample_loss: Any) -> Head:
     if is_sft(owner):
         if reason := refuse_sft(trainer.args, trainer):
             raise ValueError(f"selection does not work with this SFTTrainer: {reason}")
-        return FusedLM(base_of(trainer.model).config.get_text_config().vocab_size)
+        config: Any = base_of(trainer.model).config
+        return FusedLM(config.get_text_config().vocab_size)
     if owner is not Trainer:
         raise ValueError(f"{owner.__name__}.compute_loss returns one loss for the whole batch. {_WITHOUT}")
     smoother = trainer.label_smoother
