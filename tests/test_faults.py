@@ -21,6 +21,8 @@ from samplewise.engine.records import Records
 from samplewise.engine.static import Static
 from samplewise.loop.early import Early
 from samplewise.loop.epochs import Timeline
+from samplewise.loop.gate import Comparison
+from samplewise.loop.gating import Gating
 from samplewise.loop.scoring import without_trace
 from samplewise.loop.second_model import SecondModel
 from samplewise.pickers import Budgeted, Keep, Picked, Picker
@@ -319,6 +321,39 @@ def leaves_its_hook(monkeypatch):
 def forgets_the_head(monkeypatch):
     monkeypatch.setattr(Early, "load_state_dict", lambda self, state: None)
     return REGISTRY["loss_sampling"]
+
+
+@fault(laws.a_gate_that_pays_changes_plain_steps_only, "steps differ, but 30 plain ones are told")
+def draws_otherwise_after_a_plain_step(monkeypatch):
+    monkeypatch.setattr(Engine, "keep_all", lambda self, ids: self.memory.count(ids))
+    return REGISTRY["loss_sampling"]
+
+
+@fault(laws.a_gate_that_pays_changes_plain_steps_only, "steps differ, but 0 plain ones are told")
+def tells_no_plain_step(monkeypatch):
+    monkeypatch.setattr(Ledger, "plain_steps", property(lambda self: 0, lambda self, steps: None), False)
+    return REGISTRY["ordered_sgd"]
+
+
+@fault(laws.a_gate_that_pays_changes_plain_steps_only, "decided against selection that pays")
+def calls_every_selection_costly(monkeypatch):
+    monkeypatch.setattr(Comparison, "look", lambda self, costs: "costs")
+    return REGISTRY["ordered_sgd"]
+
+
+@fault(laws.a_gate_resumes, "other batches or losses came")
+def forgets_where_the_round_was(monkeypatch):
+    load = Gating.load_state_dict
+    monkeypatch.setattr(Gating, "load_state_dict", lambda self, state: load(self, {**state, "unit": 0}))
+    return REGISTRY["ordered_sgd"]
+
+
+@fault(laws.a_gate_resumes, "other batches or losses came")
+def selects_again_after_a_resume(monkeypatch):
+    load = Gating.load_state_dict
+    told = {"ends": None, "closed": True, "plain": False}
+    monkeypatch.setattr(Gating, "load_state_dict", lambda self, state: load(self, {**state, **told}))
+    return REGISTRY["ordered_sgd"]
 
 
 @fault(laws.resume_changes_nothing, "chose differently")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from samplewise.data.layout import rows, shared
     from samplewise.data.outputs import Batch, Outputs
     from samplewise.files.checkpoints import load, save
+    from samplewise.loop.gate import Gate
     from samplewise.loop.scorers import Scorer
     from samplewise.loop.scoring import Scoring
     from samplewise.policy import Policy, recipe
@@ -34,6 +35,7 @@ __version__ = VERSION
 
 __all__ = [
     "Batch",
+    "Gate",
     "KeyIds",
     "Outputs",
     "Policy",
@@ -61,6 +63,7 @@ __all__ = [
 
 _HOMES = {
     "Batch": "data.outputs",
+    "Gate": "loop.gate",
     "KeyIds": "data.keyids",
     "Outputs": "data.outputs",
     "Policy": "policy",

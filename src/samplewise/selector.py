@@ -19,9 +19,10 @@ from samplewise.data.outputs import Batch, Outputs, T
 from samplewise.data.randomness import quietly
 from samplewise.engine.exports import Exports
 from samplewise.engine.own_method import adopt
-from samplewise.loop import forwards, requirements
+from samplewise.loop import forwards, gating, requirements
 from samplewise.loop.direct import Direct
 from samplewise.loop.epochs import Timeline
+from samplewise.loop.gate import Gate
 from samplewise.loop.loader import AssemblingLoader, Loader, PlanSampler, refuse_arguments
 from samplewise.loop.position import Position
 from samplewise.loop.saving import continue_from, state_of
@@ -51,6 +52,7 @@ class Selector(Generic[T]):
         scoring: how scores are computed.
         sync_every: steps after which several processes exchange observations, besides the end of an epoch.
         history: keep which samples each selection takes, for `table().history`; not for the batch level.
+        gate: end selection, or make scoring cheaper, if selection costs more time than it saves.
 
     Attributes:
         engine: the method at work over n samples, without model and loader.
@@ -79,6 +81,7 @@ class Selector(Generic[T]):
         scoring: Scoring | None = None,
         sync_every: Annotated[int | None, Range(1)] = None,
         history: bool = False,
+        gate: bool | Gate = False,
     ) -> None:
         given = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "sync_every": sync_every}
         check_arguments("Selector", Selector.__init__, given | {"history": history})
@@ -86,11 +89,10 @@ class Selector(Generic[T]):
         batch_size, sync_every = batch_size and int(batch_size), sync_every and int(sync_every)
         policy = recipes.get(policy)() if isinstance(policy, str) else policy
         own = policy if isinstance(policy, Policy) else None
-        self.n = length_of(dataset)
+        self.n, self.model = length_of(dataset), model
         self.dataset = None if isinstance(dataset, int | np.integer) else dataset
         self.epochs, self.batch_size, self.seed, self.sync_every = epochs, batch_size, seed, sync_every
         scoring = Scoring(mode=(own and own.mode) or "eval") if scoring is None else scoring
-        self.model, self.scoring = model, scoring
         requirements.check_types(forward, model, scoring, self.n)
         self.labels = quietly(labels_of, labels, self.dataset, self.n)
         self.engine = engine = adopt(policy, self.n, epochs, seed, self.labels, history)
@@ -98,8 +100,6 @@ class Selector(Generic[T]):
         if own is not None:
             requirements.check_policy(own, self.n, self.dataset, model, batch_size, self.labels, scoring)
             requirements.check_forward(own, forward, self.labels)
-        if self.dataset is None:
-            requirements.refuse_assembled(self.policy, "the engine alone, Selector(policy, n)")
         self._ledger = ledger = Ledger()
         ledger.proxy = self.policy.proxy
         self._exports = Exports(engine, ledger, self.dataset, scoring.dataset, self.labels, model)
@@ -109,6 +109,7 @@ class Selector(Generic[T]):
         self._step = Step(engine, ledger, position, forward, model, scoring, sync_every, waiting)
         self._direct = Direct(engine, ledger, position, scoring)
         forwards.install(self._step, engine, ledger, self._exports)
+        self._step.gate = gating.gate_for(gate, self._step)
         self.timeline = Timeline(engine, ledger, self._exports, position, self._step, self.dataset)
 
     # --------------------------------------------------------------------- loaders and epochs
@@ -119,11 +120,7 @@ class Selector(Generic[T]):
         Takes DataLoader's own arguments (`num_workers`, `collate_fn`, ...). Each rank gets an equal share.
         """
         refuse_arguments(arguments)
-        if self.dataset is None:
-            raise ValueError("this Selector was built without a data set. Give Selector(policy, dataset).")
-        if self.batch_size is None:
-            raise ValueError("the loader needs a batch size, got None. Give Selector(batch_size=...).")
-        requirements.refuse_several(self.policy)
+        requirements.check_loader(self.policy, self.dataset, self.batch_size)
         self.timeline.collate = arguments.get("collate_fn")
         self.timeline.dealt(True, bool(arguments.get("drop_last", False)))
         return (AssemblingLoader if self.policy.assemble else Loader)(self.timeline, arguments)
@@ -182,8 +179,6 @@ class Selector(Generic[T]):
 
         Every later plan is written into the same tensor, so that workers can drop samples before decoding.
         """
-        if not self.n:
-            raise ValueError("a mask needs the number of samples, got None. Give Selector(policy, n, ...).")
         return self.timeline.mask()
 
     # ------------------------------------------------------------------------------- one step
@@ -259,6 +254,11 @@ class Selector(Generic[T]):
     def forward(self, forward: Callable[[T], Any] | None) -> None:
         requirements.check_forward(self.policy, forward, self.labels)
         self._step.forward = forward
+
+    @property
+    def scoring(self) -> Scoring:
+        """How scores are computed now; a gate may have changed it."""
+        return self._step.scoring
 
     @property
     def layout(self) -> Layout:

@@ -14,7 +14,7 @@ import torch.distributed as c10d
 import torch.multiprocessing as mp
 
 import samplewise as sw
-from samplewise.loop import step as steps
+from samplewise.engine import memory
 from samplewise.testing import Trace
 from tests.ranks import on_ranks
 from tests.seams.toys import Net, Tensors, make, step
@@ -54,7 +54,7 @@ def spoilt(rank, world):
         bad = [rank, rank + world] if name == "ucb" else sorted(list(sampler)[:2])
         told[f"{name} {every}"] = (bad, *stopped_by(name, bad if rank == 1 else [], every))
     bad = sorted(list(make("infobatch", Tensors(N), batch_size=BATCH)[0].sampler("sharded"))[:2])
-    with mock.patch.object(steps, "_CHECK_EVERY", 2):  # of 32, which is more than these epochs have
+    with mock.patch.object(memory, "_CHECK_EVERY", 2):  # of 32, which is more than these epochs have
         told["infobatch asked"] = (bad, *stopped_by("infobatch", bad if rank == 1 else []))
     trace = Trace(N, 4)
     selector = sw.Selector("evolved_sampling", N, epochs=4)

@@ -1,4 +1,4 @@
-"""`--scoring`: how a run computes its scores, as a text such as `bf16+half`."""
+"""`--scoring`: how a run computes its scores, as a text such as `bf16+half`. What `--gate` is for."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +10,9 @@ from samplewise import views
 from samplewise.bench.models import builder
 from samplewise.checks import nearest
 from samplewise.loop.scoring import Scoring
+from samplewise.policy import Policy
 
-__all__ = ["named", "scoring_for", "scoring_of"]
+__all__ = ["gated", "named", "scoring_for", "scoring_of"]
 
 _FORMS = {
     "bf16": "bf16: autocast to bfloat16",
@@ -61,6 +62,13 @@ def scoring_of(text: str | None, build: Callable[[str], nn.Module] = named) -> S
 def scoring_for(policy: Any, text: str | None, build: Callable[[str], nn.Module] = named) -> Scoring | None:
     """`scoring_of` for a run of this method; None for a policy that has no forwards for scores."""
     return scoring_of(text if getattr(policy, "scores", True) else None, build)
+
+
+def gated(policy: Any) -> bool:
+    """Whether a gate has something to do for a method: it scores, and chooses while it trains."""
+    if not isinstance(policy, Policy):
+        return getattr(policy, "level", "static") != "static"
+    return bool(policy.signals) and policy.level != "static" and not (policy.proxy or policy.assemble)
 
 
 def _field(part: str, text: str, build: Callable[[str], nn.Module]) -> dict[str, Any]:

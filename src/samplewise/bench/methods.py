@@ -24,7 +24,7 @@ SHARED: dict[str, str] = {
     **dict.fromkeys(("label_smoothing", "label_noise", "noise", "seeds", "subset", "test_every"), _TASK),
     **dict.fromkeys(("text_column", "max_length", "targets"), _TASK),
     **dict.fromkeys(("imbalance", "per_class", "image_corruption", "corruption"), _TASK),
-    **dict.fromkeys(("device", "amp", "workers", "threads", "history"), _TIMES),
+    **dict.fromkeys(("device", "amp", "workers", "threads", "history", "gate"), _TIMES),
     **dict.fromkeys(("score_model", "combine", "fit"), _SCORES),
     "method": "A method names itself",
 }

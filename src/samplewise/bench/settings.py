@@ -78,6 +78,7 @@ class Settings:
     max_length: Annotated[int, Range(4, 2**20)] = 128
     targets: Targets | None = None
     scoring: str | None = None
+    gate: bool = False
 
     @classmethod
     def made(cls, **given: Any) -> "Settings":
@@ -213,7 +214,7 @@ NAMES = tuple(field.name for field in fields(Settings))
 ADDED = {
     *("weight_decay", "momentum", "milestone", "factor", "warmup", "power"),
     *("imbalance", "per_class", "image_corruption", "corruption", "history", "label_smoothing"),
-    *("text_column", "max_length", "targets", "scoring"),
+    *("text_column", "max_length", "targets", "scoring", "gate"),
 }
 """Settings that run folders of earlier versions do not have. Their defaults are what was done before."""
 

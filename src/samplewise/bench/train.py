@@ -16,7 +16,7 @@ from torch import Tensor
 import samplewise as sw
 from samplewise.bench import augment, machine, models, optim, rngstate
 from samplewise.bench.best import BestEpoch
-from samplewise.bench.cheap import scoring_for
+from samplewise.bench.cheap import gated, scoring_for
 from samplewise.bench.checkpoints import refuse_foreign, refuse_misplaced
 from samplewise.bench.data import ImageData
 from samplewise.bench.forward import Forward
@@ -101,6 +101,7 @@ class Run:
             seed=task.seed,
             labels=data.train_y,
             history=s.history,
+            gate=s.gate and gated(task.policy),
             scoring=scoring,
         )
         ledger = self.selector.ledger

@@ -38,6 +38,10 @@ def judge(settings: Settings, given: dict[str, Any], folder: Path, resume: bool,
         raise ValueError(
             "--history needs tables of scores, but --controls writes none. Leave out one of them."
         )
+    if settings.gate:
+        raise ValueError(
+            "--gate decides by the clock, and --controls repeats runs exactly. Leave out one of them."
+        )
     file = folder / _FILE
     if not is_controlled(folder):
         if RunFolder(folder).begun:

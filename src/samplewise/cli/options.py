@@ -8,6 +8,7 @@ import typer
 
 from samplewise import recipes
 from samplewise.bench import settings
+from samplewise.bench.cheap import gated
 from samplewise.bench.methods import NEEDS
 from samplewise.bench.models import BUILDERS
 from samplewise.bench.optim import DEFAULT_LR, WARMUPS
@@ -167,6 +168,11 @@ def _refuse_unused(settings: Settings, given: dict[str, Any]) -> None:
         raise ValueError(
             "--momentum has no effect with --schedule torch_onecycle, which moves the momentum itself. Leave "
             "it out."
+        )
+    if given.get("gate") and not any(map(gated, settings.policies().values())):
+        raise ValueError(
+            "--gate needs a method that scores and chooses while it trains, got "
+            f"{', '.join(settings.names)}: it has no effect. Leave it out."
         )
     if "noise" in given and not settings.label_noise:
         raise ValueError(f"--noise {settings.noise} needs a share of the labels. Give --label-noise.")

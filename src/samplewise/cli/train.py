@@ -113,6 +113,13 @@ def train(
         bool | None,
         option("Keep which samples each selection took, in the table of scores.", "--history"),
     ] = None,
+    gate: Annotated[
+        bool | None,
+        option(
+            "Make scoring cheaper, or end selection, in runs where it costs more time than it saves.",
+            "--gate",
+        ),
+    ] = None,
     device: options.Device = None,
     amp: options.Amp = None,
     workers: options.Workers = None,

@@ -1,6 +1,6 @@
 """`Ledger`: the cost of a training and the savings by selection, in samples, forwards and seconds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from samplewise.data.html import html_table
@@ -30,7 +30,12 @@ class Ledger:
     - `baseline_seconds`: set it to the time of an ordinary run to compare against it.
     - `selections`: for methods that tell numbers about their choices, those of every selection, with its
       `epoch`. `noise_budget` tells the share that it keeps and the noise.
+    - `plain_steps`, `decisions`: with a gate, the batches that trained whole to be compared with narrowed
+      ones, and what the gate decided: epoch, measured cost in plain steps, the limit, and what follows.
     """
+
+    plain_steps: int = 0
+    decisions: Sequence[dict[str, float]] = ()
 
     def __init__(self) -> None:
         self.samples_backpropagated = 0
@@ -82,6 +87,14 @@ class Ledger:
     def selected(self, epoch: int, notes: Mapping[str, float]) -> None:
         """Keep what a picker says about its selection for `epoch`."""
         self.selections.append({"epoch": epoch, **notes})
+
+    def gated(self) -> None:
+        """Keep `plain_steps` and `decisions` from now on: there is a gate."""
+        self.plain_steps, self.decisions = 0, []
+
+    def decided(self, **decision: float) -> None:
+        """Keep a decision of the gate."""
+        self.decisions = [*self.decisions, decision]
 
     def rescale(self, factor: float) -> None:
         """Multiply loaded counts by `factor`, for a run that continues on another number of ranks."""
@@ -175,8 +188,12 @@ class Ledger:
 
     def state_dict(self) -> dict[str, Any]:
         """All counts and times as plain numbers."""
-        selections = [dict(notes) for notes in self.selections]
-        return {**vars(self), "seconds": dict(self.seconds), "selections": selections}
+        lists = {
+            name: [dict(notes) for notes in found]
+            for name, found in vars(self).items()
+            if name in ("selections", "decisions")
+        }
+        return {**vars(self), "seconds": dict(self.seconds), **lists}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from saved counts and times."""
@@ -240,6 +257,13 @@ class Ledger:
         if self.assistant_flops:
             known = f"{self.assistant_cost:,.1f}" if self.forward_flops else "not measured"
             assistant = [("assistant, in forwards", known)]
+        gate = []
+        if self.decisions:
+            last = self.decisions[-1]
+            what = "pays" if last["pays"] else "undecided" if last["cost"] <= last["limit"] else "cheaper"
+            gate = [("gate", f"{what if last['selects'] else 'ended'}, epoch {last['epoch']:g}")]
+        if self.plain_steps:
+            gate.append(("plain steps of the gate", f"{self.plain_steps:,}"))
         cheap = []
         if self.cheap_scoring_forwards:
             cheap = [
@@ -256,6 +280,7 @@ class Ledger:
             *((f"seconds {stage}", f"{seconds:.2f}") for stage, seconds in self.seconds.items()),
             ("cost in forwards", f"{self.cost:,.0f}"),
             *charged,
+            *gate,
             *self._mean_notes(),
             ("saved by cost", f"{self.promised:.1%}"),
             ("saved by wall clock", realised),

@@ -42,7 +42,7 @@ class Dynamic(Engine):
 
     def pass_ids(self, epoch: int) -> Ids:
         policy = self.policy
-        if epoch >= self.epochs:
+        if epoch >= self.epochs or self.over(epoch):
             return torch.empty(0, dtype=torch.int64)
         if policy.source == "pass" and self._selects_in(epoch) and not self._keeps_all(epoch):
             picker = self._picker_of(epoch)
@@ -67,6 +67,8 @@ class Dynamic(Engine):
     def preview(self, epoch: int) -> tuple[int, bool]:
         if self.opened and epoch == self.epoch:
             return len(self.last_plan), True
+        if self.over(epoch):
+            return self.n, True
         if not self._selects_in(epoch) and self._plan is not None and self.policy.picker is not None:
             return len(self.last_plan), True
         picker = self._picker_of(epoch)
@@ -120,18 +122,20 @@ class Dynamic(Engine):
         own = memory.columns if memory.tracker is None else memory.tracker.part(memory.columns, batch=True)
         self._batch = batch = None if picker is None else picker.settle(own)
         if batch is not None:
-            self.narrows = not batch.everything
+            self.narrows = not (batch.everything or self.over(self.epoch))
             self.uneven = batch.uneven
         self._follows = memory.tracker is not None and memory.tracker.follows_choices
 
     def picks_rows(self) -> bool:
         if self.policy.batch_picker is None:
             return False
-        pickers = (self.now(epoch).batch_picker for epoch in range(self.epoch, self.epochs))
+        until = self.epochs if self.ends is None else self.ends
+        pickers = (self.now(epoch).batch_picker for epoch in range(self.epoch, until))
         return any(picker is not None and not picker.everything for picker in pickers)
 
     def scores_later(self) -> bool:
-        later, source = range(self.epoch + 1, self.epochs), self.policy.source
+        until = self.epochs if self.ends is None else self.ends
+        later, source = range(self.epoch + 1, until), self.policy.source
         if source == "pass":
             passes = any(e % self.policy.every == 0 and not self._keeps_all(e) for e in later)
         else:

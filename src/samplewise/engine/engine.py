@@ -10,7 +10,6 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from samplewise.checks import nearest
-from samplewise.coresets.history import SelectionHistory
 from samplewise.data.ids import few, refuse_outside, whole
 from samplewise.engine.levels import memory_of
 from samplewise.engine.memory import Memory
@@ -68,6 +67,8 @@ class Engine(ABC):
         self._sized = self.policy.sized(self.n)
         self._resolved: dict[int, Policy] = {}
         self.step = 0
+        self.ends: int | None = None
+        """The epoch from which on nothing is selected: see `end_selection`. None: there is none."""
         self._planned_in = self._selected_in = -1
         self._divisor = 1
         self._set_plan(None)
@@ -121,6 +122,20 @@ class Engine(ABC):
     def scores_later(self) -> bool:
         """Whether a scoring forward may come later, in the open epoch or in one after it."""
         return True
+
+    def end_selection(self, epoch: int) -> None:
+        """From `epoch` on train on every sample, with weight 1: no passes, choices or observations."""
+        self.ends = epoch
+        self.memory.sources, self.memory.uses_training = [], False
+
+    def over(self, epoch: int) -> bool:
+        """Whether selection has ended before `epoch`."""
+        return self.ends is not None and epoch >= self.ends
+
+    def keep_all(self, ids: Ids) -> None:
+        """Count a batch that trains whole in an epoch that narrows. Later draws stay as they are."""
+        self.step += 1
+        self.memory.count(ids)
 
     def look(self, ids: Ids, data: Any) -> None:  # noqa: B027 - most methods do not look at data
         """Show the method the data of a batch before it chooses from it."""
@@ -193,10 +208,17 @@ class Engine(ABC):
         if epoch > self.epoch:
             self.skip_to(epoch)
         self.notes = {}
-        self._set_plan(self.select(epoch))
+        self._set_plan(self._everything(epoch) if self.over(epoch) else self.select(epoch))
         self._planned_in, self.memory.passed = epoch, None
         self._enter(epoch, opened=True)
         return self.last_plan
+
+    def _everything(self, epoch: int) -> Subset:
+        """The plan of an epoch after the end of selection."""
+        plan = Subset(torch.arange(self.n))
+        if self.n and not self.memory.counts_rows:
+            self.memory.selected(epoch, plan.ids)
+        return plan
 
     def _set_plan(self, plan: Subset | None) -> None:
         self._plan = plan
@@ -232,7 +254,7 @@ class Engine(ABC):
 
     def lr_factor(self, epoch: int) -> float:
         """1 / (share that is trained on), for policies with `lr`; else 1."""
-        if self.policy.lr is None:
+        if self.policy.lr is None or self.over(epoch):
             return 1.0
         if self.policy.lr == "actual":
             return self.n / len(self.plan(epoch))
@@ -343,20 +365,6 @@ class Engine(ABC):
     def times_selected(self) -> Int[Tensor, " n"]:
         """How often each sample was selected."""
         return self.memory.times_selected
-
-    def keep_history(self) -> None:
-        """Keep which samples each selection takes, from now on.
-
-        Raises:
-            ValueError: for a method that chooses in every batch, and for a stream without end.
-        """
-        if self.memory.counts_rows or not self.n:
-            why = "chooses in every batch" if self.n else "runs on a stream without end"
-            raise ValueError(
-                f"history=True needs a method that chooses for whole epochs, but {self.policy.name} {why}. "
-                "Leave it out: table().times_selected has the counts."
-            )
-        self.memory.history = SelectionHistory(self.n)
 
     # ----------------------------------------------------------------------------------- state
 

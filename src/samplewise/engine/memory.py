@@ -24,6 +24,9 @@ __all__ = ["Memory"]
 
 Ids = Int[Tensor, " b"]
 
+_CHECK_EVERY = 32
+"""Number of steps after which processes on CPUs ask each other for losses that are not finite."""
+
 
 class Memory:
     """The tracker's columns of n samples and the counts of selections, on the device of the losses.
@@ -282,6 +285,16 @@ class Memory:
         return {name: column for name, column in self.tracker.read(self.columns).items() if column.ndim == 1}
 
     # ------------------------------------------------------------------------ several processes
+
+    def exchange(self, steps: int, every: int | None) -> None:
+        """After `steps` steps, the same in every process: merge every `every` steps; or stop for bad losses.
+
+        Processes on CPUs ask each other for losses that are not finite. An accelerator would have to wait.
+        """
+        if every is not None and steps % every == 0:
+            self.merge()
+        elif steps % _CHECK_EVERY == 0 and self.on_cpu:
+            self.fail_together()
 
     def fail_together(self) -> None:
         """Raise in every process for the bad losses of any. Every process must call it."""

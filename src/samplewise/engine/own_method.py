@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from samplewise.coresets.history import SelectionHistory
 from samplewise.data.outputs import Outputs, walk
 from samplewise.engine.dynamic import Dynamic
 from samplewise.engine.engine import Engine
@@ -65,8 +66,23 @@ def adopt(
             f"state_dict and load_state_dict; got {policy!r}."
         )
     if history:
-        engine.keep_history()
+        _keep_history(engine)
     return engine
+
+
+def _keep_history(engine: Engine) -> None:
+    """Keep which samples each selection takes, from now on.
+
+    Raises:
+        ValueError: for a method that chooses in every batch, and for a stream without end.
+    """
+    if engine.memory.counts_rows or not engine.n:
+        why = "chooses in every batch" if engine.n else "runs on a stream without end"
+        raise ValueError(
+            f"history=True needs a method that chooses for whole epochs, but {engine.policy.name} {why}. "
+            "Leave it out: table().times_selected has the counts."
+        )
+    engine.memory.history = SelectionHistory(engine.n)
 
 
 class OwnMemory(Memory):
@@ -120,11 +136,12 @@ class Adopted(Engine):
         return self.memory.method
 
     def pass_ids(self, epoch: int) -> Ids:
-        asks = epoch < self.epochs and hasattr(self.method, "pass_ids")
+        asks = epoch < self.epochs and not self.over(epoch) and hasattr(self.method, "pass_ids")
         return torch.as_tensor(self.method.pass_ids(epoch) if asks else [], dtype=torch.int64)
 
     def preview(self, epoch: int) -> tuple[int, bool]:
-        return (len(self.last_plan), True) if self.opened and epoch == self.epoch else (self.n, False)
+        opened = self.opened and epoch == self.epoch
+        return (len(self.last_plan), True) if opened else (self.n, self.over(epoch))
 
     def select(self, epoch: int) -> Subset:
         planned = self.method.plan(epoch)
@@ -145,7 +162,8 @@ class Adopted(Engine):
     @property
     def narrows(self) -> bool:  # type: ignore[override]
         """Read in every step, because a method may change it at any time. So is `scores_batches`."""
-        return self.memory.counts_rows and bool(getattr(self.method, "narrows", True))
+        narrows = self.memory.counts_rows and bool(getattr(self.method, "narrows", True))
+        return narrows and not self.over(self.epoch)
 
     @property
     def scores_batches(self) -> bool:  # type: ignore[override]

@@ -49,6 +49,7 @@ def refuse_damaged(
     policy: Policy,
     epochs: int,
     scoring: Mapping[str, Form] | None = None,
+    gate: Form | None = None,
 ) -> None:
     """Raise unless `state` is one that a selector whose own state is `mine` can continue from.
 
@@ -58,6 +59,7 @@ def refuse_damaged(
         policy: of that selector.
         epochs: of that selector.
         scoring: the form of each entry of `state["scoring"]`, if scoring saves something.
+        gate: the form of `state["gate"]`, if there is a gate.
     """
     for name in _OWNER:
         if not isinstance(state, Mapping) or name not in state:
@@ -80,10 +82,15 @@ def refuse_damaged(
             f"the {lacks} Selector trains nothing that scores, but the other one does. Give both the same "
             "sw.Scoring(...)."
         )
+    if ("gate" in mine) != ("gate" in state):
+        has, lacks = ("new", "saved") if "gate" in mine else ("saved", "new")
+        raise ValueError(f"the {has} Selector has a gate and the {lacks} one has none. Give both gate=....")
     for name in _missing(state, mine):
         raise ValueError(f"the state is damaged: it has no {name!r}.")
     n = int(mine["n"])
     refuse_misfit(_WHAT, state, _selector(mine, n, epochs, scoring or {}))
+    if gate is not None:
+        refuse_misfit(f"{_WHAT}['gate']", state["gate"], gate)
     engine = state["engine"]
     if engine["opened"] and (engine["ids"] is None or engine["planned_in"] != engine["epoch"]):
         raise ValueError(f"{_WHAT}['engine'] must hold the plan of the open epoch {engine['epoch']}.")
@@ -101,7 +108,7 @@ def _missing(state: Any, mine: Mapping[str, Any]) -> Iterator[str]:
     for name, value in mine.items():
         if not isinstance(state, Mapping) or name not in state:
             yield name
-        elif isinstance(value, Mapping) and name not in ("memory", "method", "scoring"):
+        elif isinstance(value, Mapping) and name not in ("memory", "method", "scoring", "gate"):
             yield from _missing(state[name], value)
 
 

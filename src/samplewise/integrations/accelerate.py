@@ -56,6 +56,8 @@ def prepare(
             "context parallelism. Selection needs data parallelism, where every process gets its own batches."
         )
     _save_with(accelerator, selector, name)
+    if selector.timeline.step.gate is not None:
+        selector.timeline.step.gate.accumulates(accelerator.gradient_accumulation_steps)
     return AcceleratedLoader(selector, sharded, sharded=False)
 
 

@@ -133,7 +133,7 @@ class Timeline:
 
     def _close(self) -> None:
         """Close the open epoch. After the last one, make the pass that is still due."""
-        self.step.refuse_unweighed()
+        self.step.close()
         self._warn_unheard()
         self.position.charge(closing=True)
         begun = time.perf_counter()
@@ -347,6 +347,7 @@ class Timeline:
             "seed": engine.seed,
             "sync_every": self.step.sync_every,
             "scoring": (scoring.mode, scoring.dtype, scoring.every, scoring.batch_size),
+            "gate": self.step.gate and self.step.gate.shown(),
             "drop_last": position.drop_last,
             "sampler mode": "sharded" if position.sharded else "global",
             "position": self.where(),

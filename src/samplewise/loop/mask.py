@@ -15,6 +15,8 @@ class PlanMask:
     """One truth value a sample. Every plan is written into the same tensor."""
 
     def __init__(self, n: int) -> None:
+        if not n:
+            raise ValueError("a mask needs the number of samples, got None. Give Selector(policy, n, ...).")
         self.tensor: Bool[Tensor, " n"] = torch.ones(n, dtype=torch.bool)
         self._share()
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from samplewise.cost.ledger import Ledger
 from samplewise.data.dataset import length_of
 from samplewise.distributed import collectives
+from samplewise.engine.engine import Engine
 from samplewise.loop.scoring import Scoring
 from samplewise.policy import Policy
 from samplewise.trackers import Last
@@ -16,6 +17,7 @@ from samplewise.trackers import Last
 __all__ = [
     "charge_prior",
     "check_forward",
+    "check_loader",
     "check_policy",
     "check_types",
     "refuse_assembled",
@@ -23,6 +25,7 @@ __all__ = [
     "refuse_proxy",
     "refuse_scorer",
     "refuse_several",
+    "why_ungated",
 ]
 
 
@@ -48,6 +51,8 @@ def check_policy(
     scoring: Scoring,
 ) -> None:
     """Raise if something is missing that the policy will need."""
+    if dataset is None:
+        refuse_assembled(policy, "the engine alone, Selector(policy, n)")
     forgets = policy.tracker is None or (type(policy.tracker) is Last and scoring.every == 1)
     if not n and (not forgets or policy.picker is not None or policy.level == "static"):
         raise ValueError(
@@ -68,6 +73,15 @@ def check_policy(
         raise ValueError(
             f"batch_size must be at least 2, got 1: {policy.name} keeps at least 2 rows of every batch."
         )
+
+
+def check_loader(policy: Policy, dataset: Any, batch_size: int | None) -> None:
+    """Raise if there can be no loader."""
+    if dataset is None:
+        raise ValueError("this Selector was built without a data set. Give Selector(policy, dataset).")
+    if batch_size is None:
+        raise ValueError("the loader needs a batch size, got None. Give Selector(batch_size=...).")
+    refuse_several(policy)
 
 
 def check_forward(policy: Policy, forward: Any, labels: Tensor | None) -> None:
@@ -155,3 +169,13 @@ def refuse_copy(forward: Any, model: nn.Module | None, memo: dict[int, Any]) -> 
             "continues to run the original model. Give a forward that holds the model, as "
             "sw.classifier(model) does, or load state_dict() into a Selector of the copied model."
         )
+
+
+def why_ungated(engine: Engine) -> str | None:
+    """Why a gate has nothing to do for a method; None if it has."""
+    policy = engine.policy
+    if policy.level == "static":
+        return "trains on one coreset, chosen before"
+    if policy.proxy:
+        return "trains its proxy in every step, so no plain step can be timed"
+    return None if engine.memory.sources else "never scores, so its choices cost next to nothing"

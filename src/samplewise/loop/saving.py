@@ -17,6 +17,8 @@ def state_of(timeline: Timeline) -> dict[str, Any]:
     more = {} if waiting is None else {"waiting": waiting.state_dict()}
     if scores := timeline.step.scoring_forward.state_dict():
         more["scoring"] = scores
+    if timeline.step.gate is not None:
+        more["gate"] = timeline.step.gate.state_dict()
     return more | {
         "policy": repr(engine.policy),
         "n": engine.n,
@@ -38,7 +40,11 @@ def continue_from(timeline: Timeline, state: dict[str, Any]) -> None:
     """
     engine, ledger = timeline.engine, timeline.ledger
     scores = timeline.step.scoring_forward
-    refuse_damaged(state, state_of(timeline), engine.policy, engine.epochs, scores.forms())
+    gate = timeline.step.gate
+    gated = None if gate is None else gate.form()
+    refuse_damaged(state, state_of(timeline), engine.policy, engine.epochs, scores.forms(), gated)
+    if gate is not None:
+        gate.load_state_dict(state["gate"])
     engine.load_state_dict(state["engine"])
     ledger.load_state_dict(state["ledger"])
     if (world := collectives.world()) != state["world"]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +15,7 @@ from samplewise.distributed import collectives
 from samplewise.distributed.shares import RealRows
 from samplewise.engine.engine import Engine
 from samplewise.loop.again import Chosen, Made, Steps
+from samplewise.loop.helpers import ForwardRunner, Gatekeeper
 from samplewise.loop.normalizing import normalized
 from samplewise.loop.position import Position
 from samplewise.loop.scoring import Scoring, without_trace
@@ -22,18 +23,9 @@ from samplewise.loop.scoring_forward import ScoringForward
 from samplewise.loop.waiting import Waiting
 from samplewise.signals import take_tokens
 
-__all__ = ["ForwardRunner", "Step", "weighted_mean"]
+__all__ = ["Step", "weighted_mean"]
 
-_CHECK_EVERY = 32
-"""Number of steps after which processes on CPUs ask each other for losses that are not finite."""
 _HALF = (torch.float16, torch.bfloat16)
-
-
-class ForwardRunner(Protocol):
-    """How a step runs its training forward if this needs more than one call: see `loop.forwards`."""
-
-    def loss(self, step: "Step", data: Any, b: int) -> tuple[Tensor, Outputs]: ...
-    def expect(self, model: nn.Module | None, b: int) -> None: ...
 
 
 class Step:
@@ -68,6 +60,7 @@ class Step:
         self.sync_every, self.waiting = sync_every, waiting
         self.runner: ForwardRunner | None = None
         """Runs the training forward, if it takes more than a call."""
+        self.gate: Gatekeeper | None = None
         self.scoring_forward = ScoringForward(ledger, scoring.view)
         """Scores the batches of steps and of passes."""
         self.chosen: Chosen | None = None
@@ -75,7 +68,7 @@ class Step:
         self.first_narrowed: int | None = None
         """The first epoch whose batches were narrowed."""
         self._layout, self._unchecked, self._unchecked_fields = Layout(), True, self.policy.needs
-        self._signals, self._scores_epoch, self._steps = bool(self.policy.signals), False, Steps()
+        self._signals, self.scores_epoch, self._steps = bool(self.policy.signals), False, Steps()
 
     # --------------------------------------------------------------------- the user's model
 
@@ -139,8 +132,10 @@ class Step:
             return self._filled(made, batch, self.waiting)
         if together:
             if position.batches:
-                self._exchange()
+                engine.memory.exchange(position.batches, self.sync_every)
             real = position.real_rows(len(ids))
+        if self.gate is not None:
+            narrows = self.gate.narrows(batch, len(ids) if real is None else real.mine)
         if narrows:
             batch, chosen = self._narrowed(batch, real)
         else:
@@ -169,7 +164,7 @@ class Step:
                 return self._at_most_one_row(batch, real)
             data, ids = self._layout.take(data, torch.arange(real.mine), len(ids)), ids[: real.mine]
         b = len(ids)
-        scored = self._scores_epoch and engine.scores_batches
+        scored = self.scores_epoch and engine.scores_batches
         rows, weights = self._choose(Batch(ids, data), scored)
         k, begun = len(rows), time.perf_counter()
         if k < b:
@@ -217,7 +212,7 @@ class Step:
 
     def accept(self, batch: Batch) -> Int[Tensor, " k"]:
         """The ids accepted of a meta-batch, for the loader that fills batches with them."""
-        rows, _ = self._choose(batch, self._scores_epoch and self.engine.scores_batches)
+        rows, _ = self._choose(batch, self.scores_epoch and self.engine.scores_batches)
         self.position.method_called = True
         self.position.done += len(batch.ids)
         return batch.ids[rows.to(batch.ids.device)]
@@ -341,8 +336,22 @@ class Step:
         """Decide what is fixed for the open epoch, and forget the steps of the last epoch."""
         engine = self.engine
         self.forget()
+        if self.gate is not None:
+            self.gate.opens()
         first = engine.epoch if self.first_narrowed is None else self.first_narrowed
-        self._scores_epoch = (engine.epoch - first) % self.scoring.every == 0
+        self.scores_epoch = (engine.epoch - first) % self.scoring.every == 0
+
+    def close(self) -> None:
+        """The open epoch ends."""
+        self.refuse_unweighed()
+        if self.gate is not None:
+            self.gate.closes()
+
+    def end_selection(self, epoch: int | None = None) -> None:
+        """End selection: later epochs, or those from `epoch` on, train on every sample with weight 1."""
+        self.engine.end_selection(self.engine.epoch + 1 if epoch is None else epoch)
+        self.scoring_forward.apart = self.scoring_forward.learns = False
+        self._unchecked_fields, self._signals = (), False
 
     def forget(self) -> None:
         """Forget all steps, and do not wait for losses."""
@@ -352,16 +361,6 @@ class Step:
     def came(self) -> None:
         """Note that the loader yielded a batch."""
         self._steps.came()
-
-    # -------------------------------------------------------------------- several processes
-
-    def _exchange(self) -> None:
-        """After the same steps on every process: merge, or stop together for bad losses."""
-        batches = self.position.batches
-        if self.sync_every is not None and batches % self.sync_every == 0:
-            self.engine.merge()
-        elif batches % _CHECK_EVERY == 0 and self.engine.memory.on_cpu:
-            self.engine.memory.fail_together()
 
     # ------------------------------------------------------------------------------- layout
 

@@ -31,6 +31,7 @@ from samplewise.testing.costs import (
     stated_memory_is_real,
 )
 from samplewise.testing.counting import CountingModel, ToyData, Training
+from samplewise.testing.gated import a_gate_resumes, a_gate_that_pays_changes_plain_steps_only
 from samplewise.testing.inputs import (
     bad_parameters_are_refused,
     half_precision_losses_are_accepted,
@@ -91,6 +92,8 @@ LAWS: tuple[Law, ...] = (
     a_small_model_may_score,
     scoring_leaves_no_trace,
     cheap_scores_cost_what_they_compute,
+    a_gate_that_pays_changes_plain_steps_only,
+    a_gate_resumes,
     stated_memory_is_real,
     coreset_budget_is_met,
     a_score_is_final_in_time,

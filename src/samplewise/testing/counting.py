@@ -148,6 +148,7 @@ class Training:
     labels: Tensor | None = None
     real: bool = False
     watch: bool = False
+    gate: bool = False
     arguments: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -157,7 +158,7 @@ class Training:
         self.forward = ToyForward(self.model, self.trace, self.real, self.watch)
         self.selector = Selector(
             self.policy, self.data, self.forward, model=self.model, epochs=self.trace.epochs,
-            batch_size=self.batch, seed=self.seed, labels=self.labels, scoring=self.scoring,
+            batch_size=self.batch, seed=self.seed, labels=self.labels, scoring=self.scoring, gate=self.gate,
         )  # fmt: skip
         self.forward.selector = self.selector
         self.loader = self.selector.loader(**self.arguments)

@@ -21,7 +21,7 @@ from transformers import (
 
 from samplewise.bench import machine, optim, rngstate
 from samplewise.bench.best import BestEpoch
-from samplewise.bench.cheap import scoring_for
+from samplewise.bench.cheap import gated, scoring_for
 from samplewise.bench.optim import LrShape
 from samplewise.bench.recorded import epoch_row, finished_row
 from samplewise.bench.settings import Settings
@@ -153,7 +153,11 @@ class TextRun:
         for callback in (PrinterCallback, ProgressCallback):
             self.trainer.remove_callback(callback)
         self.trainer = make_selective(
-            self.trainer, task.policy, seed=task.seed, scoring=scoring_for(task.policy, s.scoring)
+            self.trainer,
+            task.policy,
+            seed=task.seed,
+            scoring=scoring_for(task.policy, s.scoring),
+            gate=s.gate and gated(task.policy),
         )
         self.cpu, self.done = 0.0, 0
         self.curve: list[dict[str, Any]] = []

@@ -74,6 +74,8 @@ class SelectionCallback:
         selector = self.selector
         owners = [owner for owner in (pl_module, trainer.datamodule) if owner is not None]
         refuse_settings(trainer, selector)
+        if selector.timeline.step.gate is not None:
+            selector.timeline.step.gate.accumulates(trainer.accumulate_grad_batches)
         refuse_passes_without_hooks(selector, owners)
         for owner in owners:
             self._undo += unwrap_batches(owner, lambda: bool(trainer.training), self._narrow)

@@ -25,6 +25,7 @@ from samplewise.integrations.transformers.loading import IDS, WITHOUT_IDS
 from samplewise.integrations.transformers.refusals import refuse
 from samplewise.integrations.transformers.selection import PART, Selection, Settings
 from samplewise.integrations.transformers.sft import FusedLM, Heard
+from samplewise.loop.gate import Gate
 from samplewise.loop.scoring import Scoring
 from samplewise.selector import Selector
 
@@ -53,6 +54,7 @@ class SelectiveTrainer(_Trainer):
         per_sample_loss: `f(outputs, inputs)` that returns losses (b,) or `sw.Outputs`, for models whose loss
             is not known.
         scoring: settings of the scoring forward.
+        gate: end selection if it costs more time than it saves: see `sw.Gate`.
         kwargs: arguments of the Trainer.
     """
 
@@ -69,10 +71,11 @@ class SelectiveTrainer(_Trainer):
         selection_epochs: int | None = None,
         per_sample_loss: PerSampleLoss | None = None,
         scoring: Scoring | None = None,
+        gate: bool | Gate = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.select_by(Settings(selection, selection_seed, selection_epochs, per_sample_loss, scoring))
+        self.select_by(Settings(selection, selection_seed, selection_epochs, per_sample_loss, scoring, gate))
 
     def select_by(self, settings: Settings) -> None:
         """Set up selection. Called once, on an existing Trainer."""
@@ -253,6 +256,7 @@ def make_selective(
     epochs: int | None = None,
     per_sample_loss: PerSampleLoss | None = None,
     scoring: Scoring | None = None,
+    gate: bool | Gate = False,
 ) -> T:
     """Add selection to an existing Trainer, and return the same object.
 
@@ -266,6 +270,7 @@ def make_selective(
         per_sample_loss: `f(outputs, inputs)` that returns losses (b,) or `sw.Outputs`, for models whose loss
             is not known.
         scoring: settings of the scoring forward.
+        gate: end selection if it costs more time than it saves: see `sw.Gate`.
 
     Raises:
         TypeError: if `trainer` is not a Trainer.
@@ -281,7 +286,7 @@ def make_selective(
     mixed: Any = trainer
     mixed.__class__ = type(f"Selective{before.__name__}", (SelectiveTrainer, before), {})
     try:
-        mixed.select_by(Settings(selection, seed, epochs, per_sample_loss, scoring))
+        mixed.select_by(Settings(selection, seed, epochs, per_sample_loss, scoring, gate))
     except BaseException:
         mixed.__class__ = before
         raise

@@ -40,6 +40,7 @@ from samplewise.integrations.transformers.refusals import (
     refuse_other_loss,
     refuse_uneven,
 )
+from samplewise.loop.gate import Gate
 from samplewise.loop.requirements import refuse_assembled, refuse_proxy
 from samplewise.loop.scoring import Scoring
 from samplewise.selector import Selector
@@ -59,6 +60,7 @@ class Settings:
     epochs: int | None = None
     per_sample_loss: PerSampleLoss | None = None
     scoring: Scoring | None = None
+    gate: bool | Gate = False
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,10 @@ class Selection:
             batch_size=batch_size,
             seed=own_seed if settings.seed is None else settings.seed,
             scoring=settings.scoring,
+            gate=settings.gate,
         )
+        if self.selector.timeline.step.gate is not None:
+            self.selector.timeline.step.gate.accumulates(args.gradient_accumulation_steps)
         refuse_assembled(self.selector.policy, "a Trainer")
         refuse_proxy(self.selector.policy, "a Trainer")
         self.selector.timeline.collate = stock.collate_fn
