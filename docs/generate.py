@@ -23,7 +23,7 @@ from samplewise.testing import LAWS
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "benchmarks" / "results" / "digits.md"
-JUDGED = ("images-easy", "images-hard", "web")
+JUDGED = ("images-easy", "recent", "images-hard", "web")
 """The studies whose verdicts stand in the table of methods."""
 MODULES = (
     "samplewise",
