@@ -126,11 +126,15 @@ def verdict_of(recipe: str, studies: tuple[str, ...]) -> str:
 
     A study can judge a recipe with several parameters. Then the cell has every word that it says.
     """
-    cells = []
+    cells, tasks = [], set()
     for study in studies:
         if recipe in ("full", "fixed") or not (STUDIES / study / "verdicts.json").exists():
             continue  # `full` is the reference, and a verdict on `fixed` is one on its subset
-        judged = [line for line in _read(study)["lines"] if line["kind"] != "ladder" and line["verdict"]]
+        task = json.loads((STUDIES / study / "study.json").read_text())["hash"]
+        # Studies of one task have the same runs of the controls.
+        left_out = {"ladder", "control"} if task in tasks else {"ladder"}
+        tasks.add(task)
+        judged = [line for line in _read(study)["lines"] if line["kind"] not in left_out and line["verdict"]]
         words = [_word(line) for line in judged if re.split("[:@,]", line["name"])[0] == recipe]
         if words:
             cells.append(f"{study}: {', '.join(dict.fromkeys(words))}")

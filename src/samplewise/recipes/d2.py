@@ -36,8 +36,8 @@ def d2(
     code has the distance in place of its square, and gamma_f = 1. k = 5 and gamma_r = 0.1 are those of its
     example for CIFAR-10. The paper tunes both for each data set and share.
 
-    In the study `recent` (images, a small network, 10 seeds, keep 0.5) its whole cost, with the scoring run, was
-    1.5 trainings, and the accuracy 1.35 points below full training of that length.
+    In the study `recent` (images, a small network, 10 seeds, keep 0.5) its whole cost, with the scoring run,
+    was 1.5 trainings, and the accuracy 1.35 points below full training of that length.
 
     Signal: that of `score`, and features. Memory: 4 d + 8 bytes a sample (and that of recording `score`).
     Choice: greedy; the column is minus the order of picking, so one recording serves every smaller `keep`.

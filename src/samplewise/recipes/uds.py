@@ -36,8 +36,8 @@ def uds(
     Every process keeps the projections of its own choices, and compares its own batches with them. With
     `Scoring(every=k)` the stored scores choose, and the history waits.
 
-    The method is for fine-tuning language models. On images (the study `recent`, a small network, 10 seeds) it
-    was 2.5 points worse than full training of the same cost.
+    The method is for fine-tuning language models. On images (the study `recent`, a small network, 10 seeds)
+    it was 2.5 points worse than full training of the same cost.
 
     Signal: nuclear norm and projection of the logits. Memory: 4 bytes a sample, 4 more in each process for
     its own distances, and 8 z + 8 for each of `history` projections of z numbers. Choice: top-k.
