@@ -40,6 +40,7 @@ MODULES = (
     "samplewise.proxy",
     "samplewise.loop.gradients",
     "samplewise.coresets.history",
+    "samplewise.advice.result",
     "samplewise.pickers.greedy",
     "samplewise.analysis",
     "samplewise.theory",

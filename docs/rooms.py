@@ -23,6 +23,7 @@ FLOORS = (
     ("recipes", "engine", "combination"),
     ("loop",),
     ("selector",),
+    ("advice",),
     (PACKAGE,),
     ("testing", "integrations", "report", "theory"),
     ("analysis",),

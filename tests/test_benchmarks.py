@@ -191,3 +191,14 @@ def test_speed_compares_with_another_checkout_and_with_references(tmp_path):
     assert 3 < rows["scores in Parquet"]["here"]["median"] < 20
     assert rows["scores in Parquet"]["here"] == rows["scores in Parquet"]["before"]
     assert printed.strip() == page.strip()
+
+
+def test_advise_compares_predictions_with_trainings(quick):
+    found, page, printed = quick("advise", "--model", "mlp")
+    methods = ["full", "infobatch", "evolved_sampling", "loss_sampling", "kakurenbo", "random_batch"]
+    assert [row["method"] for row in found["rows"]] == methods
+    for row in found["rows"]:
+        assert row["off"] == row["predicted"] - row["realised"]
+        assert row["met"] == (abs(row["off"]) <= found["target"])
+        assert f"| mlp | {row['method']} | {row['step_ms']:.1f} |" in page
+    assert sum(row["met"] for row in found["rows"]) == int(printed.split(" of 6 predictions")[0].split()[-1])

@@ -17,6 +17,7 @@ if _COMMAND and "torch" not in sys.modules:
 
 if TYPE_CHECKING:
     from samplewise import pickers, proxy, recipes, schedules, signals, trackers, views
+    from samplewise.advice.advising import advise
     from samplewise.classification import classifier
     from samplewise.combination import combine
     from samplewise.coresets.recorder import Recorder
@@ -45,6 +46,7 @@ __all__ = [
     "Scoring",
     "Selector",
     "Subset",
+    "advise",
     "classifier",
     "combine",
     "load",
@@ -73,6 +75,7 @@ _HOMES = {
     "Scoring": "loop.scoring",
     "Selector": "selector",
     "Subset": "coresets.table",
+    "advise": "advice.advising",
     "classifier": "classification",
     "combine": "combination",
     "load": "files.checkpoints",

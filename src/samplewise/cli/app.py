@@ -83,7 +83,7 @@ def _choices(message: str) -> str:
 def _fail(message: str) -> int:
     """Fields are named as the user wrote them: `Settings.batch_size` is `--batch-size`."""
     message = re.sub(
-        r"\b(?:Settings|Wanted|LrShape)\.(\w+)", lambda m: "--" + m[1].replace("_", "-"), message
+        r"\b(?:Settings|Wanted|LrShape|advise)\.(\w+)", lambda m: "--" + m[1].replace("_", "-"), message
     )
     line = " ".join(re.sub(r"\bSpec\.(\w+)", r"\1", message).split())
     if len(line) > LONGEST:

@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 __all__ = ["COMMANDS", "Commands", "loaded"]
 
 COMMANDS = {
+    "advise": ("advise", "Predict what each method would save, before a run."),
     "train": ("train", "Train with every method and every seed, and show what selection saved."),
     "bench": ("bench", "Judge methods: is one better than ordinary training of the same cost?"),
     "score": ("score", "Train on all samples, and write the scores of static methods to a file."),

@@ -13,6 +13,7 @@ from statistics import fmean
 import torch
 from torch import nn
 
+from samplewise.advice.rehearsal import descend
 from samplewise.bench import augment, machine, models, rngstate
 from samplewise.bench.data import ImageData
 from samplewise.bench.forward import Forward
@@ -22,7 +23,7 @@ from samplewise.bench.study.images import ImageTrainer
 from samplewise.bench.study.jobs import FULL, Job
 from samplewise.bench.study.plan import Plan
 from samplewise.bench.study.text import TextTrainer
-from samplewise.bench.study.toy import Spent, descend, spent
+from samplewise.bench.study.toy import Spent, spent
 from samplewise.bench.study.trainer import Trainer
 from samplewise.bench.text.task import TextTask
 from samplewise.bench.train import Images, collate

@@ -1,0 +1,1 @@
+"""Advice before a run: what each method would cost on the user's own model, data and machine."""
