@@ -131,7 +131,7 @@ def test_workers_are_measured_and_end():
         seconds=0.1,
     )
     assert found.step["loading"] > 0
-    assert "the head needs labels" in found.left_out["scoring at"].replace("its", "the")
+    assert found.left_out["scoring at"].startswith("its head needs labels or forward.targets")
 
 
 @pytest.mark.parametrize(("images", "option"), [(True, "half"), (False, "first=3")])
@@ -175,6 +175,22 @@ def test_scoring_ends_at_the_first_block_or_where_it_is_told():
     assert "at=stem" in {row.scoring for row in slow.advise(**quick, at="stem").rows}
     with pytest.raises(ValueError, match=r"Scoring\.at must name a module.*Did you mean 'stem'"):
         slow.advise(**quick, at="sten")
+
+
+def test_a_head_may_learn_the_targets_of_a_forward():
+
+    class Regression:
+        def __call__(self, batch):
+            return (model(batch[0])[:, 0] - batch[1]).square()
+
+        def targets(self, batch):
+            return batch[1]
+
+    data = TensorDataset(torch.randn(32, 4), torch.randn(32))
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 1))
+    given = {"batch_size": 8, "methods": ["loss_sampling"], "epochs": 2, "seconds": 0.1}
+    rows = {row.scoring: row for row in sw.advise(Regression(), model, data, **given).rows}
+    assert rows["at=0"].needs == ()
 
 
 # ------------------------------------------------------------------------------------ errors

@@ -72,8 +72,8 @@ def _early(measuring: Measuring, at: str | None) -> str | None:
     setup = measuring.setup
     if at is not None:
         return at if measuring.add("at", Scoring(at=at), _head(setup, at)) else None
-    if setup.labels is None:
-        measuring.unfit["at"] = "its head needs labels. Give labels=..."
+    if setup.labels is None and not callable(getattr(setup.forward, "targets", None)):
+        measuring.unfit["at"] = "its head needs labels or forward.targets. Give labels=..."
         return None
     for name in _endings(measuring)[:_TRIED]:
         if measuring.add("at", Scoring(at=name), _head(setup, name)):
@@ -85,7 +85,7 @@ def _early(measuring: Measuring, at: str | None) -> str | None:
 def _head(setup: Setup, at: str) -> Early:
     engine = adopt(recipes.loss_sampling(), setup.n, 1, 0, setup.labels)
     found = check_early(at, engine, setup.model, setup.forward, setup.labels)
-    return Early(Ledger(), None, at, *found, seed=0)
+    return Early(Ledger(), None, at, *found, engine.policy, seed=0)
 
 
 def _endings(measuring: Measuring) -> list[str]:

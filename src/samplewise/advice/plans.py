@@ -150,7 +150,7 @@ def row_of(
     saved = 1 - found.total / ordinary.total
     low, high = np.percentile(saved[1:], _ENDS)
     parts = ("loading", "training", "scoring", "selecting", "scoring_run")
-    needs = _needs(plan)
+    needs = _needs(plan, setup)
     given = {*measured.fields, "pass", "scoring run"} | ({"labels"} if setup.labels is not None else set())
     return Row(
         method=plan.name,
@@ -170,12 +170,12 @@ def row_of(
     )
 
 
-def _needs(plan: Plan) -> tuple[str, ...]:
+def _needs(plan: Plan, setup: Setup) -> tuple[str, ...]:
     policy = plan.policy
     if not isinstance(policy, Policy):
         return ()
     found = [name for name in policy.needs if name != "loss"]
-    found += ["labels"] * (policy.by_class or plan.option == "at")
+    found += ["labels"] * (policy.by_class or (plan.option == "at" and setup.labels is not None))
     found += ["pass"] * ("pass" in policy.source and policy.level != "static")
     return (*found, *["scoring run"] * bool(plan.kept[1]))
 
