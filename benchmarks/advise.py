@@ -162,7 +162,7 @@ def predicted(name: str, data: TensorDataset, epochs: int, seconds: float) -> An
 
 def compared(name: str, quick: bool) -> list[dict[str, Any]]:
     """One row for each method: the realised and the predicted share, the medians of repeats in turns."""
-    n, epochs, repeats = (BATCH * 4, 2, 1) if quick else (SIZES[name], EPOCHS, REPEATS)
+    n, epochs, repeats = (BATCH * 4, 4, 1) if quick else (SIZES[name], EPOCHS, REPEATS)
     data, advices, shares = samples(name, n), [], []
     for seed in range(repeats):
         advices.append(predicted(name, data, epochs, 0.5 if quick else SECONDS))
