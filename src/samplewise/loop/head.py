@@ -122,8 +122,6 @@ class Head:
         self.steps = state["steps"]
         given = {name: state[name] for name in (*_TENSORS, *_SCALES) if state[name] is not None}
         self._parts = {name: part.clone() for name, part in given.items()}
-        if given:
-            self.outputs = len(given["bias"])
 
 
 def pooled(output: Any, mask: Tensor | None, b: int, where: str) -> Float[Tensor, "b d"]:
