@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 import samplewise as sw
+from samplewise.loop import head_targets
 from samplewise.loop.head import BETAS, EPSILON, RATE, Head
 from tests.ranks import on_ranks
 
@@ -345,3 +346,12 @@ def test_all_ranks_have_the_same_head(tmp_path):
         assert mine["steps"] > 0
         for name, value in mine.items():
             assert value is None or torch.equal(torch.as_tensor(value), torch.as_tensor(ranks[1][kind][name]))
+
+
+def test_rows_that_are_left_out_have_no_loss_and_teach_nothing():
+    x, y = torch.randn(6, 4), torch.tensor([0, -100, 2, 1, -100, 0])
+    features, targets = head_targets.learned(x, y, None, "here", 5)
+    assert targets.tolist() == [0, 2, 1]
+    torch.testing.assert_close(features, scaled(x)[[0, 2, 3]])
+    losses = head_targets.scored(Head(3, seed=0), x, y, None, "here").loss
+    assert [round(loss, 6) == 0 for loss in losses.tolist()] == [False, True, False, False, True, False]
