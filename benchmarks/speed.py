@@ -105,7 +105,7 @@ def of_steps(repeats: int, b: int = 256, n: int = 50_000, classes: int = 10) -> 
     logits, targets = torch.randn(b, classes), torch.randint(classes, (b,))
     losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none").requires_grad_()
     outputs = sw.Outputs(losses, logits, targets)
-    batches = [sw.Batch(ids, None) for ids in torch.randperm(n).split(b)]
+    batches = [sw.Batch(ids, None) for ids in torch.randperm(n).split(b) if len(ids) == b]
     found = {}
 
     def stepping(name: str, returned: Any) -> Work:
@@ -196,7 +196,7 @@ def of_recording(repeats: int, b: int = 256, n: int = 50_000, classes: int = 10)
 
     def plain() -> None:
         for ids, outputs in zip(batches, shown, strict=True):
-            values, mine = outputs.logits, outputs.targets[:, None]
+            values, mine = outputs.logits.softmax(1), outputs.targets[:, None]
             other = values.scatter(1, mine, float("-inf")).amax(1)
             total.index_add_(0, ids, values.gather(1, mine)[:, 0] - other)
             seen[ids] += 1

@@ -133,7 +133,7 @@ def _parts(ids: Tensor, bounds: list[int]) -> Iterator[Tensor | None]:
     """Row numbers of consecutive parts that have each id once. None: all rows in one part."""
     if not len(ids):
         return
-    if len(torch.unique(ids)) == len(ids):
+    if len(first_of_each(ids)) == len(ids):
         yield None
         return
     rows: list[Tensor] = []

@@ -97,7 +97,7 @@ class Records(Memory):
 
     def remember(self, ids: Ids, outputs: Outputs, source: str, good: Tensor | None) -> None:
         if source == "pass":
-            self._measure(ids, outputs, self._recording("pass"), good)
+            self._measure(ids, outputs, self._recording("pass"), good, each_once=False)
             return
         if self._buffer is None or not self._buffer.room(len(ids)):
             self.flush()
@@ -121,12 +121,17 @@ class Records(Memory):
             return
         records = self._recording("training")
         for ids, outputs in self._buffer.chunks():
-            self._measure(ids, outputs, records, None)
+            self._measure(ids, outputs, records)
 
     def _measure(
-        self, ids: Ids, outputs: Outputs, records: Mapping[str, Record], good: Tensor | None
+        self,
+        ids: Ids,
+        outputs: Outputs,
+        records: Mapping[str, Record],
+        good: Tensor | None = None,
+        each_once: bool = True,
     ) -> None:
-        """Signals once for all methods, then each method's tracker."""
+        """Signals once for all methods, then each method's tracker. `each_once`: no id comes twice."""
         signals = tuple(dict.fromkeys(s for record in records.values() for s in record.policy.signals))
         if self._reads_targets:
             refuse_targets(ids, outputs, self.epoch)
@@ -135,8 +140,7 @@ class Records(Memory):
             self.move(outputs.loss.device)
         if good is not None:
             ids, values = ids[good], {name: value[good] for name, value in values.items()}
-        elif len(torch.unique(ids)) < len(ids):
-            first = first_of_each(ids)
+        elif not each_once and len(first := first_of_each(ids)) < len(ids):
             ids, values = ids[first], {name: value[first] for name, value in values.items()}
         self.bad.refuse_values(ids, values, self.epoch)
         with self._states() as states:
