@@ -73,6 +73,17 @@ def test_scoring_times_what_is_around_a_scoring_forward(quick):
     assert "| checking a kept list |" in page
 
 
+def test_gate_compares_every_method_that_chooses_inside_batches_with_ordinary_training(quick):
+    found, page, printed = quick("gate")
+    rows = found["models"]["linear"]["methods"]
+    assert list(rows) == [name for name, recipe in recipes.all().items() if "batch" in recipe.level]
+    for name, row in rows.items():
+        assert row["gate"]["median"] > 0 < row["without"]["median"]
+        assert f"| {name} |" in page
+    assert found["models"]["linear"]["full_over_plain_torch"]["median"] > 0
+    assert "Above 1.03 of ordinary training in the median" in printed
+
+
 def test_cheap_scores_has_the_cost_and_the_ranking_of_every_rung(quick):
     found, page, _ = quick("cheap_scores")
     assert list(found["cost"]["encoder"]) == list(found["ranking"]["encoder"]) == RUNGS

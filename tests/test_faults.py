@@ -323,7 +323,7 @@ def forgets_the_head(monkeypatch):
     return REGISTRY["loss_sampling"]
 
 
-@fault(laws.a_gate_that_pays_changes_plain_steps_only, "steps differ, but 30 plain ones are told")
+@fault(laws.a_gate_that_pays_changes_plain_steps_only, "steps differ, but 28 plain ones are told")
 def draws_otherwise_after_a_plain_step(monkeypatch):
     monkeypatch.setattr(Engine, "keep_all", lambda self, ids: self.memory.count(ids))
     return REGISTRY["loss_sampling"]

@@ -9,7 +9,7 @@ import pytest
 
 from samplewise.loop.gate import LEVEL, LOOKS, Comparison, Gate, chance_above, typical
 
-FIRST, ROUND, MEASURED = 10, 6, 2
+FIRST, ROUND, MEASURED = 7, 8, 3
 
 
 def counted(differences):
@@ -54,7 +54,7 @@ def simulated(rng, cost, kind):
     times = seconds(rng, ROUND * FIRST << LOOKS, kind).reshape(-1, 2, ROUND // 2)
     for number, blocks in enumerate(times, 1):
         order = rng.permutation(2)
-        narrowed, plain = (blocks[i][-MEASURED:].mean() for i in order)
+        narrowed, plain = (np.median(blocks[i][-MEASURED:]) for i in order)
         comparison.costs.append(cost * narrowed / plain)
         if comparison.due and (verdict := comparison.look(comparison.costs)) != "open":
             return verdict, ROUND * number

@@ -68,7 +68,8 @@ def gated(policy: Any) -> bool:
     """Whether a gate has something to do for a method: it scores, and chooses while it trains."""
     if not isinstance(policy, Policy):
         return getattr(policy, "level", "static") != "static"
-    return bool(policy.signals) and policy.level != "static" and not (policy.proxy or policy.assemble)
+    chooses = bool(policy.signals) or policy.batch_picker is not None
+    return chooses and policy.level != "static" and not (policy.proxy or policy.assemble)
 
 
 def _field(part: str, text: str, build: Callable[[str], nn.Module]) -> dict[str, Any]:

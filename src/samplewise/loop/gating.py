@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from statistics import median
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from samplewise.rng import seed_of
 
 __all__ = ["Gating", "gate_for"]
 
-_BLOCK = 3
+_BLOCK = 4
 """Optimizer steps of one kind in a row. The first one is not measured: loading and caches settle."""
 _PERIODS = 6
 """Epochs or periods before the first decision about a method that chooses for whole epochs."""
@@ -71,8 +72,8 @@ class Gating:
         self.planned, self.plans = 0.0, 0
         self.marks = [0.0, 0.0, 0.0, 0.0]
         """Seconds of each stage in the ledger when the last epoch or period ended."""
-        self._sums = [0.0, 0.0]
-        self._counts = [0, 0]
+        self._taken: list[list[float]] = [[], []]
+        """Seconds of the narrowed and of the plain steps of this round."""
         self._mark: tuple[float, float, float] | None = None
         self._settled = False
         self._batch: Batch | None = None
@@ -159,14 +160,13 @@ class Gating:
             seconds = self._share * (wall - (self.step.scoring.every - 1) * scoring) + self._extra
             self.spent += seconds
             self.scored += scoring * self._share
-        self._sums[self.plain] += seconds
-        self._counts[self.plain] += 1
+        self._taken[self.plain].append(seconds)
 
     def _end_round(self) -> None:
-        """Note what a narrowed step cost in this round, in plain steps."""
-        (narrowed, plain), (a, b) = self._sums, self._counts
-        self.comparison.costs.append((narrowed / a) / (plain / b) if a and b and plain > 0 else None)
-        self._sums, self._counts = [0.0, 0.0], [0, 0]
+        """Note what a narrowed step cost in this round, in plain steps. Medians leave out single bursts."""
+        narrowed, plain = (median(taken) if taken else 0.0 for taken in self._taken)
+        self.comparison.costs.append(narrowed / plain if narrowed > 0 and plain > 0 else None)
+        self._taken = [[], []]
 
     # ------------------------------------------------------------------------- plans of epochs
 
@@ -329,8 +329,9 @@ class Gating:
             "unit": self.unit,
             "looks": comparison.looks,
             "costs": list(comparison.costs),
-            "counts": [*self._counts, self.rows, self.ordinary, self.plans],
-            "seconds": [*self._sums, self.spent, self.scored, self.planned, *self.marks],
+            "taken": [list(taken) for taken in self._taken],
+            "counts": [self.rows, self.ordinary, self.plans],
+            "seconds": [self.spent, self.scored, self.planned, *self.marks],
             "whole": self.whole,
         }
 
@@ -345,6 +346,7 @@ class Gating:
                 "ends": Maybe(count),
                 "every": Number(Range(1), whole=True),
                 "costs": Items(Maybe(number)),
+                "taken": Items(Items(number)),
                 "counts": Items(count),
                 "seconds": Items(number),
             }
@@ -363,13 +365,9 @@ class Gating:
             self.step.scoring = replace(self.step.scoring, dtype=dtype, every=state["every"])
         self.comparison = self._compare()
         self.comparison.looks, self.comparison.costs = state["looks"], list(state["costs"])
-        self._counts, (self.rows, self.ordinary, self.plans) = state["counts"][:2], state["counts"][2:]
-        seconds = state["seconds"]
-        self._sums, (self.spent, self.scored, self.planned), self.marks = (
-            seconds[:2],
-            seconds[2:5],
-            seconds[5:],
-        )
+        self._taken = [list(taken) for taken in state["taken"]]
+        self.rows, self.ordinary, self.plans = state["counts"]
+        (self.spent, self.scored, self.planned), self.marks = state["seconds"][:3], state["seconds"][3:]
         self.whole, self._mark = state["whole"], None
         self.engine.ends = state["ends"]
         if state["ends"] is not None:

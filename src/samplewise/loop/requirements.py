@@ -178,4 +178,6 @@ def why_ungated(engine: Engine) -> str | None:
         return "trains on one coreset, chosen before"
     if policy.proxy:
         return "trains its proxy in every step, so no plain step can be timed"
-    return None if engine.memory.sources else "never scores, so its choices cost next to nothing"
+    if engine.memory.sources or engine.memory.counts_rows:
+        return None
+    return "never scores, so its choices cost next to nothing"

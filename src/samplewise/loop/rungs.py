@@ -1,6 +1,7 @@
 """The ladder of cheaper scoring that a gate descends, and a trial of a rung on a batch."""
 
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from statistics import median
@@ -35,17 +36,21 @@ def faster(step: Step, scoring: Scoring, batch: Batch) -> bool:
     seconds: dict[torch.dtype | None, list[float]] = {now.dtype: [], scoring.dtype: []}
     begun = time.perf_counter()
     try:
-        for tried in (now, scoring) * (_TRIALS + 1):
-            step.scoring, start = tried, settled(step.model)
-            step.score(batch)
-            if not step.scoring_forward.cheap:
-                step.ledger.scoring_forwards += len(batch)
-            seconds[tried.dtype].append(settled(step.model) - start)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            for tried in (now, scoring) * (_TRIALS + 1):
+                step.scoring, start = tried, settled(step.model)
+                step.score(batch)
+                if not step.scoring_forward.cheap:
+                    step.ledger.scoring_forwards += len(batch)
+                seconds[tried.dtype].append(settled(step.model) - start)
     except RuntimeError:  # an operation that has no form in this type
         return False
     finally:
         step.scoring = now
         step.ledger.seconds["scoring"] += time.perf_counter() - begun
+    if any("has no effect" in str(each.message) for each in said):  # forward turns autocast off
+        return False
     return median(seconds[scoring.dtype][1:]) < median(seconds[now.dtype][1:])
 
 

@@ -63,7 +63,8 @@ def _gated(policy: Any) -> bool:
     """Whether a gate is not ignored for a method."""
     if not isinstance(policy, Policy):
         return True
-    return policy.level != "static" and bool(policy.signals) and not (policy.proxy or policy.assemble)
+    chooses = bool(policy.signals) or policy.batch_picker is not None
+    return chooses and policy.level != "static" and not (policy.proxy or policy.assemble)
 
 
 @law
