@@ -6,9 +6,10 @@ require("transformers", "transformers")
 require("accelerate", "transformers")
 require("safetensors", "transformers")
 
-from samplewise.integrations.transformers.checkpoints import (  # noqa: E402 - require must raise first
+from samplewise.integrations.transformers.advice import advise  # noqa: E402 - require must raise first
+from samplewise.integrations.transformers.checkpoints import (  # noqa: E402
     latest_complete_checkpoint,
 )
 from samplewise.integrations.transformers.mixin import SelectiveTrainer, make_selective  # noqa: E402
 
-__all__ = ["SelectiveTrainer", "latest_complete_checkpoint", "make_selective"]
+__all__ = ["SelectiveTrainer", "advise", "latest_complete_checkpoint", "make_selective"]
