@@ -22,7 +22,7 @@ def test_every_recipe_has_a_row_or_a_reason(found):
     for name in sw.recipes.all():
         assert (name in rows) != (name in found.left_out), name
     assert {"fixed", "rho_loss", "always_set", "dynams_proxy"} <= found.left_out.keys()
-    assert "missing a required argument" in found.left_out["fixed"]
+    assert found.left_out["fixed"] == "missing a required argument: 'subset'"
 
 
 def test_methods_that_score_have_a_row_for_each_way(found):

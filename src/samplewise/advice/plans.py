@@ -85,7 +85,7 @@ def chosen(methods: Iterable[Any] | None) -> tuple[dict[str, Any], dict[str, str
         try:
             found[name] = recipe()
         except _NEVER as error:
-            left_out[name] = str(error).partition(". ")[0]
+            left_out[name] = str(error).removeprefix(f"{name}: ").partition(". ")[0]
     return found, left_out
 
 

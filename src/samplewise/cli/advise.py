@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from samplewise.advice.result import Advice
 from samplewise.bench import advice
 from samplewise.bench.lock import file_alone
 from samplewise.bench.methods import split
@@ -81,11 +82,15 @@ def advise(
     settings, _ = options.settings_of(given, {"at", "seconds", "out", "force"})
     settings = replace(settings, method=tuple(method or ("full",))).resolved()
     if out is None:
-        terminal().print(advice.of_images(settings, method, at, wanted.seconds).text(), markup=False)
+        _show(advice.of_images(settings, method, at, wanted.seconds))
         return
     with file_alone(out):
         refuse_existing(out, force)
         found = advice.of_images(settings, method, at, wanted.seconds)
         with replacing(out) as file:
             file.write((json.dumps(found.as_dict(), indent=1) + "\n").encode())
-    terminal().print(found.text(), markup=False)
+    _show(found)
+
+
+def _show(found: Advice) -> None:
+    terminal().print(found.text(), markup=False, soft_wrap=True)
