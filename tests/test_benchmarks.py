@@ -213,3 +213,16 @@ def test_advise_compares_predictions_with_trainings(quick):
         assert row["met"] == (abs(row["off"]) <= found["target"])
         assert f"| mlp | {row['method']} | {row['step_ms']:.1f} |" in page
     assert sum(row["met"] for row in found["rows"]) == int(printed.split(" of 6 predictions")[0].split()[-1])
+
+
+def test_large_measures_both_forms_of_plans_in_processes_of_their_own(quick):
+    found, page, printed = quick("large")
+    rows = [("infobatch", "plain"), ("infobatch", "compact"), ("ucb", "plain"), ("ucb", "compact")]
+    assert [(row["recipe"], row["form"]) for row in found["rows"]] == rows
+    for row in found["rows"]:
+        assert list(row["stages"]) == ["plan", "order", "weights", "mask", "state", "load", "parquet"]
+        assert row["counts"] == 4
+        assert row["scores"] == (4 if row["recipe"] == "infobatch" else 8)
+        assert row["file"] > 0
+        assert page.count(f"| {row['recipe']} | {row['form']} | 4,096 |") == 2
+        assert f"{row['recipe']:<24} {row['form']}" in printed

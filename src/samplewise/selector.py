@@ -53,6 +53,7 @@ class Selector(Generic[T]):
         sync_every: steps after which several processes exchange observations, besides the end of an epoch.
         history: keep which samples each selection takes, for `table().history`; not for the batch level.
         gate: end selection, or make scoring cheaper, if selection costs more time than it saves.
+        compact: plans of few bits a sample, in another order; None: from 2^25 samples on.
 
     Attributes:
         engine: the method at work over n samples, without model and loader.
@@ -82,9 +83,10 @@ class Selector(Generic[T]):
         sync_every: Annotated[int | None, Range(1)] = None,
         history: bool = False,
         gate: bool | Gate = False,
+        compact: bool | None = None,
     ) -> None:
         given = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "sync_every": sync_every}
-        check_arguments("Selector", Selector.__init__, given | {"history": history})
+        check_arguments("Selector", Selector.__init__, given | {"history": history, "compact": compact})
         epochs, seed = int(epochs), int(seed)  # a state cannot hold numbers of numpy
         batch_size, sync_every = batch_size and int(batch_size), sync_every and int(sync_every)
         policy = recipes.get(policy)() if isinstance(policy, str) else policy
@@ -95,7 +97,7 @@ class Selector(Generic[T]):
         scoring = Scoring(mode=(own and own.mode) or "eval") if scoring is None else scoring
         requirements.check_types(forward, model, scoring, self.n)
         self.labels = quietly(labels_of, labels, self.dataset, self.n)
-        self.engine = engine = adopt(policy, self.n, epochs, seed, self.labels, history)
+        self.engine = engine = adopt(policy, self.n, epochs, seed, self.labels, history, compact)
         self.policy = engine.policy
         if own is not None:
             requirements.check_policy(own, self.n, self.dataset, model, batch_size, self.labels, scoring)
@@ -288,8 +290,7 @@ class Selector(Generic[T]):
     ) -> None:
         """Remember the results of a forward: `outputs` (or losses) of the samples `ids`.
 
-        An id twice in one call counts once. If the method does not use the source, the ledger counts the
-        observation and nothing else happens.
+        An id twice in one call counts once. If the method does not use the source, only the ledger counts it.
         """
         self._direct.observe(ids, outputs, source)
 
@@ -394,7 +395,6 @@ class Selector(Generic[T]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Selector":
         requirements.refuse_copy(self.forward, self.model, memo)
-        made = type(self).__new__(type(self))
-        memo[id(self)] = made
+        memo[id(self)] = made = type(self).__new__(type(self))
         vars(made).update(copy.deepcopy(vars(self), memo))
         return made

@@ -88,6 +88,11 @@ class Subset:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def weighted(self) -> bool:
+        """Whether it has weights."""
+        return self.weights is not None
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Subset) or self.weighting != other.weighting:
             return False

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
 from samplewise.checks import Range
+from samplewise.data.bits import Bits
 from samplewise.data.declared import Column, Fields, Items, Number, refuse_misfit
 
 __all__ = ["SelectionHistory"]
@@ -42,12 +43,14 @@ class SelectionHistory:
     def __len__(self) -> int:
         return len(self.epochs)
 
-    def add(self, epoch: int, ids: Int[Tensor, " k"]) -> None:
+    def add(self, epoch: int, ids: Int[Tensor, " k"] | Bits) -> None:
         """Note a selection."""
-        taken = np.zeros(self.n, dtype=np.uint8)
-        taken[ids.cpu().numpy()] = 1
+        if not isinstance(ids, Bits):
+            taken = np.zeros(self.n, dtype=bool)
+            taken[ids.cpu().numpy()] = True
+            ids = Bits.where(taken)
         self.epochs.append(epoch)
-        self._rows.append(torch.from_numpy(np.packbits(taken, bitorder="little")))
+        self._rows.append(ids.packed())
 
     def mask(self, selection: int) -> Bool[Tensor, " n"]:
         """Whether each sample was taken by a selection, numbered from 0."""

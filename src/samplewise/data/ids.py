@@ -7,10 +7,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from samplewise.data.order import Order
+
 __all__ = ["ascending", "few", "first_of_each", "in_classes", "refuse_outside", "whole"]
 
 
-def few(ids: Tensor, most: int = 5) -> str:
+def few(ids: Tensor | Order, most: int = 5) -> str:
     """The first `most` ids as text, for an error."""
     shown = ", ".join(map(str, ids[:most].tolist()))
     return f"[{shown}, ... {len(ids) - most} more]" if len(ids) > most else f"[{shown}]"

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-__all__ = ["RealRows", "deal", "real_rows", "rows_of"]
+__all__ = ["RealRows", "deal", "positions", "real_rows", "rows_of"]
 
 
 def deal(order: Int[Tensor, " k"], done: int, rank: int, world: int, covers: bool) -> Int[Tensor, " m"]:
@@ -23,13 +23,17 @@ def deal(order: Int[Tensor, " k"], done: int, rank: int, world: int, covers: boo
         covers: pad the shards with ids from the front, so that every id is trained. If False, the last
             `len(rest) % world` ids are left out.
     """
-    rest = order[done:]
-    if world == 1:
-        return rest
-    if covers:
-        short = -len(rest) % world
-        rest = torch.cat([rest, order.repeat(-(-short // max(1, len(order))))[:short]])
-    return rest[: len(rest) // world * world][rank::world]
+    at = positions(len(order), done, rank, world, covers)
+    if at and at[-1] >= len(order):
+        return order[torch.arange(at.start, at.stop, at.step) % len(order)]
+    return order[at.start : at.stop : at.step]
+
+
+def positions(k: int, done: int, rank: int, world: int, covers: bool) -> range:
+    """The positions in an order of k ids that `deal` gives to a rank. From k on, the order begins again."""
+    left = max(0, k - done)
+    shared = -(-left // world) * world if covers else left // world * world
+    return range(done + rank, done + shared, world)
 
 
 class RealRows(NamedTuple):

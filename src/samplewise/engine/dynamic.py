@@ -1,11 +1,16 @@
 """The engine of policies that choose again in every period of epochs, in every batch, or in both."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from samplewise.checks import warn
+from samplewise.data.bits import Bits
+from samplewise.data.order import Order
+from samplewise.engine.compact import CompactPlan, all_of
 from samplewise.engine.engine import Engine
 from samplewise.engine.memory import Memory
 from samplewise.pickers import Picker, Pool, ranking
@@ -27,9 +32,15 @@ class Dynamic(Engine):
     """A policy of level `epoch`, `batch` or `epoch+batch`, with its tracker and its pickers."""
 
     def __init__(
-        self, policy: Policy, n: int, epochs: int, seed: int, labels: Int[Tensor, " n"] | None = None
+        self,
+        policy: Policy,
+        n: int,
+        epochs: int,
+        seed: int,
+        labels: Int[Tensor, " n"] | None = None,
+        compact: bool | None = None,
     ) -> None:
-        super().__init__(Memory(policy, n, epochs, labels), seed)
+        super().__init__(Memory(policy, n, epochs, labels), seed, compact)
         self._tracked = _tracked(*policy.read_by("picker")), _tracked(*policy.read_by("batch_picker"))
         """The columns that the picker and the batch picker rank by unless they name another."""
         self._finest = policy.ranks or ""
@@ -41,21 +52,46 @@ class Dynamic(Engine):
     # ----------------------------------------------------------------------------------- plans
 
     def pass_ids(self, epoch: int) -> Ids:
-        policy = self.policy
-        if epoch >= self.epochs or self.over(epoch):
-            return torch.empty(0, dtype=torch.int64)
-        if policy.source == "pass" and self._selects_in(epoch) and not self._keeps_all(epoch):
-            picker = self._picker_of(epoch)
-            nested = picker is not None and picker.nested and self._plan is not None
-            return self.last_plan.ids if nested else torch.arange(self.n)
-        if policy.refresh is not None:
-            due = epoch % policy.refresh == 0 and self._selects_in(epoch) and not self._keeps_all(epoch)
-            return torch.arange(self.n if due else 0)
-        if policy.source == "training+pass" and self._planned_in == epoch - 1 >= 0:
+        wanted = self._passing(epoch)
+        if wanted == "all":
+            return torch.arange(self.n)
+        if wanted == "planned":
+            return self.last_plan.ids
+        if wanted == "left out":
             left_out = np.ones(self.n, dtype=bool)
             left_out[self.last_plan.ids.numpy()] = False
             return torch.from_numpy(np.flatnonzero(left_out))
         return torch.empty(0, dtype=torch.int64)
+
+    def pass_order(self, epoch: int) -> Ids | Order:
+        plan, wanted = self._plan, self._passing(epoch)
+        if not self.compact or wanted == "none":
+            return self.pass_ids(epoch)
+        everything = Bits(self.n)
+        if isinstance(plan, CompactPlan) and wanted != "all":
+            rows = plan.marked.rows
+            return Order(rows if wanted == "planned" else everything.without(rows))
+        return Order(everything)
+
+    def _passing(self, epoch: int) -> Literal["all", "planned", "left out", "none"]:
+        """Which samples the pass before `epoch` observes."""
+        policy = self.policy
+        if epoch >= self.epochs or self.over(epoch):
+            return "none"
+        if policy.source == "pass" and self._selects_in(epoch) and not self._keeps_all(epoch):
+            picker = self._picker_of(epoch)
+            return "planned" if picker is not None and picker.nested and self._plan is not None else "all"
+        if policy.refresh is not None:
+            due = epoch % policy.refresh == 0 and self._selects_in(epoch) and not self._keeps_all(epoch)
+            return "all" if due else "none"
+        after_training = policy.source == "training+pass" and self._planned_in == epoch - 1 >= 0
+        return "left out" if after_training else "none"
+
+    def _missing(self, epoch: int) -> Ids | Order:
+        wanted, passed = self.pass_order(epoch), self.memory.passed
+        if not isinstance(wanted, Order) or passed is None:
+            return wanted if passed is None else super()._missing(epoch)
+        return Order(wanted.chosen.without(Bits.where(passed.cpu().numpy())))
 
     def _selects_in(self, epoch: int) -> bool:
         return self.policy.picker is not None and self._selected_in != self._period_start(epoch)
@@ -76,42 +112,50 @@ class Dynamic(Engine):
             return self.n, True
         size, exact = picker.size(self.n)
         if not exact and epoch == self.epoch and not self.opened and not self.pass_due(epoch):
-            rows = picker.pick(self._pool(epoch)).rows
-            return self.n if rows is None else len(rows), True
+            return len(self._chosen(picker, epoch)[0]), True
         return size, exact
 
     def select(self, epoch: int) -> Subset:
         picker = self._picker_of(epoch)
         if picker is None:
-            plan = Subset(torch.arange(self.n)) if self._plan is None else self._plan
+            plan = all_of(self.n, self.compact) if self._plan is None else self._plan
         elif self._selects_in(epoch):
-            picked = picker.pick(self._pool(epoch))
-            rows = torch.arange(self.n) if picked.rows is None else picked.rows
-            plan = Subset(rows, picked.weights)
-            self.notes = dict(picked.notes)  # a copied Selector pickles it
+            plan, self.notes = self._chosen(picker, epoch)
             self.memory.chosen()
             self._selected_in = self._period_start(epoch)
         else:
             return self.last_plan
         if self.policy.batch_picker is None:
-            self.memory.selected(epoch, plan.ids)
+            self.memory.selected(epoch, plan)
         return plan
 
+    def _chosen(self, picker: Picker, epoch: int) -> tuple[Subset, dict[str, float]]:
+        """The samples that a picker chooses for an epoch, and what it says of them."""
+        pool = self._pool(epoch)
+        if self.compact:
+            if picker.nested and self._plan is not None:
+                pool = pool._replace(before=self._plan.ids)
+            marked = picker.marked(pool)
+            return CompactPlan(marked), dict(marked.notes)
+        picked = picker.pick(pool)
+        rows = torch.arange(self.n) if picked.rows is None else picked.rows
+        return Subset(rows, picked.weights), dict(picked.notes)  # a copied Selector pickles the notes
+
     def _pool(self, epoch: int) -> Pool:
-        """All samples, with what is remembered of each."""
+        """All samples, with what is remembered of each. For compact plans it is read in pieces."""
         memory = self.memory
-        values = {name: c.cpu() for name, c in memory.level(batch=False).items()}
         rng = generator(self.seed, self._period_start(epoch), "plan")
-        before = None if self._plan is None else self._plan.ids
-        return Pool(
-            self.n,
-            rng,
-            values,
-            self._tracked[0],
-            labels=memory.labels,
-            before=before,
-            times=memory.times_selected.cpu(),
-        )
+        ranks, times = self._tracked[0], memory.times_selected.cpu()
+        pool = Pool(self.n, rng, ranks=ranks, labels=memory.labels, times=times)
+        if self.compact:
+            return pool._replace(read=self._read)
+        values = {name: column.cpu() for name, column in memory.level(batch=False).items()}
+        return pool._replace(values=values, before=None if self._plan is None else self._plan.ids)
+
+    def _read(self, rows: Ids) -> dict[str, Tensor]:
+        """What is remembered of some samples."""
+        there = rows.to(self.memory.device)
+        return {name: column.cpu() for name, column in self.memory.level(batch=False, ids=there).items()}
 
     # --------------------------------------------------------------------------------- batches
 

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from samplewise.checks import nearest
 from samplewise.data.ids import few, refuse_outside, whole
+from samplewise.data.order import Order
+from samplewise.engine.compact import COMPACT_FROM, CompactPlan, all_of, plan_from, state_of
 from samplewise.engine.levels import memory_of
 from samplewise.engine.memory import Memory
 from samplewise.engine.record import Record
@@ -36,6 +38,7 @@ class Engine(ABC):
     Args:
         memory: what the method remembers. It stays the same object for the life of the engine.
         seed: of every draw.
+        compact: keep plans as bits, see `CompactPlan`; None: from `COMPACT_FROM` samples on.
     """
 
     narrows: bool
@@ -61,8 +64,9 @@ class Engine(ABC):
     records: Mapping[str, Record] = MappingProxyType({})
     """The static methods at work, by name; empty for all other kinds."""
 
-    def __init__(self, memory: Memory, seed: int) -> None:
+    def __init__(self, memory: Memory, seed: int, compact: bool | None = None) -> None:
         self.memory, self.seed = memory, seed
+        self.compact = memory.n >= COMPACT_FROM if compact is None else compact
         self.policy, self.n, self.epochs = memory.policy, memory.n, memory.epochs
         self._sized = self.policy.sized(self.n)
         self._resolved: dict[int, Policy] = {}
@@ -174,7 +178,11 @@ class Engine(ABC):
         """Whether a pass is still needed before `epoch`."""
         return len(self._missing(epoch)) > 0
 
-    def _missing(self, epoch: int) -> Ids:
+    def pass_order(self, epoch: int) -> Ids | Order:
+        """`pass_ids`; if plans are compact, in a form that takes no memory or a few bits a sample."""
+        return self.pass_ids(epoch)
+
+    def _missing(self, epoch: int) -> Ids | Order:
         """The samples of the pass before `epoch` that were not observed yet."""
         wanted, passed = self.pass_ids(epoch), self.memory.passed
         if passed is None or not len(wanted):
@@ -208,22 +216,23 @@ class Engine(ABC):
         if epoch > self.epoch:
             self.skip_to(epoch)
         self.notes = {}
-        self._set_plan(self._everything(epoch) if self.over(epoch) else self.select(epoch))
+        plan = self._everything(epoch) if self.over(epoch) else self.select(epoch)
+        self._set_plan(CompactPlan.of(self.n, plan) if self.compact else plan)
         self._planned_in, self.memory.passed = epoch, None
         self._enter(epoch, opened=True)
         return self.last_plan
 
     def _everything(self, epoch: int) -> Subset:
         """The plan of an epoch after the end of selection."""
-        plan = Subset(torch.arange(self.n))
+        plan = all_of(self.n, self.compact)
         if self.n and not self.memory.counts_rows:
-            self.memory.selected(epoch, plan.ids)
+            self.memory.selected(epoch, plan)
         return plan
 
     def _set_plan(self, plan: Subset | None) -> None:
         self._plan = plan
         self._weight_of: Tensor | None = None
-        self.weighted = plan is not None and plan.weights is not None
+        self.weighted = plan is not None and plan.weighted
 
     def restart(self) -> None:
         """Begin the open epoch again. Its draws repeat; the observations stay."""
@@ -291,9 +300,11 @@ class Engine(ABC):
     def weights(self, ids: Ids, over: int = 1) -> Float[Tensor, " b"] | None:
         """The plan's weights of some of its samples, divided by `over`; None if all are 1.
 
-        If the plan has weights, the first call makes a table of them: 4 bytes for each of the n samples.
+        The first call makes a table of them: 4 bytes for each of the n samples. A compact plan needs none.
         """
         plan = self._plan
+        if isinstance(plan, CompactPlan):
+            return plan.weights_of(self.known(ids, "weights"), over) if self.weighted else None
         if plan is None or plan.weights is None:
             return None
         if ids.dtype is not torch.int64:
@@ -370,24 +381,20 @@ class Engine(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that later choices depend on: tensors and plain values only."""
-        memory, plan = self.memory.state_dict(), self._plan
         return {
             "epoch": self.epoch,
             "step": self.step,
             "opened": self.opened,
             "planned_in": self._planned_in,
             "selected_in": self._selected_in,
-            "ids": None if plan is None else plan.ids.clone(),
-            "weights": None if plan is None or plan.weights is None else plan.weights.clone(),
-            "weighting": None if plan is None else plan.weighting,
-        } | memory
+            **state_of(self._plan, self.compact),
+            **self.memory.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state of the same policy over the same data set."""
         self._planned_in, self._selected_in = state["planned_in"], state["selected_in"]
-        ids, weights = state["ids"], state["weights"]
-        weights = None if weights is None else weights.clone()
-        self._set_plan(None if ids is None else Subset(ids.clone(), weights, {}, state["weighting"]))
+        self._set_plan(plan_from(self.n, state))
         self.memory.load_state_dict(state)
         self._enter(state["epoch"], opened=state["opened"])
         self.step = state["step"]

@@ -10,14 +10,17 @@ from torch import Tensor
 
 from samplewise import signals
 from samplewise.coresets.history import SelectionHistory
+from samplewise.data.bits import Bits
 from samplewise.data.ids import ascending, refuse_outside, whole
 from samplewise.data.outputs import Outputs, refuse_targets
 from samplewise.distributed import collectives
 from samplewise.engine.bad_losses import BadLosses, in_float32
+from samplewise.engine.compact import CompactPlan
 from samplewise.engine.levels import measured, memory_of, nonnegative
 from samplewise.engine.merging import merge_rows
 from samplewise.policy import Policy
 from samplewise.signals import measure
+from samplewise.subset import Subset
 from samplewise.trackers import Tracker
 
 __all__ = ["Memory"]
@@ -172,11 +175,17 @@ class Memory:
             ids = ids.to(counts.device)
             counts.index_copy_(0, ids, counts.index_select(0, ids) + 1)
 
-    def selected(self, epoch: int, ids: Ids) -> None:
+    def selected(self, epoch: int, plan: Subset) -> None:
         """Count a selection for a whole epoch, and note it in the history if there is one."""
-        self.count(ids)
+        rows = plan.marked.rows if isinstance(plan, CompactPlan) else plan.ids
+        if isinstance(rows, Bits):
+            for start, part in rows.parts():
+                counts = self.times_selected[start : start + len(part)]
+                counts += torch.from_numpy(part).to(counts.device)
+        else:
+            self.count(rows)
         if self.history is not None:
-            self.history.add(epoch, ids)
+            self.history.add(epoch, rows)
 
     def move(self, device: torch.device) -> None:
         """Move everything to `device`: the memory is where the losses are."""

@@ -51,15 +51,23 @@ class Method(Protocol):
 
 
 def adopt(
-    policy: Any, n: int, epochs: int, seed: int, labels: Tensor | None, history: bool = False
+    policy: Any,
+    n: int,
+    epochs: int,
+    seed: int,
+    labels: Tensor | None,
+    history: bool = False,
+    compact: bool | None = None,
 ) -> Engine:
     """The engine for a policy or for your own method. With `history` it keeps what each selection takes."""
     engine: Engine
+    if compact and not n:
+        raise ValueError("compact=True needs the number of samples, got None. Leave it out for a stream.")
     if isinstance(policy, Policy):
         kind = Static if policy.level == "static" else Dynamic
-        engine = kind(policy, n, epochs, seed, labels)
+        engine = kind(policy, n, epochs, seed, labels, compact)
     elif isinstance(policy, Method):
-        engine = Adopted(policy, n, epochs, seed, labels)
+        engine = Adopted(policy, n, epochs, seed, labels, compact)
     else:
         raise TypeError(
             "policy must be a recipe's name, a Policy, or an object with level, observe, plan, choose, "
@@ -127,8 +135,16 @@ class Adopted(Engine):
 
     memory: OwnMemory
 
-    def __init__(self, method: Method, n: int, epochs: int, seed: int, labels: Tensor | None) -> None:
-        super().__init__(OwnMemory(method, n, epochs, seed, labels), seed)
+    def __init__(
+        self,
+        method: Method,
+        n: int,
+        epochs: int,
+        seed: int,
+        labels: Tensor | None,
+        compact: bool | None = None,
+    ) -> None:
+        super().__init__(OwnMemory(method, n, epochs, seed, labels), seed, compact)
 
     @property
     def method(self) -> Any:
@@ -150,7 +166,7 @@ class Adopted(Engine):
             return Subset(torch.arange(0))
         plan = Subset(_as_positions(ids, self.n, "plan"), _as_weights(weights, len(ids), "plan"))
         if not self.memory.counts_rows:
-            self.memory.selected(epoch, plan.ids)
+            self.memory.selected(epoch, plan)
         return plan
 
     def _decide(self) -> None:

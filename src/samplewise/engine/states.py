@@ -26,10 +26,10 @@ from samplewise.data.declared import (
     refuse_misfit,
 )
 from samplewise.data.outputs import Outputs
+from samplewise.engine.compact import form_of_bits, plan_from
 from samplewise.engine.levels import measured, memory_of
 from samplewise.policy import Policy
 from samplewise.signals import measure
-from samplewise.subset import Subset
 from samplewise.trackers.levels import BATCH, EPOCH
 
 __all__ = ["refuse_damaged"]
@@ -76,6 +76,12 @@ def refuse_damaged(
             "the state has no history of selections: the saved Selector did not keep one. Build this one "
             "without history=True."
         )
+    if ("bits" in mine["engine"]) != ("bits" in state.get("engine", ())):
+        saved, new = ("compact=False", "compact=True")[:: -1 if "bits" in state.get("engine", ()) else 1]
+        raise ValueError(
+            f"the state is of {saved}, but this Selector has {new}. Give Selector({saved}): the order of the "
+            "samples differs."
+        )
     if ("scoring" in mine) != ("scoring" in state):
         lacks = "saved" if "scoring" in mine else "new"
         raise ValueError(
@@ -92,11 +98,12 @@ def refuse_damaged(
     if gate is not None:
         refuse_misfit(f"{_WHAT}['gate']", state["gate"], gate)
     engine = state["engine"]
-    if engine["opened"] and (engine["ids"] is None or engine["planned_in"] != engine["epoch"]):
+    plan = engine.get("bits", engine["ids"])
+    if engine["opened"] and (plan is None or engine["planned_in"] != engine["epoch"]):
         raise ValueError(f"{_WHAT}['engine'] must hold the plan of the open epoch {engine['epoch']}.")
-    if engine["ids"] is not None:
+    if plan is not None:
         try:
-            Subset(engine["ids"], engine["weights"], {}, engine["weighting"])
+            plan_from(n, engine)
         except ValueError as error:
             raise ValueError(f"the state is damaged: its plan is wrong: {error}") from error
     if "history" in mine["engine"]:
@@ -122,6 +129,7 @@ def _selector(mine: Mapping[str, Any], n: int, epochs: int, scoring: Mapping[str
         "planned_in": Number(Range(-1, epochs - 1), whole=True),
         "selected_in": Number(Range(-1, epochs), whole=True),
         "ids": Maybe(Column((torch.int64,), (None,), 0, n - 1)),
+        "bits": form_of_bits(n),
         "weights": Maybe(Column((torch.float32,), (None,), 0)),
         "weighting": Maybe(OneOf(("per_sample", "batch_mean"))),
         "passed": Maybe(Column((torch.bool,), (n,))),

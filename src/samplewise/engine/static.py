@@ -29,10 +29,16 @@ class Static(Engine):
     memory: Records
 
     def __init__(
-        self, policy: Policy, n: int, epochs: int, seed: int, labels: Int[Tensor, " n"] | None = None
+        self,
+        policy: Policy,
+        n: int,
+        epochs: int,
+        seed: int,
+        labels: Int[Tensor, " n"] | None = None,
+        compact: bool | None = None,
     ) -> None:
         memory = Records(policy, n, epochs, seed, labels)
-        super().__init__(memory, seed)
+        super().__init__(memory, seed, compact)
         self.records = memory.records
         self._alone = next((record for record in self.records.values() if record.policy is policy), None)
         if len(self.records) == 1 and policy.signals:
@@ -65,7 +71,7 @@ class Static(Engine):
         if self._alone is not None and epoch >= self._alone.final and self._selected_in < 0:
             plan = self.subset(None)
             self._selected_in = epoch
-            self.memory.selected(epoch, plan.ids)
+            self.memory.selected(epoch, plan)
             return plan
         return Subset(torch.arange(self.n)) if self._plan is None else self._plan
 

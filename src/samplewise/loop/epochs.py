@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -12,12 +11,12 @@ from samplewise.checks import warn
 from samplewise.cost.ledger import Ledger
 from samplewise.data.outputs import Batch
 from samplewise.distributed import collectives
-from samplewise.distributed.shares import deal
 from samplewise.engine.engine import Engine
 from samplewise.engine.exports import Exports
 from samplewise.loop import passes
 from samplewise.loop.agreement import agree, digest
 from samplewise.loop.clock import Clock
+from samplewise.loop.ids import Ids, dealt, shuffled
 from samplewise.loop.mask import PlanMask
 from samplewise.loop.position import Position
 from samplewise.loop.requirements import refuse_several
@@ -249,22 +248,20 @@ class Timeline:
         """Accept the ids of a loader's batch, which need no check."""
         self.engine.memory.checked_ids = ids
 
-    def draw(self, sharded: bool, resumes: bool = False) -> Int[Tensor, " k"]:
+    def draw(self, sharded: bool, resumes: bool = False) -> Ids:
         """The open epoch's ids in training order: all of them, or this rank's equal share."""
         self.open(self.open_or_next)
         self.position.sharded, self.position.order_read = sharded, True
         rank, world = (collectives.rank(), collectives.world()) if sharded else (0, 1)
         done = self._skip if resumes else 0
-        return deal(self.order(), done, rank, world, self.engine.covers(self.epoch))
+        return dealt(self.order(), done, rank, world, self.engine.covers(self.epoch))
 
-    def order(self) -> Int[Tensor, " k"]:
+    def order(self) -> Ids:
         """The open epoch's samples in the order of training: shuffled by (seed, epoch) alone.
 
         A resumed training makes it again. `deal` gives each rank every world-th id of it.
         """
-        ids = self.engine.last_plan.ids
-        rng = generator(self.engine.seed, self.epoch, "order")
-        return ids[torch.randperm(len(ids), generator=rng)]
+        return shuffled(self.engine.last_plan, generator(self.engine.seed, self.epoch, "order"))
 
     # --------------------------------------------------------------------- lengths, progress
 

@@ -9,9 +9,16 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from samplewise.data.layout import Layout
+from samplewise.data.order import Order, Permutation
 from samplewise.data.outputs import Batch
+from samplewise.distributed.shares import deal, positions
+from samplewise.engine.compact import CompactPlan
+from samplewise.subset import Subset
 
-__all__ = ["IdCollate", "IdDataset", "in_order"]
+__all__ = ["IdCollate", "IdDataset", "Ids", "dealt", "in_order", "shuffled"]
+
+Ids = Int[Tensor, " k"] | Order
+"""Ids in some order: as a tensor, or computed a piece at a time."""
 
 _CHUNK = 1 << 14
 
@@ -49,7 +56,21 @@ class IdCollate:
         return Batch(torch.tensor(ids, dtype=torch.int64), self.collate(list(bare)))
 
 
-def in_order(ids: Int[Tensor, " k"]) -> Iterator[int]:
+def shuffled(plan: Subset, rng: torch.Generator) -> Ids:
+    """The samples of a plan in random order. Of a compact plan it is computed from any position on."""
+    if isinstance(plan, CompactPlan):
+        return Order(plan.marked.rows, Permutation(len(plan), rng))
+    return plan.ids[torch.randperm(len(plan), generator=rng)]
+
+
+def dealt(order: Ids, done: int, rank: int, world: int, covers: bool) -> Ids:
+    """The shard of one rank: see `deal`."""
+    if isinstance(order, Order):
+        return order.over(positions(len(order), done, rank, world, covers))
+    return deal(order, done, rank, world, covers)
+
+
+def in_order(ids: Ids) -> Iterator[int]:
     """The ids as Python ints, converted in chunks: never a list of all of them."""
-    for chunk in torch.split(ids, _CHUNK):
+    for chunk in ids.split(_CHUNK):
         yield from chunk.tolist()

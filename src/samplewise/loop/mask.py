@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from samplewise.engine.compact import CompactPlan
 from samplewise.subset import Subset
 
 __all__ = ["PlanMask"]
@@ -22,6 +23,10 @@ class PlanMask:
 
     def show(self, plan: Subset) -> None:
         """Write the samples of a plan."""
+        if isinstance(plan, CompactPlan):
+            for start, part in plan.marked.rows.parts():
+                self.tensor[start : start + len(part)] = torch.from_numpy(part)
+            return
         shown = torch.zeros(len(self.tensor), dtype=torch.bool)
         shown[plan.ids] = True
         self.tensor.copy_(shown)

@@ -15,7 +15,7 @@ from samplewise.data.outputs import Batch, Outputs, as_outputs
 from samplewise.data.randomness import Drawing, HostLent, Lent, drawing_of
 from samplewise.distributed import collectives
 from samplewise.loop.gradients import norms_and_losses
-from samplewise.loop.ids import IdCollate, IdDataset, in_order
+from samplewise.loop.ids import IdCollate, IdDataset, Ids, dealt, in_order
 from samplewise.loop.scoring import device_of, without_trace
 from samplewise.loop.step import Step
 
@@ -25,7 +25,7 @@ __all__ = ["run"]
 class _Given(Sampler[int]):
     """Some ids in the order given."""
 
-    def __init__(self, ids: torch.Tensor) -> None:
+    def __init__(self, ids: Ids) -> None:
         self.ids = ids
 
     def __len__(self) -> int:
@@ -60,10 +60,7 @@ def run(
             "model, or observe pass_ids(epoch) with source='pass' yourself."
         )
     engine.meet()
-    ids, world = engine.pass_ids(epoch), collectives.world()
-    if world > 1:
-        padded = -(-len(ids) // world) * world
-        ids = ids.repeat(-(-padded // len(ids)))[:padded][collectives.rank() :: world]
+    ids = dealt(engine.pass_order(epoch), 0, collectives.rank(), collectives.world(), covers=True)
     forward: Any = step.forward
     if step.policy.proxy:
         forward = forward.proxy

@@ -1,7 +1,7 @@
 """`Picker`, the pool that it chooses from, and a picker inside each class."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
@@ -11,11 +11,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from samplewise.checks import Range, refuse_taken_fields
+from samplewise.data import bits
+from samplewise.data.bits import Bits
 from samplewise.pickers import ranking
 from samplewise.schedules import Schedule, number
 from samplewise.subset import Subset
 
-__all__ = ["Around", "Budgeted", "Counts", "PerClass", "Picked", "Picker", "Pool", "Rows", "inside"]
+__all__ = ["Around", "Budgeted", "Counts", "Marked", "PerClass", "Picked", "Picker", "Pool", "Rows", "inside"]
 
 Keep = Annotated[float | Schedule, Range(0, 1, open_low=True)]
 """`checks.Share`, or a schedule of it."""
@@ -29,7 +31,8 @@ class Pool(NamedTuple):
 
     Equal scores inside a batch are ordered by `ids`, or by position without them. At least `least` rows are
     kept, whatever the share. `labels` (m,) are class numbers, if there are any. `before` are the rows of the
-    last choice; None: all. `times` (m,) says how often each was selected in the training so far.
+    last choice; None: all. `times` (m,) says how often each was selected in the training so far. `read` gives
+    the columns of some rows, in place of `values`, if the choice is made piece by piece: see `Picker.mark`.
     """
 
     m: int
@@ -41,6 +44,22 @@ class Pool(NamedTuple):
     least: int = 0
     before: Rows | None = None
     times: Int[Tensor, " m"] | None = None
+    read: Callable[[Rows], Mapping[str, Tensor]] | None = None
+
+    def pieces(self) -> Iterator["Pool"]:
+        """The pool in pieces, in order: `bits.PIECE` rows each, the last one fewer."""
+        for start in range(0, self.m, bits.PIECE):
+            rows = torch.arange(start, min(self.m, start + bits.PIECE))
+            if self.read is not None:
+                values = self.read(rows)
+            else:
+                values = {name: column[start : start + len(rows)] for name, column in self.values.items()}
+            times = None if self.times is None else self.times[start : start + len(rows)]
+            yield Pool(len(rows), self.rng, values, self.ranks, times=times)
+
+    def column(self, by: str | None) -> Callable[[], Iterator[Tensor]]:
+        """What gives `scores` in pieces, as often as it is called."""
+        return lambda: (piece.scores(by) for piece in self.pieces())
 
     def scores(self, by: str | None) -> Tensor:
         """The column `by`, or the one that the tracker ranks by. All NaN before the first observation."""
@@ -62,6 +81,20 @@ class Picked(NamedTuple):
     """
 
     rows: Rows | None = None
+    weights: Float[Tensor, " k"] | None = None
+    notes: Mapping[str, float] = MappingProxyType({})
+
+
+class Marked(NamedTuple):
+    """A choice from very many rows: one bit for each.
+
+    The `heavy` rows among them have the same `weight`, the others the weight 1. Or each has one of `weights`,
+    in the order of the rows. `notes` are as in `Picked`.
+    """
+
+    rows: Bits
+    heavy: Bits | None = None
+    weight: float = 1.0
     weights: Float[Tensor, " k"] | None = None
     notes: Mapping[str, float] = MappingProxyType({})
 
@@ -158,6 +191,27 @@ class Picker(ABC):
         """What `pick` chooses, without weights."""
         return self.pick(pool).rows
 
+    def marked(self, pool: Pool) -> Marked:
+        """Choose from very many rows: by `mark`, or by `pick` if a subclass has changed only that."""
+        order = type(self).__mro__
+
+        def newest(*names: str) -> int:
+            return min(i for i, kind in enumerate(order) if any(name in vars(kind) for name in names))
+
+        known = newest("mark", "sift") <= newest("pick", "take")
+        return self.mark(pool) if known else Picker.mark(self, pool)
+
+    def mark(self, pool: Pool) -> Marked:
+        """Choose from very many rows, piece by piece, with memory for a few bits of each. Here: by `pick`.
+
+        The rows are those of `pick`, except for uniform draws, which are others with the same distribution.
+        """
+        if pool.read is not None:
+            pool = pool._replace(values=pool.read(torch.arange(pool.m)), read=None)
+        picked = self.pick(pool)
+        rows = Bits(pool.m) if picked.rows is None else Bits.of(pool.m, picked.rows)
+        return Marked(rows, weights=picked.weights, notes=picked.notes)
+
     def settle(self, state: dict[str, Tensor]) -> "Picker":
         """The picker to use in the epoch that begins, computed from the memory."""
         return self
@@ -200,6 +254,14 @@ class Budgeted(Picker):
     def pick(self, pool: Pool) -> Picked:
         k, _ = self.size(pool.m, pool.least)
         return Picked() if k == pool.m else Picked(self.take(pool, k))
+
+    def mark(self, pool: Pool) -> Marked:
+        k, _ = self.size(pool.m, pool.least)
+        return Marked(Bits(pool.m) if k == pool.m else self.sift(pool, k))
+
+    def sift(self, pool: Pool, k: int) -> Bits:
+        """Exactly k rows as bits, chosen as `mark` says. A picker without it chooses by `take`."""
+        return Picker.mark(self, pool).rows
 
     @property
     def everything(self) -> bool:

@@ -1,12 +1,15 @@
 """A draw without replacement from choice to choice: the samples that were chosen least often come first."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from samplewise.checks import checked
-from samplewise.pickers import ranking
+from samplewise.data.bits import Bits
+from samplewise.pickers import pieces, ranking
 from samplewise.pickers.base import Budgeted, Keep, Pool, Rows
 
 __all__ = ["LeastUsed"]
@@ -31,3 +34,14 @@ class LeastUsed(Budgeted):
         sure, equal = (pool.times < last).nonzero().squeeze(1), (pool.times == last).nonzero().squeeze(1)
         drawn = equal[ranking.uniform(len(equal), k - len(sure), pool.rng)]
         return torch.cat([sure, drawn]).sort().values
+
+    def sift(self, pool: Pool, k: int) -> Bits:
+        if pool.times is None:
+            return pieces.uniform(Bits(pool.m), k, pool.rng)
+
+        def unused() -> Iterator[Tensor]:
+            for piece in pool.pieces():
+                if piece.times is not None:
+                    yield -piece.times
+
+        return pieces.top_drawn(pool.m, unused, k, pool.rng)

@@ -1,16 +1,18 @@
 """Pickers over one number a sample: draws, the highest, and the rules of the dynamic methods."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from samplewise.checks import Range, checked
-from samplewise.pickers import ranking
-from samplewise.pickers.base import Budgeted, Counts, Keep, Picked, Picker, Pool, Rows
+from samplewise.data.bits import Bits
+from samplewise.pickers import pieces, ranking
+from samplewise.pickers.base import Budgeted, Counts, Keep, Marked, Picked, Picker, Pool, Rows
 from samplewise.schedules import Schedule, number
 
 __all__ = ["AdaptiveTopK", "BelowMean", "EpsilonGreedy", "HideEasy", "TopK", "Uniform", "Weighted"]
@@ -28,6 +30,9 @@ class Uniform(Budgeted):
     def take(self, pool: Pool, k: int) -> Rows:
         return ranking.uniform(pool.m, k, pool.rng)
 
+    def sift(self, pool: Pool, k: int) -> Bits:
+        return pieces.uniform(Bits(pool.m), k, pool.rng)
+
 
 @checked
 @dataclass(frozen=True)
@@ -40,6 +45,9 @@ class TopK(Budgeted):
 
     def take(self, pool: Pool, k: int) -> Rows:
         return ranking.top(pool.scores(self.by), k, pool.ids)
+
+    def sift(self, pool: Pool, k: int) -> Bits:
+        return pieces.top(pool.m, pool.column(self.by), k)
 
 
 @checked
@@ -56,6 +64,9 @@ class Weighted(Budgeted):
     def take(self, pool: Pool, k: int) -> Rows:
         return ranking.race(pool.scores(self.by), k, pool.rng)
 
+    def sift(self, pool: Pool, k: int) -> Bits:
+        return pieces.race(pool.m, pool.column(self.by), k, pool.rng)
+
 
 @checked
 @dataclass(frozen=True)
@@ -68,12 +79,19 @@ class EpsilonGreedy(Budgeted):
     random: ClassVar[bool] = True
 
     def take(self, pool: Pool, k: int) -> Rows:
-        explored = math.floor(number(self.eps) * k + 1e-9)
+        explored = self._explored(k)
         chosen = np.zeros(pool.m, dtype=bool)
         chosen[ranking.top(pool.scores(self.by), k - explored, pool.ids).numpy()] = True
         others = np.flatnonzero(~chosen)
         chosen[others[ranking.uniform(len(others), explored, pool.rng).numpy()]] = True
         return torch.from_numpy(np.flatnonzero(chosen))
+
+    def sift(self, pool: Pool, k: int) -> Bits:
+        highest = pieces.top(pool.m, pool.column(self.by), k - self._explored(k))
+        return highest | pieces.uniform(Bits(pool.m).without(highest), self._explored(k), pool.rng)
+
+    def _explored(self, k: int) -> int:
+        return math.floor(number(self.eps) * k + 1e-9)
 
 
 @checked
@@ -115,7 +133,7 @@ class BelowMean(Picker):
         if keep == 1 or not len(below):
             return Picked()
         if self.exact:
-            kept_low = max(1, int(keep * len(below) + 1e-9))
+            kept_low = self._kept(len(below))
             stays, weight = ranking.uniform(len(below), kept_low, pool.rng).numpy(), len(below) / kept_low
         else:
             weight = 1 / keep
@@ -125,6 +143,34 @@ class BelowMean(Picker):
         rows = np.flatnonzero(kept)
         weights = np.where(low[rows], np.float32(weight), np.float32(1))
         return Picked(torch.from_numpy(rows), torch.from_numpy(weights))
+
+    def mark(self, pool: Pool) -> Marked:
+        keep, seen, total = number(self.keep), 0, 0.0
+        column = pool.column(self.by)
+        for part in column():
+            scores: Any = part.numpy()
+            sum_of_part = scores.sum(dtype=np.float64)
+            if np.isnan(sum_of_part):
+                known = ~np.isnan(scores)
+                seen += int(np.count_nonzero(known))
+                sum_of_part = scores.sum(dtype=np.float64, where=known)
+            else:
+                seen += len(scores)
+            total += float(sum_of_part)
+        mean = np.float64(total / max(seen, 1))
+        low = pieces.where(pool.m, column, lambda scores: scores < mean)
+        if keep == 1 or not len(low):
+            return Marked(Bits(pool.m))
+        if self.exact:
+            kept_low = self._kept(len(low))
+            stays, weight = pieces.uniform(low, kept_low, pool.rng), len(low) / kept_low
+        else:
+            stays, weight = pieces.independent(low, keep, pool.rng), 1 / keep
+        return Marked(Bits(pool.m).without(low) | stays, stays, weight)
+
+    def _kept(self, below: int) -> int:
+        """How many of the samples below the mean are kept, if the number is exact."""
+        return max(1, int(number(self.keep) * below + 1e-9))
 
 
 @checked
@@ -158,6 +204,25 @@ class HideEasy(Picker):
         visible = np.ones(pool.m, dtype=bool)
         visible[hidden] = False
         return Picked(torch.from_numpy(np.flatnonzero(visible)))
+
+    def mark(self, pool: Pool) -> Marked:
+        candidates = pool.m - ranking.budget(pool.m, number(self.keep))
+        everything = Bits(pool.m)
+        if not candidates:
+            return Marked(everything)
+
+        def easiness() -> Iterator[Tensor]:
+            for loss in pool.column("loss")():
+                yield torch.where(loss.isnan(), -torch.inf, -loss)
+
+        lowest, hidden = pieces.top(pool.m, easiness, candidates), Bits.empty(pool.m)
+        for (start, low), part in zip(lowest.parts(), pool.pieces(), strict=True):
+            if not part.values:
+                return Marked(everything)
+            sure = part.values["correct"] & (part.values["confidence"] >= number(self.tau))
+            low &= (sure & part.values["loss"].isfinite()).numpy()
+            hidden.put(start, low)
+        return Marked(everything.without(hidden))
 
 
 _STEPS = ((0.995, 16), (0.95, 8), (0.9, 4), (0.8, 2))

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-__all__ = ["budget", "largest_remainder", "race", "top", "uniform"]
+__all__ = ["as_integers", "budget", "largest_remainder", "race", "times", "top", "uniform"]
 
 _CHUNK = 1 << 22
 _FIRST, _LAST = 1e-300, 1e300
@@ -56,11 +56,16 @@ def _comparable(scores: Tensor) -> Any:
     found: Any = scores.numpy()
     if not scores.is_floating_point() or not np.isnan(found.max()):
         return found
-    floats = found + 0.0  # a copy, in which -0.0 equals 0.0
+    return as_integers(found)
+
+
+def as_integers(scores: Any) -> Any:
+    """Float scores as whole numbers of their size in the same order, with NaN above +inf and -0.0 as 0.0."""
+    floats = scores + 0.0  # a copy, in which -0.0 equals 0.0
     kind = np.int32 if floats.dtype == np.float32 else np.int64
     keys: Any = floats.view(kind)
     keys ^= (keys >> (keys.itemsize * 8 - 1)) & np.iinfo(kind).max
-    keys[np.isnan(found)] = np.iinfo(kind).max
+    keys[np.isnan(scores)] = np.iinfo(kind).max
     return keys
 
 
@@ -93,12 +98,9 @@ def race(weights: Float[Tensor, " m"], k: int, rng: torch.Generator) -> Int[Tens
     m = weights.shape[0]
     if k >= m or k <= 0:
         return torch.arange(m if k > 0 else 0, device=weights.device)
-    # Minus the times, by the inverse transform: `exponential_` takes four times as long.
     drawn = torch.empty(m, dtype=torch.float64)
     for part in (drawn,) if m <= _CHUNK else torch.split(drawn, _CHUNK):
-        part.uniform_(generator=rng)
-        values: Any = part.numpy()
-        np.log1p(np.negative(values, out=values), out=values)
+        _exponentials(part, rng)
     if weights.device.type != "cpu":
         there = drawn.to(weights.device, non_blocking=True)
         speed = weights.double()
@@ -106,7 +108,29 @@ def race(weights: Float[Tensor, " m"], k: int, rng: torch.Generator) -> Int[Tens
         last = torch.where(speed == 0, there * _LAST, there * _FIRST)
         return _top_without_sync(torch.where(special, last, there / speed), k, None)
     early: Any = drawn.numpy()
-    speeds: Any = weights.numpy()
+    _run(early, weights.numpy())
+    rows = np.flatnonzero(early >= np.partition(early, m - k)[m - k])
+    # Two equal times in float64 are next to impossible; `top` then decides by position.
+    return torch.from_numpy(rows) if len(rows) == k else top(drawn, k)
+
+
+def times(weights: Float[Tensor, " m"], rng: torch.Generator) -> Float[Tensor, " m"]:
+    """Minus the times of the rows in `race`, for a part of the rows: the next draws are those of the next."""
+    drawn = torch.empty(len(weights), dtype=torch.float64)
+    _exponentials(drawn, rng)
+    _run(drawn.numpy(), weights.numpy())
+    return drawn
+
+
+def _exponentials(drawn: Float[Tensor, " m"], rng: torch.Generator) -> None:
+    """Draw minus exponential times, by the inverse transform: `exponential_` takes four times as long."""
+    drawn.uniform_(generator=rng)
+    values: Any = drawn.numpy()
+    np.log1p(np.negative(values, out=values), out=values)
+
+
+def _run(early: Any, speeds: Any) -> None:
+    """Divide minus the times by the speeds. See `race` for speeds that are 0, infinite or NaN."""
     if np.minimum.reduce(speeds) > 0 and np.maximum.reduce(speeds) < np.inf:  # both False for a NaN
         early /= speeds
     else:
@@ -114,9 +138,6 @@ def race(weights: Float[Tensor, " m"], k: int, rng: torch.Generator) -> Int[Tens
         early[first] *= _FIRST
         early[last] *= _LAST
         np.divide(early, speeds, out=early, where=~(first | last))
-    rows = np.flatnonzero(early >= np.partition(early, m - k)[m - k])
-    # Two equal times in float64 are next to impossible; `top` then decides by position.
-    return torch.from_numpy(rows) if len(rows) == k else top(drawn, k)
 
 
 def largest_remainder(total: int, sizes: Int[Tensor, " c"]) -> Int[Tensor, " c"]:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from samplewise.checks import Range, checked
-from samplewise.pickers import ranking
-from samplewise.pickers.base import Picked, Picker, Pool
+from samplewise.data.bits import Bits
+from samplewise.pickers import pieces, ranking
+from samplewise.pickers.base import Marked, Picked, Picker, Pool
 from samplewise.schedules import Schedule, number
 
 __all__ = ["AtLeast"]
@@ -34,3 +35,10 @@ class AtLeast(Picker):
         if len(rows) < min(least := max(_LEAST, pool.least), pool.m):
             rows = ranking.top(scores, least, pool.ids)
         return Picked() if len(rows) == pool.m else Picked(rows)
+
+    def mark(self, pool: Pool) -> Marked:
+        column, threshold = pool.column(self.by), number(self.threshold)
+        rows = pieces.where(pool.m, column, lambda scores: ~(scores < threshold))
+        if len(rows) < min(least := max(_LEAST, pool.least), pool.m):
+            rows = pieces.top(pool.m, column, least)
+        return Marked(Bits(pool.m) if len(rows) == pool.m else rows)
