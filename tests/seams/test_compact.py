@@ -265,7 +265,7 @@ def test_your_own_method_is_planned_as_bits_too():
     assert selector.table().times_selected.tolist() == [0, 1, 0, 1, 0]
 
 
-@pytest.mark.parametrize("name", ["infobatch", "eswp", "ucb", "kakurenbo", "rs2"])
+@pytest.mark.parametrize("name", ["infobatch", "eswp", "kakurenbo"])
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 def test_the_laws_hold_for_compact_plans(law, name, monkeypatch):
     monkeypatch.setattr(engines, "COMPACT_FROM", 1)

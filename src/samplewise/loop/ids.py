@@ -17,7 +17,7 @@ from samplewise.subset import Subset
 
 __all__ = ["IdCollate", "IdDataset", "Ids", "dealt", "in_order", "shuffled"]
 
-Ids = Int[Tensor, " k"] | Order
+Ids = Int[Tensor, " _"] | Order
 """Ids in some order: as a tensor, or computed a piece at a time."""
 
 _CHUNK = 1 << 14
