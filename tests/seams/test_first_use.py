@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import samplewise as sw
 from samplewise import pickers, trackers
 from samplewise.checks import Range, check_arguments
+from tests.seams.toys import plainly
 
 DATA = TensorDataset(torch.arange(12.0)[:, None], torch.arange(12) % 3)
 
@@ -207,3 +208,18 @@ def test_targets_are_class_numbers_in_the_right_shape():
         ValueError, match=r"Outputs.targets must be 4 integer class numbers, got .* of shape \(4, 3\)"
     ):
         selector.loss(next(iter(selector.loader())))
+
+
+def test_the_first_count_of_flops_is_got_ready_when_an_epoch_opens_and_charged_to_nothing():
+    said = plainly(
+        "import sys, time, torch\n"
+        "import samplewise as sw\n"
+        "data = torch.utils.data.TensorDataset(torch.randn(64, 4))\n"
+        "selector = sw.Selector('auto_assist', data, lambda b: b[0][:, 0] ** 2, epochs=20, batch_size=8)\n"
+        "before = 'sympy' in sys.modules\n"
+        "begun = time.perf_counter()\n"
+        "iter(selector.loader())\n"
+        "took = time.perf_counter() - begun\n"
+        "print(before, 'sympy' in sys.modules, sum(selector.ledger.seconds.values()) < 0.5 * took)\n"
+    )
+    assert said.split() == ["False", "True", "True"]

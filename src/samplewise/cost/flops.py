@@ -1,6 +1,7 @@
 """Counting the FLOPs of the model's forward, during its first training forward."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -19,8 +20,9 @@ def counted(work: Callable[[], T]) -> tuple[T, int]:
     return done, counter.get_total_flops()
 
 
+@cache
 def get_ready() -> None:
-    """Warm-up: the first FLOP count imports sympy, which takes seconds."""
+    """Warm-up: the first FLOP count imports sympy, which takes a second. A second call does nothing."""
     counted(lambda: torch.ones(1, 1) @ torch.ones(1, 1))
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from samplewise.checks import warn
+from samplewise.cost.flops import get_ready
 from samplewise.cost.ledger import Ledger
 from samplewise.data.outputs import Batch
 from samplewise.distributed import collectives
@@ -72,10 +73,7 @@ class Timeline:
         return min(self.engine.epoch, self.epochs - 1)
 
     def set_epoch(self, epoch: int) -> None:
-        """Close the epoch before and open this one. The same epoch again changes nothing.
-
-        `set_epoch(epochs)` closes the last one.
-        """
+        """Close the epoch before, open this one if it is not open. `set_epoch(epochs)` closes the last."""
         engine = self.engine
         if epoch != self.epochs:
             self._skipped |= epoch > 0 and not (engine.opened or engine.epoch or self.position.method_called)
@@ -331,6 +329,8 @@ class Timeline:
 
     def agree(self) -> None:
         """Compare settings with the other processes, once. If they differ, training is wrong or hangs."""
+        if self.step.runner is not None and self.step.forward is not None:
+            get_ready()  # here no clock runs
         if self._agreed or collectives.world() == 1:
             return
         engine, scoring, position = self.engine, self.step.scoring, self.position

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from samplewise.cost.flops import CountNext, counted, get_ready
+from samplewise.cost.flops import CountNext, counted
 from samplewise.cost.ledger import Ledger
 from samplewise.data.outputs import Outputs, as_outputs, check_fields
 from samplewise.engine.engine import Engine
@@ -32,8 +32,6 @@ def install(step: Step, engine: Engine, ledger: Ledger, exports: Exports) -> Non
         step.runner = WithProxy(ledger)
     elif engine.computes or step.scoring_forward.cheap:
         step.runner = Measured(ledger)
-    if step.runner is not None and step.forward is not None:
-        get_ready()
 
 
 class Measured:
