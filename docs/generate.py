@@ -38,6 +38,7 @@ MODULES = (
     "samplewise.engine.own_method",
     "samplewise.cost.ledger",
     "samplewise.proxy",
+    "samplewise.prompts",
     "samplewise.loop.gradients",
     "samplewise.coresets.history",
     "samplewise.advice.result",

@@ -20,7 +20,7 @@ FLOORS = (
     ("pickers", "classification"),
     ("policy",),
     ("coresets",),
-    ("recipes", "engine", "combination"),
+    ("recipes", "engine", "combination", "prompts"),
     ("loop",),
     ("selector",),
     ("advice",),

@@ -226,3 +226,25 @@ def test_large_measures_both_forms_of_plans_in_processes_of_their_own(quick):
         assert row["file"] > 0
         assert page.count(f"| {row['recipe']} | {row['form']} | 4,096 |") == 2
         assert f"{row['recipe']:<24} {row['form']}" in printed
+
+
+def test_prompts_runs_every_arm_in_every_world(quick):
+    found, page, printed = quick("prompts")
+    worlds, arms = found["worlds"], {row["arm"] for row in found["rows"]}
+    assert {"shuffled epochs", "thompson", "mean", "uniform, replacements", "thompson, fade 0.5"} <= arms
+    for world in worlds:
+        mine = {row["arm"]: row for row in found["rows"] if row["world"] == world}
+        assert {"shuffled epochs", "thompson", "thompson, replacements"} <= set(mine)
+        # Replacements make more roll-outs in a step, and no arm takes more than 40 steps here.
+        assert all(row["runs"] == 2 and max(row["steps"]) <= 40 for row in mine.values())
+        assert f"| {world} | thompson | " in page
+    assert "Quick form" in page
+    assert printed.strip() == page.strip()
+
+
+def test_prompts_gives_the_interval_of_a_median(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    median_of = runpy.run_path(str(SCRIPTS / "prompts.py"))["median_of"]
+    # The textbook ranks for 20 values are 6 and 15; of 5 values not even all of them hold 95 %.
+    assert median_of([float(i) for i in range(1, 21)]) == (10.5, 6.0, 15.0)
+    assert median_of([3.0, 1.0, 2.0, 5.0, 4.0]) == (3.0, 1.0, 5.0)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from samplewise.loop.scorers import Scorer
     from samplewise.loop.scoring import Scoring
     from samplewise.policy import Policy, recipe
+    from samplewise.prompts import PromptSelector
     from samplewise.selector import Selector
 
 __version__ = VERSION
@@ -40,6 +41,7 @@ __all__ = [
     "KeyIds",
     "Outputs",
     "Policy",
+    "PromptSelector",
     "Recorder",
     "ScoreTable",
     "Scorer",
@@ -69,6 +71,7 @@ _HOMES = {
     "KeyIds": "data.keyids",
     "Outputs": "data.outputs",
     "Policy": "policy",
+    "PromptSelector": "prompts",
     "Recorder": "coresets.recorder",
     "ScoreTable": "coresets.table",
     "Scorer": "loop.scorers",
