@@ -133,14 +133,16 @@ def row(name: str, origin: str, found: Detection, seed: int) -> dict[str, Any]:
 def main() -> None:
     """Write the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", default="digits")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="few samples: it shows that the script works")
     given = parser.parse_args()
+    limit, given.seeds = (200, 1) if given.quick else (5000, given.seeds)
     torch.set_num_threads(1)
     settings = Settings(
-        data=given.data, limit=5000, label_noise=0.2, epochs=EPOCHS, batch_size=128, device="cpu"
+        data=given.data, limit=limit, label_noise=0.2, epochs=EPOCHS, batch_size=128, device="cpu"
     ).resolved()
     clean = images.limited(images.load(given.data), settings.limit or 0)
     rows: list[dict[str, Any]] = []

@@ -73,7 +73,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--keeps", type=float, nargs="+", default=[0.6, 0.2])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "margins.json")
+    parser.add_argument("--quick", action="store_true", help="few samples: it shows that the script works")
     given = parser.parse_args()
+    if given.quick:
+        given.n, given.classes, given.width, given.repeats = 4000, 10, 8, 1
     torch.set_num_threads(1)
     n, classes = given.n, given.classes
     rows = []

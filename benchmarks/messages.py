@@ -54,7 +54,10 @@ def main() -> None:
     parser.add_argument("--keep", type=float, default=0.5)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "messages.json")
+    parser.add_argument("--quick", action="store_true", help="few samples: it shows that the script works")
     given = parser.parse_args()
+    if given.quick:
+        given.n, given.d, given.repeats = 1200, 8, 1
     here, rows = machine(threads=1), []
     for kind in KINDS:
         with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:

@@ -110,12 +110,15 @@ def measured(seed: int, data: Any, settings: Settings, count: int) -> list[dict[
 def main() -> None:
     """Write the rows, and print their means."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", default="digits")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--limit", type=int, default=5000)
+    parser.add_argument("--quick", action="store_true", help="few samples: it shows that the script works")
     given = parser.parse_args()
+    if given.quick:
+        given.seeds, given.samples, given.limit = 1, 20, 200
     torch.set_num_threads(1)
     settings = Settings(
         data=given.data, limit=given.limit, epochs=EPOCHS, batch_size=128, augment=True, device="cpu"

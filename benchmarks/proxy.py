@@ -93,9 +93,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--width", type=float, default=0.5)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "proxy.json")
+    parser.add_argument("--quick", action="store_true", help="few samples: it shows that the script works")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [measured(name, b, given.width, given.repeats) for name, b in SIZES.items()]
+    if given.quick:
+        given.repeats = 1
+    sizes = dict.fromkeys(SIZES, 2) if given.quick else SIZES
+    rows = [measured(name, b, given.width, given.repeats) for name, b in sizes.items()]
     about = machine(1)
     given.out.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
     lines = [

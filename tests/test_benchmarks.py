@@ -248,3 +248,44 @@ def test_prompts_gives_the_interval_of_a_median(monkeypatch):
     # The textbook ranks for 20 values are 6 and 15; of 5 values not even all of them hold 95 %.
     assert median_of([float(i) for i in range(1, 21)]) == (10.5, 6.0, 15.0)
     assert median_of([3.0, 1.0, 2.0, 5.0, 4.0]) == (3.0, 1.0, 5.0)
+
+
+def written(folder, name, *given):
+    """The JSON of the quick form of a script, which runs in a process of its own."""
+    out = folder / f"{name}.json"
+    command = [sys.executable, str(SCRIPTS / f"{name}.py"), *given, "--quick", "--out", str(out)]
+    subprocess.run(command, capture_output=True, check=True)
+    return json.loads(out.read_text())
+
+
+def test_messages_chooses_among_every_kind_of_features(tmp_path):
+    rows = written(tmp_path, "messages")["rows"]
+    assert [row["features"] for row in rows] == ["spread", "clusters", "copies"]
+    assert all((row["n"], row["keep"]) == (1200, 0.5) and row["seconds"] > 0 for row in rows)
+
+
+def test_margins_finds_the_same_samples_in_both_ways(tmp_path):
+    found = written(tmp_path, "margins")
+    assert found["stream"]["same"] is True
+    assert [row["keep"] for row in found["rows"]] == [0.6, 0.2] * 2
+
+
+def test_proxy_measures_every_network(tmp_path):
+    rows = written(tmp_path, "proxy")["rows"]
+    assert [row["model"] for row in rows] == ["mlp", "cnn", "mobilenet_v2", "resnet18"]
+    assert all(0 < row["flops_share"] < 1 for row in rows)
+
+
+def test_noise_budget_measures_every_rule_in_every_chosen_epoch(tmp_path):
+    rows = written(tmp_path, "noise_budget")["rows"]
+    by_rule = {
+        rule: [row["epoch"] for row in rows if row["rule"] == rule] for rule in {r["rule"] for r in rows}
+    }
+    assert len(by_rule) > 3
+    assert all(epochs == [1, 4, 8, 12] for epochs in by_rule.values())
+
+
+def test_label_errors_ranks_recorded_and_held_out_probabilities(tmp_path):
+    rows = written(tmp_path, "label_errors")["rows"]
+    assert {row["of"] for row in rows} >= {"recorded"}
+    assert all(0 <= row["average_precision"] <= 1 for row in rows)
