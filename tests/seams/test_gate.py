@@ -171,8 +171,9 @@ def test_a_rung_that_is_not_faster_or_fails_is_left_out(clock):
     assert [(d["bf16"], d["every"]) for d in broken.selector.ledger.decisions] == [(0, 2), (0, 2)]
 
 
-def test_the_first_step_of_a_kind_and_of_an_epoch_is_not_measured(clock):
-    run = Run(clock, loss_sampling(), score=0.1, n=80, epochs=9)
+@pytest.mark.parametrize(("n", "epochs"), [(80, 9), (24, 24)])  # of 10 and of 3 batches
+def test_the_first_step_of_a_kind_and_of_an_epoch_is_not_measured(clock, n, epochs):
+    run = Run(clock, loss_sampling(), score=0.1, n=n, epochs=epochs)
     forward, last = run.selector.forward, [None]
 
     def settles(batch):
