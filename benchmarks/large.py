@@ -1,11 +1,12 @@
 """Measure the memory and time that selection takes when there are very many samples.
 
-    python benchmarks/large.py --n 10000000 100000000 --out benchmarks/results/large.json
+    python benchmarks/large.py --n 10000000 --recipe infobatch --out benchmarks/results/large.json
 
-Each row runs in a new process. It observes a loss for each of n samples, and then measures stage by stage the
-peak of the resident memory above that of the stored scores and counts, in bytes a sample, and the CPU time.
-`plain` and `compact` are the two forms of plans: see `Selector(compact=...)`. Nothing is trained and no data
-are loaded. `--quick` measures few samples, to see that the script works. Its numbers say nothing.
+`--add` keeps the rows that the file has of other calls. Each row runs in a new process. It observes a loss
+for each of n samples, and then measures stage by stage the peak of the resident memory above that of the
+stored scores and counts, in bytes a sample, and the CPU time. `plain` and `compact` are the two forms of
+plans: see `Selector(compact=...)`. Nothing is trained and no data are loaded. `--quick` measures few samples,
+to see that the script works. Its numbers say nothing.
 """
 
 import argparse
@@ -161,7 +162,7 @@ def markdown(about: Row, rows: list[Row]) -> str:
         f"{about['cpu']}, 1 thread, torch {about['torch']}, numpy {about['numpy']}, "
         f"Python {about['python']}; load at the start {about['load_at_start']:.1f}. One run a row, each in a "
         "new process. Made with "
-        "`python benchmarks/large.py --out benchmarks/results/large.json`.",
+        "`python benchmarks/large.py --n ... --recipe ... --add --out benchmarks/results/large.json`.",
         "",
         "Bytes are per sample of the whole data set, beyond the stored scores and the counts of selections. "
         "`peak` is the highest during the plan of an epoch, its whole order and the weights of its first "
@@ -207,6 +208,7 @@ def main() -> None:
     parser.add_argument("--recipe", nargs="+", default=list(RECIPES))
     parser.add_argument("--form", nargs="+", default=["plain", "compact"], choices=["plain", "compact"])
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--add", action="store_true", help="keep the other rows of the file")
     parser.add_argument("--quick", action="store_true", help="few samples: see above")
     parser.add_argument("--row", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -227,6 +229,11 @@ def main() -> None:
                     f"{recipe:<24} {form:<8} {n:>13,} {seconds:8.2f} s {peak:7.2f} B, kept {kept:6.2f}",
                     flush=True,
                 )
+    if args.add and args.out and args.out.exists():
+        done = [(row["recipe"], row["form"], row["n"]) for row in rows]
+        before = json.loads(args.out.read_text())["rows"]
+        rows += [row for row in before if (row["recipe"], row["form"], row["n"]) not in done]
+        rows.sort(key=lambda row: (row["n"], RECIPES.index(row["recipe"]), row["form"] == "compact"))
     if args.out:
         args.out.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
         args.out.with_suffix(".md").write_text(markdown(about, rows))
