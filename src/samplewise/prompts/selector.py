@@ -96,8 +96,11 @@ class PromptSelector:
                 f"PromptSelector.batch_size must be at most n={n}, got {batch_size}: a step has no prompt "
                 "twice. Give a smaller batch_size."
             )
-        self.n, self.batch_size, self.success, self.discount = n, batch_size, success, discount
-        self.fade, self.prior, self.draw, self.tries, self.seed = fade, prior, draw, tries, seed
+        # Plain numbers: seeds and states are made of their texts, and NumPy's numbers have another one.
+        self.n, self.batch_size, self.tries, self.seed = int(n), int(batch_size), int(tries), int(seed)
+        self.success = None if success is None else float(success)
+        self.discount, self.fade, self.draw = float(discount), float(fade), draw
+        self.prior = float(prior[0]), float(prior[1])
         self._passes = torch.zeros(n, dtype=torch.float32)
         self._fails = torch.zeros(n, dtype=torch.float32)
         self._times = torch.zeros(n, dtype=torch.int32)
@@ -121,7 +124,7 @@ class PromptSelector:
             ValueError: for a step before the open one, or if processes plan different steps.
         """
         check_arguments("plan", PromptSelector.plan, {"step": step})
-        last = self.step
+        step, last = int(step), self.step
         if last is not None and step < last:
             raise ValueError(
                 f"plan needs steps in ascending order, got step {step} after step {last}. To begin again, "
