@@ -10,25 +10,13 @@ from samplewise.coresets.table import ScoreTable
 from samplewise.distributed import collectives
 from samplewise.loop.head import BETAS, EPSILON, RATE, Head
 from tests.ranks import on_ranks
-from tests.seams.toys import CLASSES, Tensors, forward_of
+from tests.seams.toys import CLASSES, Plain, Tensors, forward_of
 
 N, EPOCHS, BATCH, LR = 32, 4, 8, 0.2
 """`BATCH` rows of all processes together."""
 IRREDUCIBLE = torch.rand(N, generator=torch.Generator().manual_seed(4))
 SECOND = 2
 """The small model trains on every second batch."""
-
-
-class Plain(nn.Module):
-    """Without batch norm and dropout."""
-
-    def __init__(self, seed=0):
-        super().__init__()
-        torch.manual_seed(seed)
-        self.body, self.fc = nn.Linear(4, 8), nn.Linear(8, CLASSES)
-
-    def forward(self, x):
-        return self.fc(torch.relu(self.body(x / N)))
 
 
 def seen(batch):
@@ -151,7 +139,7 @@ def one_process(kind):
     taken = 0
 
     def features(x):
-        out = model.body(x / N).detach()
+        out = model.body(x / model.scale).detach()
         mean, var = out.mean(1, keepdim=True), out.var(1, unbiased=False, keepdim=True)
         return (out - mean) / (var + 1e-5).sqrt()
 

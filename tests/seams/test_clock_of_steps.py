@@ -1,7 +1,5 @@
 """What enters the ledger's seconds, by a clock that the test itself moves; and the seeds of workers."""
 
-import time
-
 import pytest
 import torch
 
@@ -10,23 +8,6 @@ from samplewise.distributed import collectives
 
 LOADING, FORWARD = 1.0, 2.0
 """Seconds that a sample takes to load, and that a step takes."""
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self):
-        self.now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    moved = Clock()
-    monkeypatch.setattr(time, "perf_counter", moved)
-    return moved
 
 
 class Slow:

@@ -1,6 +1,5 @@
 """The gate in a training: a clock that the test moves decides what selection costs."""
 
-import time
 import warnings
 
 import pytest
@@ -12,23 +11,6 @@ from samplewise.loop.gating import gate_for
 from samplewise.policy import Policy
 
 N, BATCH, EPOCHS = 512, 8, 8
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self):
-        self.now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    moved = Clock()
-    monkeypatch.setattr(time, "perf_counter", moved)
-    return moved
 
 
 class Run:

@@ -11,7 +11,19 @@ from torch.nn import functional as F
 
 import samplewise as sw
 from tests.ranks import on_ranks
-from tests.seams.toys import CLASSES, N, Net, Tensors, flat, forward_of, make, random_states, step, train
+from tests.seams.toys import (
+    CLASSES,
+    N,
+    Net,
+    Plain,
+    Tensors,
+    flat,
+    forward_of,
+    make,
+    random_states,
+    step,
+    train,
+)
 
 
 class Small(nn.Module):
@@ -24,18 +36,6 @@ class Small(nn.Module):
 
     def forward(self, x):
         return self.fc(x / N)
-
-
-class Plain(nn.Module):
-    """A model without batch norm and dropout."""
-
-    def __init__(self, seed=0):
-        super().__init__()
-        torch.manual_seed(seed)
-        self.body, self.fc = nn.Linear(4, 8), nn.Linear(8, CLASSES)
-
-    def forward(self, x):
-        return self.fc(torch.relu(self.body(x / N)))
 
 
 def outputs_of(model):

@@ -86,6 +86,20 @@ class Net(nn.Module):
         return F.linear(x / N, self.body[0].weight[:CLASSES], self.fc.bias)
 
 
+class Plain(nn.Module):
+    """A model without batch norm and dropout."""
+
+    scale = N
+
+    def __init__(self, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.body, self.fc = nn.Linear(4, 8), nn.Linear(8, CLASSES)
+
+    def forward(self, x):
+        return self.fc(torch.relu(self.body(x / self.scale)))
+
+
 def forward_of(model):
     """Per-sample cross-entropy of an (x, y) batch."""
 

@@ -220,7 +220,7 @@ class Measuring:
 
     def close(self) -> None:
         """End the workers."""
-        self._batches.close()  # type: ignore[attr-defined]
+        self._batches.close()  # type: ignore[attr-defined]  # `_loader` is a generator
 
     # --------------------------------------------------------------------------------- tasks
 
