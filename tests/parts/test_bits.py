@@ -198,3 +198,19 @@ def test_an_order_is_sliced_like_a_list():
     order = Order(Bits(10), Permutation(10, generator(0)))
     assert order[3:8][::2].tolist() == order.tolist()[3:8:2]
     assert len(order[3:8]) == 5
+
+
+def test_bits_beyond_the_last_sample_are_no_samples():
+    some = Bits(70, torch.full((9,), 255, dtype=torch.uint8))
+    assert (len(some), some.ids().tolist()) == (70, list(range(70)))
+    assert some.at(np.array([69])).tolist() == [69]
+
+
+def test_what_was_asked_before_a_set_changed_is_forgotten():
+    some = Bits.of(100, torch.tensor([3, 64]))
+    asked = torch.tensor([3, 5, 64])
+    assert some.has(asked).tolist() == [True, False, True]
+    assert (len(some), some.at(np.array([1])).tolist()) == (2, [64])
+    some.put(0, np.arange(64) == 5)
+    assert some.has(asked).tolist() == [False, True, True]
+    assert (len(some), some.at(np.array([0, 1])).tolist()) == (2, [5, 64])
