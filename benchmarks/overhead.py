@@ -77,13 +77,13 @@ def fed(name: str, n: int, epochs: int = 10, **given: Any) -> sw.Selector:
     labels = torch.randint(10, (n,))
     policy = build(sw.recipes.get(name), n, period=1)
     selector = sw.Selector(policy, n, epochs=epochs, labels=labels, **given)
-    for ids in selector.pass_ids(0).split(1 << 16):
+    for ids in selector.pass_ids(0).split(1024):
         selector.observe(ids, outputs_of(len(ids)), "pass")
     selector.plan(0)
-    for ids in torch.arange(n).split(1 << 16):
+    for ids in torch.arange(n).split(1024):
         selector.observe(ids, outputs_of(len(ids)))
     selector.timeline.end_epoch()
-    for ids in selector.pass_ids(1).split(1 << 16):
+    for ids in selector.pass_ids(1).split(1024):
         selector.observe(ids, outputs_of(len(ids)), "pass")
     return selector
 
