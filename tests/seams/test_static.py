@@ -427,3 +427,17 @@ def test_seconds_leave_out_what_making_the_other_scores_final_took():
     selector.ledger.seconds.update(dict.fromkeys(selector.ledger.seconds, 0.0), scoring=10.0)
     scoring = selector.table().provenance["scoring"]
     assert {name: spent["seconds"] for name, spent in scoring.items()} == {"entropy": 4.0, "herding": 9.0}
+
+
+def test_of_a_sample_that_comes_twice_in_a_batch_of_a_pass_the_first_row_counts():
+    logits = torch.tensor([[3.0, 0.0], [0.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
+    scores = []
+    for rows in ([0, 2, 3], [0, 1, 2, 3]):  # the second batch has sample 0 twice
+        ids = torch.tensor([0, 1, 2] if len(rows) == 3 else [0, 0, 1, 2])
+        selector = sw.Selector("entropy", 3, epochs=1)
+        selector.plan(0)
+        selector.timeline.end_epoch()
+        outputs = sw.Outputs(torch.rand(len(ids)), logits[rows], torch.zeros(len(ids), dtype=torch.int64))
+        selector.observe(ids, outputs, "pass")
+        scores.append(selector.score().tolist())
+    assert scores[0] == scores[1]
