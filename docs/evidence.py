@@ -118,7 +118,19 @@ def verdict_table() -> str:
     lines += [
         f"| {name} | {' | '.join(mine.get(study, '') for study in found)} |" for name, mine in words.items()
     ]
-    return "\n".join([*lines, "", _better(words)])
+    return "\n".join([*lines, "", _better(words), "", tried(list(found.values()))])
+
+
+def tried(found: list[dict[str, Any]]) -> str:
+    """How many methods were judged on how many tasks, and how often each verdict came out."""
+    judged = [
+        line["verdict"]["word"]
+        for content in found
+        for line in content["lines"]
+        if line["kind"] == "method" and line["verdict"]
+    ]
+    counts = ", ".join(f"{judged.count(word)} {word}" for word in ("better", "as good", "not shown", "worse"))
+    return f"{len(found)} studies gave {len(judged)} verdicts on methods: {counts}."
 
 
 def verdict_of(recipe: str, studies: tuple[str, ...]) -> str:

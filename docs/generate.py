@@ -16,6 +16,7 @@ from typing import Any, get_origin
 
 import architecture
 import evidence
+import places
 
 from samplewise import recipes
 from samplewise.policy import Recipe
@@ -242,7 +243,12 @@ def pages() -> dict[Path, str]:
         ROOT / "README.md": readme(),
         docs / "evidence.md": renewed(
             docs / "evidence.md",
-            {"studies": evidence.evidence(), "claims": evidence.claims(), "judge": evidence.judge()},
+            {
+                "studies": evidence.evidence(),
+                "map": places.table(),
+                "claims": evidence.claims(),
+                "judge": evidence.judge(),
+            },
         ),
         docs / "methods.md": methods_page(),
         ROOT / "src" / "samplewise" / "cli" / "methods.json": method_index(),
