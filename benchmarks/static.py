@@ -3,7 +3,9 @@
     python benchmarks/static.py --out benchmarks/results/static.json
 
 One thread. Times are CPU seconds of the thread, medians over repeats, with a spread from the 10th to the
-90th percentile. Each memory row runs in its own process: its peak minus the peak just before.
+90th percentile. Each memory row runs in its own process: its peak minus the peak just before. `--quick` makes
+every row with few samples, in one process, and takes the peak of every static method that records losses and
+logits. Its numbers say nothing.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from samplewise import pickers, signals, trackers
 from samplewise.engine.engine import Engine
 from samplewise.pickers import Picker, Pool
 from samplewise.rng import generator
+from samplewise.testing.trace import build
 
 SMALL, LARGE, CLASSES = 50_000, 1_281_167, 10
 SEVEN = ("el2n", "aum", "forgetting", "dyn_unc", "tdds", "ccs", "svp")
@@ -53,11 +56,11 @@ def recording(b: int = 256, n: int = SMALL, epochs: int = 6) -> list[Row]:
             for number, ids in enumerate(batches, start=1):
                 shown = batch_of(len(ids))
                 begun = time.thread_time()
-                made.observe(ids, shown, "training")
+                made.memory.observe(ids, shown, "training")
                 steps.append(time.thread_time() - begun)
                 if number % 32 == 0 and name != "full":
                     begun = time.thread_time()
-                    made.flush()
+                    made.memory.flush()
                     measured.append(time.thread_time() - begun)
             made.close()
         # The first epoch allocates. In this measurement no flush is inside a step.
@@ -87,6 +90,18 @@ def tdds(n: int, target: float | None) -> Row:
         tracker.finish(state)
 
     return row(f"tdds, 10 epochs x 10 classes, n = {n:,}", timed(score, 5), "s", target)
+
+
+def recorded() -> list[str]:
+    """Every static recipe whose score needs no more than losses, logits and targets of a training."""
+    found = []
+    for name, recipe in sorted(sw.recipes.all().items()):
+        if recipe.level != "static":
+            continue
+        policy = build(recipe, 16)
+        if policy.source == "training" and {*policy.needs} <= {"loss", "logits", "targets"}:
+            found.append(name)
+    return found
 
 
 def choosing(n: int, ccs_target: float | None) -> list[Row]:
@@ -169,7 +184,7 @@ def peak(name: str, n: int) -> Row:
         if epoch:
             made.plan(epoch)
         for ids in torch.arange(n).split(8192):
-            made.observe(
+            made.memory.observe(
                 ids,
                 sw.Outputs(shown.loss[: len(ids)], shown.logits[: len(ids)], shown.targets[: len(ids)]),
                 "training",
@@ -224,12 +239,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--quick", action="store_true", help="no large n and no vectors")
+    parser.add_argument("--quick", action="store_true", help="few samples, in one process")
     args = parser.parse_args()
     torch.set_num_threads(1)
     about = machine(1)
-    rows = [*recording(), tdds(SMALL, 0.5), *choosing(SMALL, None)]
-    if not args.quick:
+    if args.quick:
+        rows = [*recording(4, 128, 2), tdds(200, 0.5), *choosing(500, None)]
+        rows += [tdds(400, None), *choosing(1000, 0.1), distances(200, 8)]
+        rows += [vectors(name, keep, 100, 8) for name in VECTORS for keep in (0.1, 0.3)]
+        rows += [peak(name, n) for name in recorded() for n in (200, 400)]
+    else:
+        rows = [*recording(), tdds(SMALL, 0.5), *choosing(SMALL, None)]
         rows += [tdds(LARGE, None), *choosing(LARGE, 0.1), distances()]
         rows += [alone(vectors, name, keep) for name in VECTORS for keep in (0.1, 0.3)]
         rows += [alone(peak, name, n) for name in ("el2n", "aum", "tdds") for n in (SMALL, LARGE)]

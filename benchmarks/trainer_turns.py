@@ -22,7 +22,7 @@ def side_by_side(work: Callable[[Any, Connection], None], runs: list[Any]) -> It
     A process sends None when it is ready and at the end of each turn. At its end it sends its row. If a
     process dies, the others continue, and an error names it at the end.
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")  # imports take longer than a few steps: they are shared
     members = []
     for run in runs:
         ours, theirs = context.Pipe()
