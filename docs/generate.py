@@ -31,6 +31,7 @@ MODULES = (
     "samplewise.signals",
     "samplewise.matrices",
     "samplewise.views",
+    "samplewise.packed",
     "samplewise.trackers",
     "samplewise.pickers",
     "samplewise.schedules",

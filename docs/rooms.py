@@ -13,7 +13,7 @@ import networkx as nx
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "samplewise"
 PACKAGE = SOURCE.name
 FLOORS = (
-    ("checks", "rng", "distributed"),
+    ("checks", "rng", "distributed", "packed"),
     ("data", "schedules"),
     ("signals", "matrices", "views", "trackers", "cost", "files"),
     ("subset", "proxy"),

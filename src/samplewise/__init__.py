@@ -16,7 +16,7 @@ if _COMMAND and "torch" not in sys.modules:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from samplewise import pickers, proxy, recipes, schedules, signals, trackers, views
+    from samplewise import packed, pickers, proxy, recipes, schedules, signals, trackers, views
     from samplewise.advice.advising import advise
     from samplewise.classification import classifier
     from samplewise.combination import combine
@@ -52,6 +52,7 @@ __all__ = [
     "classifier",
     "combine",
     "load",
+    "packed",
     "pickers",
     "proxy",
     "recipe",

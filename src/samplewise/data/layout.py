@@ -5,6 +5,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from types import BuiltinFunctionType, MethodType
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import default_collate
 
+from samplewise import packed
 from samplewise.data import randomness
 from samplewise.data.outputs import walk
 
@@ -155,7 +157,7 @@ class Layout:
 
         def is_part(value: Any, path: str) -> bool:
             if not isinstance(value, _LISTS):
-                return False
+                return packed.is_packed(value, b)
             return isinstance(value, _WHOLE) or (
                 not hasattr(value, "_fields") and self._items(value, path, b)
             )
@@ -173,6 +175,9 @@ class Layout:
                 return np.take(leaf, rows.cpu().numpy(), axis)
             if leaf is None or isinstance(leaf, (*_SCALARS, Shared)):
                 return leaf
+            if isinstance(leaf, Mapping):
+                others = partial(walk, leaf=pick, stop=is_part)
+                return packed.take(leaf, rows, b, lambda value, path: others(value, path=path), path)
             if isinstance(leaf, _LISTS) and not isinstance(leaf, PackedSequence):
                 if len(leaf) != b:
                     raise ValueError(
