@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["MARKS", "Losses", "is_packed", "losses", "means", "take"]
+__all__ = ["MARKS", "Losses", "behind", "is_packed", "losses", "means", "take"]
 
 IGNORED = -100
 """The label of tokens that are not trained."""
@@ -91,6 +91,16 @@ def means(terms: Float[Tensor, "r t1"], batch: Batch) -> Losses:
     sums = terms.new_zeros(s).index_add(0, at, terms.where(trained, 0).flatten())
     tokens = at.new_zeros(s).index_add(0, at, trained.flatten().to(at))
     return Losses(sums / tokens.clamp(min=1), tokens)
+
+
+def behind(batch: Batch, m: int) -> Bool[Tensor, "r t"]:
+    """Which tokens of a packed batch are not of its first m sequences, (rows, tokens).
+
+    >>> behind({"labels": torch.ones(1, 4), "seq_idx": torch.tensor([[0, 0, 1, -1]])}, 1)
+    tensor([[False, False,  True,  True]])
+    """
+    of, _ = _numbers(batch, _labels(batch).shape)
+    return of.ge(m) | of.lt(0)
 
 
 def is_packed(data: Any, b: int) -> bool:

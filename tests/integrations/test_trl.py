@@ -182,7 +182,7 @@ def test_evaluating_neither_selects_nor_counts(tokenizer, tmp_path):
     ("given", "why"),
     [
         ({"packing": True, "max_length": 16}, "packing=True puts several samples into one row"),
-        ({"padding_free": True}, "padding_free=True joins all samples of a batch"),
+        ({"padding_free": True, "pad_to_multiple_of": 8}, "pad_to_multiple_of adds tokens that look like"),
         ({"use_liger_kernel": True}, "use_liger_kernel=True computes no per-sample losses"),
         ({"loss_type": "dft"}, "loss_type='dft' is not the mean over tokens"),
         ({"label_smoothing_factor": 0.1}, "label_smoothing_factor is deprecated in SFTTrainer"),

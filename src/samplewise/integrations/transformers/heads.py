@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss, ForSequenceClassificationLoss
 
+from samplewise import packed
 from samplewise.data.outputs import Outputs
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "base_of",
     "head_of",
     "next_tokens",
+    "one_packed_row",
     "sequence_losses",
 ]
 
@@ -129,17 +131,20 @@ class CausalLM:
 
     def targets(self, inputs: dict[str, Any]) -> Tensor:
         """Return the token that each position predicts (b, tokens). -100: none."""
-        return next_tokens(_labels(inputs))
+        return next_tokens(inputs)
 
     def __call__(self, model: nn.Module, inputs: dict[str, Any]) -> Seen:
         """Compute losses in float32. A sequence without trained tokens has loss 0."""
         if "shift_labels" in inputs:
             raise ValueError(
-                "each row must hold one sequence, but batches with shift_labels join several. Use a "
-                "collator that pads."
+                "labels must not be shifted, but the batches have shift_labels. Use a collator that pads, or "
+                "transformers.DataCollatorWithFlattening."
             )
         raw = model(**_without_labels(inputs))
-        losses, tokens = sequence_losses(_logits(raw), _labels(inputs), self.smoothing)
+        if one_packed_row(inputs):
+            losses, tokens = packed.losses(_logits(raw), inputs, self.smoothing)
+        else:
+            losses, tokens = sequence_losses(_logits(raw), _labels(inputs), self.smoothing)
         return Seen(Outputs(loss=losses), tokens, raw)
 
 
@@ -174,9 +179,23 @@ def sequence_losses(
     return terms.sum(1) / tokens.clamp(min=1), tokens
 
 
-def next_tokens(labels: Int[Tensor, "k t"]) -> Int[Tensor, "k t"]:
-    """Return the token that each position predicts. -100: none, as for the last position."""
-    return F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+def next_tokens(inputs: Mapping[str, Any]) -> Int[Tensor, "k t"]:
+    """Return the token that each position predicts. -100: none, as for the last position.
+
+    Raises:
+        ValueError: if the sequences share one row.
+    """
+    if one_packed_row(inputs):
+        raise ValueError(
+            "Scoring.at needs one sequence in each row, but packing joins them. Leave out at, or pad."
+        )
+    return F.pad(_labels(inputs)[:, 1:], (0, 1), value=IGNORED)
+
+
+def one_packed_row(inputs: Mapping[str, Any]) -> bool:
+    """Whether all sequences of a batch are in one row, as collators that flatten make it."""
+    labels = inputs.get("labels")
+    return isinstance(labels, Tensor) and len(labels) == 1 and any(name in inputs for name in packed.MARKS)
 
 
 def base_of(model: nn.Module) -> nn.Module:

@@ -236,7 +236,7 @@ class SelectiveTrainer(_Trainer):
                 super(SelectiveTrainer, self).compute_loss(
                     cast(Any, heard), chosen, False, num_items_in_batch
                 )
-                seen = selection.head.read(heard.raw)
+                seen = selection.head.read(heard.raw, chosen)
             elif isinstance(selection.head, Classes):
                 seen = selection.head.trained(model, chosen)
             else:

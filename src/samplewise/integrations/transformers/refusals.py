@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import Trainer
 
+from samplewise import packed
 from samplewise.integrations.transformers.heads import CausalLM, Head, base_of, head_of
 from samplewise.integrations.transformers.heads import Own as OwnLosses
 from samplewise.integrations.transformers.sft import FusedLM, is_sft, refuse_sft
@@ -157,6 +158,30 @@ class Held:
                 f"the loss of {self.name} on a batch must be the mean of its per-sample losses, "
                 f"{ours:.6g}, but is {own:.6g}: the model adds a term or weights samples. {_WITHOUT}"
             )
+
+
+def refuse_leaks(trainer: Any, head: Head, inputs: dict[str, Any], b: int) -> bool:
+    """Raise if the model lets the sequences of a packed row see each other. Return True if not.
+
+    Args:
+        trainer: the Trainer with the model.
+        head: computes the losses of the sequences.
+        inputs: a batch whose b >= 2 sequences share a row.
+        b: the number of sequences.
+    """
+    with without_trace(trainer.model, Scoring()), trainer.compute_loss_context_manager():
+        inside = head(trainer.model, dict(inputs)).outputs.loss[-1]
+        alone = head(trainer.model, packed.take(inputs, torch.tensor([b - 1]), b)).outputs.loss[0]
+    exact = inside.is_cpu and trainer.model.dtype is torch.float32 and not trainer.args.bf16
+    limit = 1e-5 if exact else 2e-2
+    if not torch.isclose(inside.float(), alone.float(), rtol=limit, atol=limit):
+        raise ValueError(
+            "the sequences of a packed row must not see each other, but the last one of a batch has loss "
+            f"{float(inside):.6g} in its row and {float(alone):.6g} alone. Set TrainingArguments(use_cache="
+            "False), use an attention that reads position_ids (flash attention; sdpa without a mask), "
+            "or pad."
+        )
+    return True
 
 
 def refuse_other_loss(trainer: Any, head: CausalLM, inputs: dict[str, Any], held: Held) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from samplewise import packed
 from samplewise.data.dataset import length_of
 from samplewise.data.outputs import Batch, Outputs
 from samplewise.distributed import collectives
@@ -25,6 +26,7 @@ from samplewise.integrations.transformers.heads import (
     Own,
     PerSampleLoss,
     Seen,
+    one_packed_row,
 )
 from samplewise.integrations.transformers.loading import (
     IDS,
@@ -37,6 +39,7 @@ from samplewise.integrations.transformers.refusals import (
     Held,
     head_for,
     refuse,
+    refuse_leaks,
     refuse_other_loss,
     refuse_uneven,
 )
@@ -128,6 +131,8 @@ class Selection:
         self.narrowed = False
         self.looked = 0
         """Number of micro-batches so far."""
+        self.apart: bool | None = None
+        """True once the model has shown that it keeps the sequences of a packed row apart."""
         self.factor = 1.0
         """What the learning rate is multiplied by just now, for methods that ask for it."""
         self.follows = False
@@ -175,6 +180,7 @@ class Selection:
         self.selector.timeline.collate = stock.collate_fn
         self.wait_for_everyone = trainer.accelerator.wait_for_everyone
         self.first, self.factor, self.looked, self.held = 0, 1.0, 0, Held(trainer.model)
+        self.apart = None
         if self.resumed is not None:
             self.selector.load_state_dict(self.resumed[0])
             position = self.selector.timeline.where()
@@ -254,7 +260,10 @@ class Selection:
                 ignored = None
             if real is not None and (head.by_tokens or ignored is not None):
                 batch["labels"] = batch["labels"].clone()
-                batch["labels"][real:] = IGNORED
+                if head.by_tokens and one_packed_row(batch):
+                    batch["labels"][packed.behind(batch, real)] = IGNORED
+                else:
+                    batch["labels"][real:] = IGNORED
             counted = None if ignored is None else ignored[:real].count(0)
             marks.append(Marked(b * world if share is None else share.total, real, counted))
             yield batch
@@ -276,6 +285,8 @@ class Selection:
         """
         ids, part = inputs.pop(IDS), inputs.pop(PART)
         self.looked += 1
+        if self.apart is None and self.head.by_tokens and len(ids) > 1 and one_packed_row(inputs):
+            self.apart = refuse_leaks(trainer, self.head, inputs, len(ids))
         if isinstance(self.head, CausalLM) and not self.head.smoothing and self.looked.bit_count() == 1:
             # Check the first batch, and later ones less and less often (at powers of two).
             refuse_other_loss(trainer, self.head, inputs, self.held)

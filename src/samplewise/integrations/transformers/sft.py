@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from samplewise import packed
 from samplewise.data.outputs import Outputs
-from samplewise.integrations.transformers.heads import Seen, next_tokens
+from samplewise.integrations.transformers.heads import Seen, next_tokens, one_packed_row
 
 __all__ = ["FusedLM", "Heard", "is_sft", "refuse_sft"]
 
@@ -23,14 +24,17 @@ class FusedLM:
 
     def targets(self, inputs: dict[str, Any]) -> Tensor:
         """Return the token that each position predicts (b, tokens). -100: none."""
-        return next_tokens(inputs["labels"])
+        return next_tokens(inputs)
 
     def __call__(self, model: nn.Module, inputs: dict[str, Any]) -> Seen:
         """Run a forward, for scoring."""
-        return self.read(model(**{**inputs, "use_cache": False}, fused_lm_head=True))
+        return self.read(model(**{**inputs, "use_cache": False}, fused_lm_head=True), inputs)
 
-    def read(self, raw: Any) -> Seen:
+    def read(self, raw: Any, inputs: dict[str, Any]) -> Seen:
         """Compute the loss of each sequence from the result of TRL's forward."""
+        if one_packed_row(inputs):
+            losses, tokens = packed.means(-raw.log_probs.float(), inputs)
+            return Seen(Outputs(loss=losses), tokens, raw)
         tokens = raw.label_mask.flatten(1).sum(1)
         losses = -raw.log_probs.float().flatten(1).sum(1) / tokens.clamp(min=1)
         return Seen(Outputs(loss=losses), tokens, raw)
@@ -68,9 +72,10 @@ def refuse_sft(args: Any, trainer: Any) -> str | None:
         raise ImportError("samplewise needs trl >= 1.16 for SFTTrainer: pip install -U trl")
     if args.packing:
         return "packing=True puts several samples into one row. Set SFTConfig(packing=False)."
-    if args.padding_free:
+    if args.padding_free and args.pad_to_multiple_of:
         return (
-            "padding_free=True joins all samples of a batch into one row. Set SFTConfig(padding_free=False)."
+            "with padding_free=True, pad_to_multiple_of adds tokens that look like sequences. Set "
+            "SFTConfig(pad_to_multiple_of=None)."
         )
     if args.loss_type != "nll":
         return f"loss_type={args.loss_type!r} is not the mean over tokens. Set loss_type='nll'."
