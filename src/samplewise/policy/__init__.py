@@ -11,6 +11,7 @@ from typing import Annotated, Any, Generic, Literal, ParamSpec, TypeVar
 from samplewise.checks import Range, check_arguments, checked, nearest
 from samplewise.data.html import html_table
 from samplewise.pickers import Picker
+from samplewise.policy.fitting import as_tuple, refuse_misfits
 from samplewise.schedules import Schedule, resolve, sized
 from samplewise.schedules.parts import extremes, parts, scheduled
 from samplewise.signals import Signal, needs
@@ -72,58 +73,7 @@ class Policy:
     params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not all(map(callable, self.signals)):
-            raise ValueError(f"Policy.signal must be functions such as signals.loss, got {self.signal!r}.")
-        count = len(self._signals_of(batch=False))
-        if (self.source == "none") != (not count):
-            raise ValueError(
-                "Policy.source must be 'none' exactly when there is no signal, got "
-                f"{self.source!r} with {count} signals. Give a signal and the source of its forwards, or "
-                "neither."
-            )
-        if self.signals and self.tracker is None:
-            raise ValueError(
-                "Policy.tracker must be given when there is a signal, got None. Use trackers.Last()."
-            )
-        if self.refresh is not None and self.source != "training+pass":
-            raise ValueError(f"Policy.refresh needs source='training+pass', got {self.source!r}.")
-        if self.final is not None and (self.picker is None or self.batch_picker is not None):
-            raise ValueError(
-                "a static Policy (final=...) must have a picker and no batch_picker. Give picker=... alone."
-            )
-        if self.final == 0 and self.source == "training":
-            raise ValueError(
-                "Policy.final must be at least 1 with source='training', got 0: nothing is observed before "
-                "epoch 0. Use source='pass' or a later epoch."
-            )
-        if self.final is not None and (self.every != 1 or any(isinstance(p, Schedule) for p in parts(self))):
-            raise ValueError(
-                "a static Policy (final=...) chooses once, so it takes no `every` and no schedules. "
-                "Give plain numbers."
-            )
-        if self.proxy and (self.source != "pass" or self.batch_picker is not None):
-            raise ValueError(
-                f"Policy.proxy needs source='pass' and no batch_picker, got source={self.source!r} and "
-                f"batch_picker={self.batch_picker}."
-            )
-        rows = self.batch_picker
-        if self.assemble and (rows is None or not rows.one_by_one or self.picker is not None):
-            raise ValueError(
-                "Policy.assemble needs batch_picker=pickers.Accepted(...) and no picker, got "
-                f"batch_picker={rows} and picker={self.picker}."
-            )
-        if bool(self._signals_of(batch=True)) != (self.batch_tracker is not None) or (
-            self.batch_tracker is not None and (self.tracker is None or len(self.pickers) < 2)
-        ):
-            raise ValueError(
-                "Policy.batch_signal and batch_tracker must come together, beside signal, tracker and two "
-                f"pickers, got {self.batch_signal!r} and {self.batch_tracker}. With one signal for all, give "
-                "signal and tracker alone."
-            )
-        if self.final is None and self.weighting != "none":
-            raise ValueError(
-                f"Policy.weighting={self.weighting!r} is for static coresets. Give final=... as well."
-            )
+        refuse_misfits(self)
 
     @property
     def records(self) -> Mapping[str, "Policy"]:
@@ -139,17 +89,13 @@ class Policy:
     @property
     def signals(self) -> tuple[Signal, ...]:
         """All signals, of both levels."""
-        return tuple(dict.fromkeys(self._signals_of(batch=False) + self._signals_of(batch=True)))
-
-    def _signals_of(self, *, batch: bool) -> tuple[Signal, ...]:
-        given = self.batch_signal if batch else self.signal
-        return given if isinstance(given, tuple) else (given,)
+        return tuple(dict.fromkeys(as_tuple(self.signal) + as_tuple(self.batch_signal)))
 
     def read_by(self, picker: Literal["picker", "batch_picker"]) -> tuple[tuple[Signal, ...], Tracker | None]:
         """The signals and the tracker that one of its pickers reads."""
         if picker == "batch_picker" and self.batch_tracker is not None:
-            return self._signals_of(batch=True), self.batch_tracker
-        return self._signals_of(batch=False), self.tracker
+            return as_tuple(self.batch_signal), self.batch_tracker
+        return as_tuple(self.signal), self.tracker
 
     @property
     def level(self) -> Level:
