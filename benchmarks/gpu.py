@@ -32,8 +32,8 @@ WAITS = (
     "aten::_local_scalar_dense",
 )
 """Events of the profiler in which the host waits, or reads a number."""
-COUNTED = {"importance_sampling", "selective_backprop", "auto_assist"}
-"""Recipes that draw how many rows train. The host has to read that number."""
+COUNTED = {"importance_sampling", "selective_backprop", "auto_assist", "rho_tokens"}
+"""Recipes that draw how many rows train, or look up ids in a file. The host has to read these numbers."""
 STEPPED = ("full", "infobatch", "ordered_sgd", "evolved_sampling", "loss_sampling")
 
 

@@ -13,6 +13,7 @@ import samplewise as sw
 from samplewise.bench import machine
 from samplewise.bench.forward import last_layer
 from samplewise.bench.models import build as network
+from samplewise.testing import by_tokens
 
 BF16 = torch.bfloat16
 FORMS: dict[str, dict[str, bool]] = {
@@ -79,6 +80,8 @@ class Training:
         forward: Any = self.forward
         if slim is not None:
             forward = Proxied(self)
+        elif getattr(recipe, "level", None) == "token":
+            forward = self.by_tokens
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr, momentum=0.9, weight_decay=5e-4)
         if backend is not None:
             self.model.compile(backend=backend)
@@ -98,9 +101,13 @@ class Training:
             found: sw.Outputs = call(batch)
         return found
 
+    def by_tokens(self, batch: tuple[Tensor, Tensor]) -> sw.Outputs:
+        """The outputs of a batch, with made-up losses of tokens."""
+        return by_tokens(self.forward(batch), self.ids)
+
     def taken(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Images and labels by number."""
-        ids = ids.to(self.device, non_blocking=True)
+        self.ids = ids = ids.to(self.device, non_blocking=True)
         return self.x[ids], self.data.y[ids]
 
     def _batches(self) -> Iterator[sw.Batch[Tensor]]:

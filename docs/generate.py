@@ -35,6 +35,7 @@ MODULES = (
     "samplewise.trackers",
     "samplewise.pickers",
     "samplewise.schedules",
+    "samplewise.tokens",
     "samplewise.recipes",
     "samplewise.policy",
     "samplewise.engine.own_method",
@@ -59,7 +60,7 @@ NOTE = "<!-- Written by docs/generate.py: edit the docstrings instead. -->"
 def library() -> list[Recipe]:
     """The recipes that samplewise itself registers, in the order of the table: level, then name."""
     ours = [made for made in recipes.all().values() if made.__module__.startswith("samplewise.")]
-    levels = {"static": 0, "epoch": 1, "batch": 2, "epoch+batch": 3}
+    levels = {"static": 0, "epoch": 1, "batch": 2, "epoch+batch": 3, "token": 4}
     return sorted(ours, key=lambda made: (levels[made.level], made.name))
 
 

@@ -16,7 +16,7 @@ FLOORS = (
     ("checks", "rng", "distributed", "packed"),
     ("data", "schedules"),
     ("signals", "matrices", "views", "trackers", "cost", "files"),
-    ("subset", "proxy"),
+    ("subset", "proxy", "tokens"),
     ("pickers", "classification"),
     ("policy",),
     ("coresets",),

@@ -25,6 +25,7 @@ from samplewise.loop.gate import Comparison
 from samplewise.loop.gating import Gating
 from samplewise.loop.scoring import without_trace
 from samplewise.loop.second_model import SecondModel
+from samplewise.loop.tokens import Tokens
 from samplewise.pickers import Budgeted, Keep, Picked, Picker
 from samplewise.policy import REGISTRY, Policy, recipe
 from samplewise.rng import generator, seed_of
@@ -32,6 +33,8 @@ from samplewise.schedules import Periods, Schedule, periods
 from samplewise.selector import Selector
 from samplewise.subset import Subset
 from samplewise.testing import LAWS, Trace, build, ensure, law, recipes, run
+from samplewise.tokens import TokenChoice
+from samplewise.tokens.choice import largest
 from samplewise.trackers import Tracker
 
 laws = SimpleNamespace(**{law.__name__: law for law in LAWS})
@@ -858,6 +861,57 @@ def recorders_share_one_tracker(monkeypatch):
 
     monkeypatch.setattr(Records, "flush", twice)
     return static_recipe()
+
+
+# ------------------------------------------------------------------------------------- tokens
+
+
+@fault(laws.the_share_of_tokens_is_met, "tokens carry a loss, not")
+def rounds_the_number_of_tokens_down(monkeypatch):
+    def fewer(scores, real, share):
+        return largest(scores, real, share) & (scores < scores.max())
+
+    monkeypatch.setattr("samplewise.tokens.choice.largest", fewer)
+    return REGISTRY["token_topk"]
+
+
+@fault(laws.the_share_of_tokens_is_met, "a position without a token carries a loss")
+def takes_padding(monkeypatch):
+    monkeypatch.setattr("samplewise.tokens.choice.largest", lambda scores, real, share: torch.ones_like(real))
+    return REGISTRY["token_random"]
+
+
+@fault(laws.the_share_of_tokens_is_met, "the ledger says")
+def counts_tokens_twice(monkeypatch):
+    counted = Ledger.counted
+    monkeypatch.setattr(Ledger, "counted", lambda self, a, b: counted(self, 2 * a, 2 * b))
+    return REGISTRY["rho_tokens"]
+
+
+@fault(laws.chosen_tokens_come_again, "a second evaluation of a batch chose other tokens")
+def forgets_the_tokens_of_a_step(monkeypatch):
+    taken = Tokens.taken
+
+    def again(self, chosen, outputs):
+        chosen.tokens = None
+        self.position.batches += 1
+        return taken(self, chosen, outputs)
+
+    monkeypatch.setattr(Tokens, "taken", again)
+    return REGISTRY["token_random"]
+
+
+@fault(laws.chosen_tokens_come_again, "after a resume at step 1 other tokens|the same seed chose")
+def draws_tokens_without_a_key(monkeypatch):
+    drawn = torch.Generator().manual_seed(0)
+    monkeypatch.setattr("samplewise.loop.tokens.generator", lambda *keys: drawn)
+    return REGISTRY["token_random"]
+
+
+@fault(laws.all_tokens_are_full, "keep=1 gives other losses than full")
+def leaves_one_token_out_of_all(monkeypatch):
+    monkeypatch.setattr(TokenChoice, "share", property(lambda self: 0.8))
+    return REGISTRY["rho_tokens"]
 
 
 # -------------------------------------------------------------------------- exemptions, hatch

@@ -16,7 +16,7 @@ if _COMMAND and "torch" not in sys.modules:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from samplewise import packed, pickers, proxy, recipes, schedules, signals, trackers, views
+    from samplewise import packed, pickers, proxy, recipes, schedules, signals, tokens, trackers, views
     from samplewise.advice.advising import advise
     from samplewise.classification import classifier
     from samplewise.combination import combine
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from samplewise.data.outputs import Batch, Outputs
     from samplewise.files.checkpoints import load, save
     from samplewise.loop.gate import Gate
+    from samplewise.loop.reference_losses import reference_losses
     from samplewise.loop.scorers import Scorer
     from samplewise.loop.scoring import Scoring
     from samplewise.policy import Policy, recipe
     from samplewise.prompts import PromptSelector
     from samplewise.selector import Selector
+    from samplewise.tokens import language_model, token_outputs
 
 __version__ = VERSION
 
@@ -51,17 +53,21 @@ __all__ = [
     "advise",
     "classifier",
     "combine",
+    "language_model",
     "load",
     "packed",
     "pickers",
     "proxy",
     "recipe",
     "recipes",
+    "reference_losses",
     "rows",
     "save",
     "schedules",
     "shared",
     "signals",
+    "token_outputs",
+    "tokens",
     "trackers",
     "views",
 ]
@@ -82,11 +88,14 @@ _HOMES = {
     "advise": "advice.advising",
     "classifier": "classification",
     "combine": "combination",
+    "language_model": "tokens",
     "load": "files.checkpoints",
     "recipe": "policy",
+    "reference_losses": "loop.reference_losses",
     "rows": "data.layout",
     "save": "files.checkpoints",
     "shared": "data.layout",
+    "token_outputs": "tokens",
 }
 """The module of each name that is not a module itself."""
 

@@ -7,13 +7,13 @@ import torch
 from torch.nn import functional as F
 
 import samplewise as sw
-from tests.seams.toys import N, Net, Tensors, make, outputs_of, train
+from tests.seams.toys import N, Net, Tensors, make, train
 
 
 def by_hand(selector, model, drop_last=True, lr=0.05, weigh=False):
     """The loop of `toys.train`, with forward and reduction outside the selector."""
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-    forward, seen = outputs_of(model), []
+    forward, seen = selector.forward, []
     loader = selector.loader(drop_last=drop_last)
     for _ in range(selector.epochs):
         seen.append([])

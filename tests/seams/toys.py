@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 import samplewise as sw
 from samplewise.rng import generator
-from samplewise.testing import build
+from samplewise.testing import build, by_tokens
 
 N, CLASSES = 40, 3
 
@@ -128,6 +128,11 @@ def outputs_of(model):
     return forward
 
 
+def tokens_of(forward):
+    """A forward whose outputs also have a loss for every token."""
+    return lambda batch: by_tokens(forward(batch), batch[0][:, 0].long())
+
+
 def make(policy, dataset=None, *, epochs=4, batch_size=8, model=None, forward=None, period=None, **more):
     """A selector over a toy data set, and its model."""
     dataset = Tensors() if dataset is None else dataset
@@ -135,6 +140,8 @@ def make(policy, dataset=None, *, epochs=4, batch_size=8, model=None, forward=No
     if isinstance(policy, str):
         policy = build(sw.recipes.get(policy), len(dataset), **{} if period is None else {"period": period})
     forward = outputs_of(model) if forward is None else forward
+    if getattr(policy, "level", None) == "token":
+        forward = tokens_of(forward)
     return sw.Selector(
         policy, dataset, forward, model=model, epochs=epochs, batch_size=batch_size, **more
     ), model

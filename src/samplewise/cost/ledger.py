@@ -23,8 +23,11 @@ class Ledger:
       them.
     - `proxy_share`: FLOPs of a forward of the proxy, divided by those of the model. The proxy is a narrow
       view of the model that trains with it and scores.
-    - `cheap_scoring_forwards`, `cheap_flops`: rows that a cheaper forward scored, and the FLOPs of that.
-      They are not in `scoring_forwards`.
+    - `cheap_scoring_forwards`, `cheap_flops`: rows that a cheaper forward scored, or a reference model, and
+      the FLOPs of that. They are not in `scoring_forwards`.
+    - `tokens`: of language models with a loss for every token, the tokens of the rows that were trained on.
+    - `tokens_trained`: those of them that carried a loss. A token without one still costs its forward and
+      backward: a dense model computes both for the whole row.
     - `seconds`: wall-clock time of this process. On an accelerator, work is queued: the time appears in the
       stage that waits for the queue.
     - `baseline_seconds`: set it to the time of an ordinary run to compare against it.
@@ -54,6 +57,8 @@ class Ledger:
         self.proxy, self.proxy_scoring_forwards = False, 0
         self.proxy_share: float | None = None
         self.cheap_scoring_forwards, self.cheap_flops = 0, 0
+        self.tokens = self.tokens_trained = 0
+        self.prior_flops = 0.0
         self.selections: list[dict[str, float]] = []
 
     def trained(self, samples: int, forward: bool = True) -> None:
@@ -79,9 +84,19 @@ class Ledger:
         self.cheap_scoring_forwards += rows
         self.cheap_flops += flops
 
-    def scored(self, cost: float, seconds: float) -> None:
-        """Add the cost of an earlier scoring run that chose the coreset, in forward units and seconds."""
+    def counted(self, tokens: int, trained: int) -> None:
+        """Count the tokens of the rows that were trained on, and those of them that carried a loss."""
+        self.tokens += tokens
+        self.tokens_trained += trained
+
+    def scored(self, cost: float, seconds: float, flops: float = 0.0) -> None:
+        """Add the cost of an earlier scoring run, in forward units and seconds.
+
+        With `flops`, the units are forwards of another model, and stand in for them until the FLOPs of a
+        forward are known.
+        """
         self.prior_cost += cost
+        self.prior_flops += flops
         self.prior_seconds += seconds
 
     def selected(self, epoch: int, notes: Mapping[str, float]) -> None:
@@ -99,9 +114,11 @@ class Ledger:
     def rescale(self, factor: float) -> None:
         """Multiply loaded counts by `factor`, for a run that continues on another number of ranks."""
         counts = ("samples_backpropagated", "training_forwards", "scoring_forwards", "scoring_backwards")
-        for name in (*counts, "ignored_observations", "proxy_scoring_forwards", "cheap_scoring_forwards"):
+        more = ("ignored_observations", "proxy_scoring_forwards", "cheap_scoring_forwards")
+        for name in (*counts, *more, "tokens", "tokens_trained"):
             setattr(self, name, round(getattr(self, name) * factor))
         self.prior_cost *= factor
+        self.prior_flops *= factor
         self.ordinary_samples *= factor
         self.ordinary_again *= factor
         self.assistant_flops = round(self.assistant_flops * factor)
@@ -120,7 +137,13 @@ class Ledger:
     @property
     def cost(self) -> float:
         """Cost in forward units (1 per forward, 2 per backward), plus the earlier scoring run."""
-        return self.cost_without_scoring + self.prior_cost
+        return self.cost_without_scoring + self.charged_prior
+
+    @property
+    def charged_prior(self) -> float:
+        """Cost of the earlier scoring run in forward units of this run."""
+        known = self.prior_flops and self.forward_flops
+        return self.prior_flops / self.forward_flops if known and self.forward_flops else self.prior_cost
 
     @property
     def cost_without_scoring(self) -> float:
@@ -196,7 +219,7 @@ class Ledger:
         return {**vars(self), "seconds": dict(self.seconds), **lists}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from saved counts and times."""
+        """Continue from saved counts and times. A state of an earlier version has no tokens."""
         selections = [dict(notes) for notes in state["selections"]]
         vars(self).update(state, seconds=dict(state["seconds"]), selections=selections)
 
@@ -218,6 +241,8 @@ class Ledger:
             "baseline",
         )
         named = {name: getattr(self, name) for name in (*counted, *derived)}
+        if self.tokens:
+            named |= {"tokens": self.tokens, "tokens_trained": self.tokens_trained}
         named |= {f"seconds_{stage}": seconds for stage, seconds in self.seconds.items()}
         last = self.selections[-1] if self.selections else {}
         return named | {f"last_{name}": value for name, value in last.items() if name != "epoch"}
@@ -243,7 +268,7 @@ class Ledger:
         if self.prior_cost and self.ordinary_cost:
             without = 1 - self.cost_without_scoring / self.ordinary_cost
             charged = [
-                ("of this, scoring run", f"{self.prior_cost:,.0f}"),
+                ("of this, scoring run", f"{self.charged_prior:,.0f}"),
                 ("saved without scoring run", f"{without:.1%}"),
             ]
         proxy = []
@@ -270,8 +295,12 @@ class Ledger:
                 ("scoring forwards, cheap", f"{self.cheap_scoring_forwards:,}"),
                 ("of this, in forwards", f"{self.cheap_cost:,.1f}"),
             ]
+        tokens = []
+        if self.tokens:
+            tokens = [("tokens", f"{self.tokens:,}"), ("tokens with a loss", f"{self.tokens_trained:,}")]
         return [
             ("samples back-propagated", f"{self.samples_backpropagated:,}"),
+            *tokens,
             ("training forwards", f"{self.training_forwards:,}"),
             ("scoring forwards", f"{self.scoring_forwards:,}"),
             *proxy,

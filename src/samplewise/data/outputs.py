@@ -46,6 +46,10 @@ class Outputs:
         normalizer: (b,), >= 0: what each sample adds to the divisor of the reduced loss, in place of 1. The
             loss is then `(weights * losses).sum() / normalizer.sum()` over the trained rows. torch reduces in
             the same way with class weights (the weight of the target) and `ignore_index` (0).
+        token_losses: (b, t), the loss of every token, with the autograd graph. The reduced loss is then the
+            mean over the tokens of the rows that train, not over rows: see `sw.token_outputs`.
+        token_targets: (b, t), the number of the token that each of these losses is for. -100: no token, as
+            for padding. Such a loss counts in nothing.
     """
 
     loss: Tensor
@@ -55,10 +59,13 @@ class Outputs:
     head: tuple[Tensor, Tensor | None] | None = None
     gradient_norm: Tensor | None = None
     normalizer: Tensor | None = None
+    token_losses: Tensor | None = None
+    token_targets: Tensor | None = None
 
     def first(self, m: int) -> "Outputs":
         """The outputs of the first m samples."""
-        named = ("loss", "logits", "targets", "features", "gradient_norm", "normalizer")
+        of_rows = ("loss", "logits", "targets", "features", "gradient_norm", "normalizer")
+        named = (*of_rows, "token_losses", "token_targets")
         rows = {name: getattr(self, name) for name in named}
         return dataclasses.replace(
             self, **{name: value[:m] for name, value in rows.items() if value is not None}
@@ -152,6 +159,11 @@ def check_fields(outputs: Outputs, needed: tuple[str, ...], owner: str, tokens: 
     missing = [name for name in needed if getattr(outputs, name) is None]
     if missing:
         fields = ", ".join(f"{name}=..." for name in missing)
+        if "token_losses" in missing:
+            raise ValueError(
+                f"{owner} chooses tokens, so forward must return a loss for every token. Return "
+                "sw.token_outputs(logits, labels), or build forward with sw.language_model(model)."
+            )
         raise ValueError(
             f"{owner} needs {' and '.join(missing)}: return sw.Outputs(loss=..., {fields}) from forward."
         )
@@ -252,6 +264,8 @@ def as_outputs(returned: Any, b: int, what: str = "forward") -> Outputs:
     if shape == (b,):
         if outputs.normalizer is not None:
             _check_normalizer(outputs.normalizer, b)
+        if outputs.token_losses is not None:
+            _check_tokens(outputs, outputs.token_losses, what)
         return outputs
     if shape == ():
         raise ValueError(
@@ -270,3 +284,18 @@ def _check_normalizer(normalizer: Tensor, b: int) -> None:
         raise ValueError(f"Outputs.normalizer must have shape ({b},), got {tuple(normalizer.shape)}.")
     if normalizer.is_cpu and len(wrong := normalizer[~((normalizer >= 0) & normalizer.isfinite())]):
         raise ValueError(f"Outputs.normalizer must be finite and >= 0, got {wrong[0]:g}.")
+
+
+def _check_tokens(outputs: Outputs, losses: Tensor, what: str) -> None:
+    targets, b = outputs.token_targets, len(outputs.loss)
+    shape = None if targets is None else tuple(targets.shape)
+    if losses.ndim != 2 or len(losses) != b or shape != tuple(losses.shape):
+        raise ValueError(
+            f"{what} must return token_losses and token_targets of the same shape ({b}, tokens), got "
+            f"{tuple(losses.shape)} and {shape}. sw.token_outputs(logits, labels) makes both."
+        )
+    if outputs.normalizer is not None:
+        raise ValueError(
+            f"{what} must return token_losses or a normalizer, got both. The mean over tokens divides by the "
+            "number of tokens. Leave out the normalizer."
+        )

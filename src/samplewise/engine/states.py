@@ -37,6 +37,8 @@ __all__ = ["refuse_damaged"]
 _OWNER = ("policy", "n", "seed")
 _WHAT = "the state is damaged: state"
 _COUNT = Number(Range(0), whole=True)
+_LATER = ("tokens", "tokens_trained", "prior_flops")
+"""Counts of the ledger that a state of an earlier version has not."""
 _ANY = 7
 """The number of classes and features of the made-up outputs. A column of this width may have any width."""
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -113,7 +115,7 @@ def refuse_damaged(
 
 def _missing(state: Any, mine: Mapping[str, Any]) -> Iterator[str]:
     for name, value in mine.items():
-        if not isinstance(state, Mapping) or name not in state:
+        if not isinstance(state, Mapping) or (name not in state and name not in _LATER):
             yield name
         elif isinstance(value, Mapping) and name not in ("memory", "method", "scoring", "gate"):
             yield from _missing(state[name], value)
@@ -147,7 +149,7 @@ def _selector(mine: Mapping[str, Any], n: int, epochs: int, scoring: Mapping[str
         "first_narrowed": Maybe(_COUNT),
         "scored": Named(Fields({"cost": Number(Range(0)), "seconds": Number(Range(0))})),
         "engine": Fields({name: form for name, form in engine.items() if name in mine["engine"]}),
-        "ledger": Fields({name: _account(value) for name, value in mine["ledger"].items()}),
+        "ledger": Fields({name: _account(value) for name, value in mine["ledger"].items()}, _LATER),
         "waiting": Fields({"ids": waits, "carried": waits}),
         "scoring": Fields(scoring),
     }

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from samplewise.data.outputs import Outputs
 
 __all__ = ["Chosen", "Made", "Steps"]
 
@@ -30,6 +32,10 @@ class Chosen:
     """Number of real rows on all processes, where `real` is not None."""
     rows: Int[Tensor, " k"] | None = None
     """Positions of the rows in their batch. None: all rows."""
+    reference: Outputs | None = None
+    """What the reference model gave for the rows, until the model's own losses are there."""
+    tokens: Bool[Tensor, "k t"] | None = None
+    """The tokens that carry a loss, once they are chosen."""
     evaluated: bool = False
     """Whether the losses were given at least once."""
 

@@ -10,9 +10,10 @@ from samplewise.data.outputs import Outputs, as_outputs, check_fields
 from samplewise.engine.engine import Engine
 from samplewise.engine.exports import Exports
 from samplewise.loop.early import Early, check_early
+from samplewise.loop.normalizing import weighted_mean
 from samplewise.loop.scorers import as_scorer, check_scorer
 from samplewise.loop.second_model import SecondModel
-from samplewise.loop.step import Step, weighted_mean
+from samplewise.loop.step import Step
 
 __all__ = ["Measured", "WithProxy", "install"]
 
@@ -30,7 +31,7 @@ def install(step: Step, engine: Engine, ledger: Ledger, exports: Exports) -> Non
         step.scoring_forward = Early(ledger, scoring.view, scoring.at, *found, policy, engine.seed)
     if engine.policy.proxy:
         step.runner = WithProxy(ledger)
-    elif engine.computes or step.scoring_forward.cheap:
+    elif engine.computes or step.scoring_forward.cheap or ledger.prior_flops or step.tokens.reference:
         step.runner = Measured(ledger)
 
 
@@ -73,7 +74,7 @@ class WithProxy:
     def loss(self, step: Step, data: Any, b: int) -> tuple[Tensor, Outputs]:
         """The sum of both losses, and the outputs of the model, for a batch of b rows."""
         outputs, narrow = self._run(step, data, b)
-        factors = step.finish(outputs)
+        factors = step.finish(outputs, outputs.normalizer)
         return weighted_mean(outputs.loss, factors) + weighted_mean(narrow.loss, factors), outputs
 
     def _run(self, step: Step, data: Any, b: int) -> tuple[Outputs, Outputs]:

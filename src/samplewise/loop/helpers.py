@@ -1,4 +1,4 @@
-"""The helpers that a step may have: what runs its training forward, and what ends selection."""
+"""The helpers of a step: what runs its training forward, what ends selection, what counts tokens."""
 
 from typing import Any, Protocol
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from samplewise.data.declared import Form
 from samplewise.data.outputs import Batch, Outputs
 
-__all__ = ["ForwardRunner", "Gatekeeper"]
+__all__ = ["ForwardRunner", "Gatekeeper", "TokenCounts"]
 
 
 class ForwardRunner(Protocol):
@@ -28,3 +28,9 @@ class Gatekeeper(Protocol):
     def form(self) -> Form: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: Any) -> None: ...
+
+
+class TokenCounts(Protocol):
+    """Counts the tokens of steps, and charges them: see `loop.tokens`."""
+
+    def charge(self) -> None: ...

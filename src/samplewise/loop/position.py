@@ -6,6 +6,7 @@ from samplewise.cost.ledger import Ledger
 from samplewise.distributed import collectives
 from samplewise.distributed.shares import RealRows, real_rows, rows_of
 from samplewise.engine.engine import Engine
+from samplewise.loop.helpers import TokenCounts
 
 __all__ = ["Position"]
 
@@ -42,6 +43,8 @@ class Position:
         """Whether the loop ever called loss, narrow, observe or choose."""
         self.rows_charged = 0
         """Rows of the open epoch that are in the ledger as trained."""
+        self.tokens: TokenCounts | None = None
+        """Counts the tokens of steps."""
         self.ordinary_before = 0.0
         """Rows that ordinary training back-propagated in the closed epochs."""
 
@@ -86,6 +89,8 @@ class Position:
         """Add the open epoch's rows to the ledger, from the plan or from the counts."""
         ledger, engine = self.ledger, self.engine
         ledger.assistant_flops += engine.spent()
+        if self.tokens is not None:
+            self.tokens.charge()
         if not engine.opened:
             return
         rows = came = self.rows_arrived

@@ -11,7 +11,9 @@ from samplewise.data.dataset import length_of
 from samplewise.distributed import collectives
 from samplewise.engine.engine import Engine
 from samplewise.loop.scoring import Scoring
+from samplewise.loop.tokens import forward_of
 from samplewise.policy import Policy
+from samplewise.tokens.reference import Reference
 from samplewise.trackers import Last
 
 __all__ = [
@@ -88,12 +90,19 @@ def check_forward(policy: Policy, forward: Any, labels: Tensor | None) -> None:
     """Raise if forward cannot give what the policy needs, as far as this is known before it runs."""
     if forward is None:
         return
+    classes = getattr(forward, "classes", None)
+    if policy.token_choice is not None and classes is not None and not getattr(forward, "by_tokens", False):
+        raise ValueError(
+            f"{policy.name} chooses tokens, so forward must give a loss for every token, but this one is "
+            "of a classifier. Use a language model, or a method of level batch."
+        )
+    if policy.token_choice is not None and isinstance(policy.token_choice.reference, Reference):
+        forward_of(policy.token_choice.reference, forward)
     if policy.proxy and not callable(getattr(forward, "proxy", None)):
         raise ValueError(
             f"{policy.name} also trains a narrow view of the model, and scores with it. Its forward needs a "
             "`proxy`: sw.classifier(model, head=..., proxy=sw.proxy.slim(model, ...)) has one."
         )
-    classes = getattr(forward, "classes", None)
     if "head" in policy.needs and classes is not None and labels is not None and int(labels.max()) >= classes:
         raise ValueError(
             f"labels must be in [0, {classes}), the classes of the head of forward, got {int(labels.max())}. "
@@ -145,11 +154,13 @@ def charge_prior(policy: Policy, n: int, fingerprint: Callable[[], str | None], 
         fingerprint: gives that of the data set; it is called only if needed.
         ledger: is charged.
     """
-    for part in (policy.picker, policy.tracker, policy.batch_tracker):
+    for part in (policy.picker, policy.tracker, policy.batch_tracker, policy.token_choice):
         if part is not None:
             part.check_fits(n, fingerprint)
             if scoring := part.provenance.get("scoring"):
-                ledger.scored(scoring["cost"] / collectives.world(), scoring["seconds"])
+                world = collectives.world()
+                flops = scoring.get("flops", 0) / world
+                ledger.scored(scoring["cost"] / world, scoring["seconds"], flops)
 
 
 def refuse_copy(forward: Any, model: nn.Module | None, memo: dict[int, Any]) -> None:

@@ -14,6 +14,7 @@ def state_of(timeline: Timeline) -> dict[str, Any]:
     """Memory, plan, position and ledger: tensors and plain values only."""
     engine, ledger, waiting = timeline.engine, timeline.ledger, timeline.waiting
     ledger.assistant_flops += engine.spent()
+    timeline.step.tokens.charge()
     more = {} if waiting is None else {"waiting": waiting.state_dict()}
     if scores := timeline.step.scoring_forward.state_dict():
         more["scoring"] = scores

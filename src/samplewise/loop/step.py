@@ -16,16 +16,15 @@ from samplewise.distributed.shares import RealRows
 from samplewise.engine.engine import Engine
 from samplewise.loop.again import Chosen, Made, Steps
 from samplewise.loop.helpers import ForwardRunner, Gatekeeper
-from samplewise.loop.normalizing import normalized
+from samplewise.loop.normalizing import normalized, weighted_mean
 from samplewise.loop.position import Position
 from samplewise.loop.scoring import Scoring, without_trace
 from samplewise.loop.scoring_forward import ScoringForward
+from samplewise.loop.tokens import Tokens
 from samplewise.loop.waiting import Waiting
 from samplewise.signals import take_tokens
 
-__all__ = ["Step", "weighted_mean"]
-
-_HALF = (torch.float16, torch.bfloat16)
+__all__ = ["Step"]
 
 
 class Step:
@@ -63,6 +62,8 @@ class Step:
         self.gate: Gatekeeper | None = None
         self.scoring_forward = ScoringForward(ledger, scoring.view)
         """Scores the batches of steps and of passes."""
+        self.tokens = position.tokens = Tokens(engine, ledger, position)
+        """Chooses tokens, and counts them."""
         self.chosen: Chosen | None = None
         """The rows whose losses are awaited."""
         self.first_narrowed: int | None = None
@@ -153,6 +154,7 @@ class Step:
         position.batches += 1
         position.samples += rows
         position.method_called = True
+        self.tokens.came(self.forward, batch, chosen)
         if self.scoring_forward.learns:
             self.scoring_forward.trains(batch, chosen.real)
 
@@ -227,10 +229,13 @@ class Step:
     # --------------------------------------------------------------------------- its losses
 
     def reduced(self, outputs: Outputs) -> Tensor:
-        """(weights * losses).mean() of the rows that `narrow` gave. Observes them if still needed."""
-        return weighted_mean(outputs.loss, self.finish(outputs))
+        """(weights * losses).mean() of the rows that `narrow` gave, or of their tokens. Observes the rows."""
+        reduced = outputs
+        if outputs.token_losses is not None or self.tokens.choice is not None:
+            reduced = self.tokens.summed(self.awaited(), outputs)
+        return weighted_mean(reduced.loss, self.finish(outputs, reduced.normalizer))
 
-    def finish(self, outputs: Outputs) -> Float[Tensor, " k"] | None:
+    def finish(self, outputs: Outputs, normalizer: Tensor | None = None) -> Float[Tensor, " k"] | None:
         """End the step: observe the losses if not yet done, and return the factor of each row.
 
         The loss is the sum of factors * losses. A factor is the weight / k, or None if all are 1 / k. With
@@ -258,8 +263,8 @@ class Step:
             factors[real:] = 0
             # Gradients are averaged over the processes, so factors refer to the rows of all of them.
             factors *= collectives.world() / chosen.total
-        if outputs.normalizer is not None:
-            factors = normalized(factors, outputs.normalizer, real)
+        if normalizer is not None:
+            factors = normalized(factors, normalizer, real)
         self.ledger.seconds["selecting"] += time.perf_counter() - begun
         self.chosen = None
         return factors
@@ -268,7 +273,11 @@ class Step:
         """The weights of the rows that `narrow` gave. Observes them if still needed."""
         k = len(self.awaited().ids)
         outputs = self.checked(returned, k)
-        factors = self.finish(outputs)
+        if self.tokens.choice is not None:
+            raise ValueError(
+                f"{self.policy.name} chooses tokens, so rows have no factors. Call selector.reduce(outputs)."
+            )
+        factors = self.finish(outputs, outputs.normalizer)
         return torch.ones(k, device=outputs.loss.device) if factors is None else factors * k
 
     def awaited(self) -> Chosen:
@@ -293,7 +302,7 @@ class Step:
         if chosen is None:
             return False
         weighted = chosen.weights is not None or chosen.real is not None
-        weighted = weighted or (chosen.whole and self.engine.weighted)
+        weighted = weighted or (chosen.whole and self.engine.weighted) or self.tokens.choice is not None
         return weighted or (chosen.unseen and self.engine.uses_training)
 
     @property
@@ -386,13 +395,3 @@ class Step:
         passes = self.policy.level == "static"  # whose passes need a data set
         if self.waiting is None and (self.position.loads or not passes) and self.engine.picks_rows():
             self._layout.check(batch.data, len(batch.ids))
-
-
-def weighted_mean(losses: Float[Tensor, " k"], factors: Float[Tensor, " k"] | None) -> Tensor:
-    """(weights * losses).mean() over the k rows in float32, with factors = weights / k; None: all 1 / k.
-
-    The weights are divided by k before autograd sees them, so autograd needs one dot product only.
-    """
-    if losses.dtype in _HALF:
-        losses = losses.float()
-    return losses.mean() if factors is None else torch.dot(losses, factors.to(losses))

@@ -16,11 +16,12 @@ from samplewise.schedules import Schedule, resolve, sized
 from samplewise.schedules.parts import extremes, parts, scheduled
 from samplewise.signals import Signal, needs
 from samplewise.subset import Subset
+from samplewise.tokens.choice import TokenChoice
 from samplewise.trackers import Tracker
 
 __all__ = ["REGISTRY", "Level", "Policy", "Recipe", "Source", "TypedRecipe", "Weighting", "recipe"]
 
-Level = Literal["static", "epoch", "batch", "epoch+batch"]
+Level = Literal["static", "epoch", "batch", "epoch+batch", "token"]
 Source = Literal["none", "training", "pass", "training+pass"]
 Weighting = Literal["none", "per_sample", "batch_mean"]
 
@@ -52,6 +53,7 @@ class Policy:
         batch_signal: what `batch_picker` ranks by, if that is not `signal`, from the scoring forward of a
             batch. Then `signal` and `tracker`, observed from `source`, are for `picker` only: see `combine`.
         batch_tracker: the memory that `batch_signal` is written to.
+        token_choice: which tokens of a batch carry a loss, for language models. Every row trains.
     """
 
     signal: Signal | tuple[Signal, ...] = ()
@@ -69,6 +71,7 @@ class Policy:
     assemble: bool = False
     batch_signal: Signal | tuple[Signal, ...] = ()
     batch_tracker: Tracker | None = None
+    token_choice: TokenChoice | None = None
     name: str = field(default="policy", compare=False)
     params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), compare=False, repr=False)
 
@@ -99,7 +102,9 @@ class Policy:
 
     @property
     def level(self) -> Level:
-        """When it chooses: once, once an epoch, in every batch, or both."""
+        """When it chooses: once, once an epoch, in every batch, or both. `token`: tokens of batches."""
+        if self.token_choice is not None:
+            return "token"
         if self.final is not None:
             return "static"
         if self.batch_picker is None:
@@ -128,9 +133,10 @@ class Policy:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The names of the fields of `Outputs` that the signals read."""
+        """The names of the fields of `Outputs` that the signals and the choice of tokens read."""
         names = [name for signal in self.signals for name in needs(signal)]
         names = ["head" if name in ("weight", "bias") else name for name in names]
+        names += ["token_losses", "token_targets"] * (self.token_choice is not None)
         return tuple(dict.fromkeys(["loss", *names]))
 
     @property
@@ -164,7 +170,7 @@ class Policy:
         If it is not static, its trackers are also those of a training of this length (`Tracker.within`).
         """
         changed = {}
-        for name in ("tracker", "picker", "batch_tracker", "batch_picker"):
+        for name in ("tracker", "picker", "batch_tracker", "batch_picker", "token_choice"):
             part = getattr(self, name)
             now = resolve(part, epoch, epochs)
             if isinstance(now, Tracker) and self.final is None:

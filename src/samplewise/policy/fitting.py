@@ -69,3 +69,8 @@ def refuse_misfits(policy: Any) -> None:
         raise ValueError(
             f"Policy.weighting={policy.weighting!r} is for static coresets. Give final=... as well."
         )
+    if policy.token_choice is not None and (policy.pickers or policy.signals or policy.final is not None):
+        raise ValueError(
+            "Policy.token_choice must stand alone, got a picker or a signal beside it: it chooses tokens of "
+            "whole batches. Leave out the others."
+        )

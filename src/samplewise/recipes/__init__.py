@@ -35,11 +35,14 @@ from samplewise.recipes.random import random
 from samplewise.recipes.random_batch import random_batch
 from samplewise.recipes.random_dynamic import random_dynamic
 from samplewise.recipes.rho_loss import rho_loss
+from samplewise.recipes.rho_tokens import rho_tokens
 from samplewise.recipes.rs2 import rs2
 from samplewise.recipes.selective_backprop import selective_backprop
 from samplewise.recipes.seta import seta
 from samplewise.recipes.svp import svp
 from samplewise.recipes.tdds import tdds
+from samplewise.recipes.token_random import token_random
+from samplewise.recipes.token_topk import token_topk
 from samplewise.recipes.ucb import ucb
 from samplewise.recipes.uds import uds
 from samplewise.recipes.uncertainty import uncertainty, uncertainty_ema
@@ -88,11 +91,14 @@ __all__ = [
     "random_batch",
     "random_dynamic",
     "rho_loss",
+    "rho_tokens",
     "rs2",
     "selective_backprop",
     "seta",
     "svp",
     "tdds",
+    "token_random",
+    "token_topk",
     "ucb",
     "uds",
     "uncertainty",

@@ -48,7 +48,12 @@ from samplewise.testing.leaving import (
 from samplewise.testing.resuming import resume_changes_nothing, resume_through_the_loader_changes_nothing
 from samplewise.testing.runs import Event, History, run, walk
 from samplewise.testing.second import a_small_model_may_score
-from samplewise.testing.trace import Trace, build, recipes
+from samplewise.testing.tokens import (
+    all_tokens_are_full,
+    chosen_tokens_come_again,
+    the_share_of_tokens_is_met,
+)
+from samplewise.testing.trace import Trace, build, by_tokens, recipes
 
 __all__ = [
     "LAWS",
@@ -60,6 +65,7 @@ __all__ = [
     "Trace",
     "Training",
     "build",
+    "by_tokens",
     "differs",
     "ensure",
     "law",
@@ -98,4 +104,7 @@ LAWS: tuple[Law, ...] = (
     coreset_budget_is_met,
     a_score_is_final_in_time,
     a_coreset_is_the_same_from_everywhere,
+    the_share_of_tokens_is_met,
+    chosen_tokens_come_again,
+    all_tokens_are_full,
 )

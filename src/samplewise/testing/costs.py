@@ -153,7 +153,7 @@ def keep_one_is_full(recipe: Recipe) -> None:
         return
     trace = Trace(n=15, epochs=5)
     mine = _seeded(build(recipe, trace.n, keep=1, period=2), trace)
-    plain = _seeded(registry.get("full")(), trace)
+    plain = _seeded(registry.get("full")(), trace, tokens=mine.tokens)
     ensure(mine.model.rows_without_grad == 0, f"{mine.model.rows_without_grad} rows were scored for nothing")
     ensure(not differs(mine.told(), plain.told()), "other batches or losses than ordinary training's")
     weights = [training.model.state_dict() for training in (mine, plain)]
@@ -163,11 +163,11 @@ def keep_one_is_full(recipe: Recipe) -> None:
     )
 
 
-def _seeded(policy: Any, trace: Trace) -> Training:
+def _seeded(policy: Any, trace: Trace, tokens: bool | None = None) -> Training:
     """A real training whose dropout starts from the same random state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Training(policy, trace, real=True).finish()
+        return Training(policy, trace, real=True, tokens=tokens).finish()
 
 
 @law

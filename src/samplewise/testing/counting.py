@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from samplewise.data.outputs import Batch, Outputs
 from samplewise.loop.scoring import Scoring
 from samplewise.selector import Selector
-from samplewise.testing.trace import Trace
+from samplewise.testing.trace import Trace, by_tokens
 
 __all__ = ["CountingModel", "ToyData", "ToyForward", "Training", "state_of"]
 
@@ -103,12 +103,18 @@ class ToyForward:
     With `watch` it notes the state of everything at the start of every forward with gradient.
     """
 
-    def __init__(self, model: CountingModel, trace: Trace, real: bool, watch: bool) -> None:
-        self.model, self.trace, self.real, self.watch = model, trace, real, watch
+    def __init__(
+        self, model: CountingModel, trace: Trace, real: bool, watch: bool, tokens: bool = False
+    ) -> None:
+        self.model, self.trace, self.real, self.watch, self.tokens = model, trace, real, watch, tokens
         self.selector: Selector | None = None
         self.states: list[dict[str, Any]] = []
 
     def __call__(self, data: dict[str, Any]) -> Outputs:
+        outputs = self._of_rows(data)
+        return by_tokens(outputs, data["id"]) if self.tokens else outputs
+
+    def _of_rows(self, data: dict[str, Any]) -> Outputs:
         if self.watch and torch.is_grad_enabled():
             self.states.append(state_of(self.model))
         logits = self.model(data["x"])
@@ -137,7 +143,8 @@ class Training:
     """One training with a Selector, batch after batch.
 
     With `real=False` the losses come from the trace, so that the same id shows the same loss in the
-    same epoch; with `real=True` they are the model's.
+    same epoch; with `real=True` they are the model's. With `tokens` they are by token; None: if the method
+    needs that.
     """
 
     policy: Any
@@ -149,13 +156,16 @@ class Training:
     real: bool = False
     watch: bool = False
     gate: bool = False
+    tokens: bool | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.model = CountingModel()
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.05, momentum=0.9)
         self.data = ToyData(self.trace)
-        self.forward = ToyForward(self.model, self.trace, self.real, self.watch)
+        if self.tokens is None:
+            self.tokens = "token_losses" in getattr(self.policy, "needs", ())
+        self.forward = ToyForward(self.model, self.trace, self.real, self.watch, self.tokens)
         self.selector = Selector(
             self.policy, self.data, self.forward, model=self.model, epochs=self.trace.epochs,
             batch_size=self.batch, seed=self.seed, labels=self.labels, scoring=self.scoring, gate=self.gate,

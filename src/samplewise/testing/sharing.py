@@ -14,6 +14,7 @@ from samplewise.data.outputs import Batch, Outputs
 from samplewise.distributed import collectives
 from samplewise.rng import generator
 from samplewise.selector import Selector
+from samplewise.testing.trace import by_tokens
 
 __all__ = ["Mode", "Run", "Samples", "Step", "alone", "shared"]
 
@@ -163,7 +164,10 @@ def shared(
                 narrowed, loss = given, selector.loss(given)
             else:
                 narrowed = selector.narrow(given)
-                loss = selector.reduce(samples.outputs(model, narrowed.data, epoch))
+                outputs = samples.outputs(model, narrowed.data, epoch)
+                if selector.policy.level == "token":
+                    outputs = by_tokens(outputs, narrowed.ids)
+                loss = selector.reduce(outputs)
             torch.autograd.backward(loss)
             gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
             # A plan of fewer samples than a batch is padded with itself.

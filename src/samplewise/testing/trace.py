@@ -1,5 +1,6 @@
 """Toy traces: fixed outputs of every sample in every epoch, so that runs can be compared."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,9 +10,10 @@ from torch import Tensor
 from samplewise import recipes as registry
 from samplewise.data.outputs import Outputs
 from samplewise.policy import Recipe
+from samplewise.recipes.rho_tokens import toy_targets
 from samplewise.rng import generator
 
-__all__ = ["Trace", "build", "keeps", "recipes"]
+__all__ = ["Trace", "build", "by_tokens", "keeps", "recipes"]
 
 
 class Trace:
@@ -51,6 +53,19 @@ class Trace:
             features=self.features[at, ids],
             head=self.head,
         )
+
+
+def by_tokens(outputs: Outputs, ids: Int[Tensor, " b"]) -> Outputs:
+    """The outputs with a made-up loss for every token of the rows. Its mean is the loss of the row."""
+    targets = toy_targets(ids)
+    real, parts = (
+        targets != -100,
+        1.5 + torch.sin(7.0 * ids[:, None] + 3 * torch.arange(targets.shape[1]).to(ids)),
+    )
+    parts = torch.where(real, parts, 0)
+    parts = parts * (real.sum(1, keepdim=True) / parts.sum(1, keepdim=True))
+    losses = outputs.loss[:, None] * parts.to(outputs.loss)
+    return replace(outputs, token_losses=losses, token_targets=targets)
 
 
 def recipes() -> list[Recipe]:
