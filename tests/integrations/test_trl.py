@@ -204,3 +204,32 @@ def test_an_older_trl_is_refused_with_the_version_that_is_needed(tokenizer, tmp_
     monkeypatch.delattr("trl.trainer.sft_trainer.add_fused_lm_head")
     with pytest.raises(ImportError, match=r"samplewise needs trl >= 1\.16 for SFTTrainer"):
         make_selective(trainer, "eswp")
+
+
+@pytest.mark.parametrize("name", ["token_topk", "rho_tokens"])
+def test_tokens_are_chosen_by_the_losses_of_trl(tmp_path, tokenizer, name):
+    """keep=1 is full, bit for bit; a reference is a plain model, without TRL's forward."""
+    reference = LlamaForCausalLM(llama(tokenizer).config).eval()
+    given = {"reference": reference} if name == "rho_tokens" else {}
+    ends = {}
+    for keep in (1, 0.4):
+        trainer = make_selective(built(tmp_path, tokenizer), sw.recipes.get(name)(**given, keep=keep))
+        trainer.train()
+        ends[keep] = trainer
+    full = make_selective(built(tmp_path, tokenizer), "full")
+    full.train()
+    assert torch.equal(weights(ends[1]), weights(full))
+    assert not torch.equal(weights(ends[0.4]), weights(full))
+    rows = full.train_dataset["input_ids"]
+    tokens = 3 * sum(len(row) - 1 for row in rows)
+    assert full.selector.ledger.tokens == full.selector.ledger.tokens_trained == tokens
+    ledger = ends[0.4].selector.ledger
+    assert ledger.tokens == tokens
+    assert 0.4 * tokens <= ledger.tokens_trained < 0.4 * tokens + 3 * math.ceil(N / BATCH)
+    assert ledger.cheap_scoring_forwards == (3 * N if name == "rho_tokens" else 0)
+
+
+def test_tokens_of_rows_without_padding_are_refused(tmp_path, tokenizer):
+    trainer = built(tmp_path, tokenizer, padding_free=True, max_length=None)
+    with pytest.raises(ValueError, match="token_topk needs one sequence in each row, but the collator joins"):
+        make_selective(trainer, "token_topk").train()

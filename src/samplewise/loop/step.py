@@ -269,11 +269,14 @@ class Step:
         self.chosen = None
         return factors
 
-    def weigh(self, returned: Any) -> Float[Tensor, " k"]:
-        """The weights of the rows that `narrow` gave. Observes them if still needed."""
+    def weigh(self, returned: Any, by_tokens: bool = False) -> Float[Tensor, " k"]:
+        """The weights of the rows that `narrow` gave. Observes them if still needed.
+
+        `by_tokens`: the caller reduces the losses of the tokens that `tokens.taken` gives.
+        """
         k = len(self.awaited().ids)
         outputs = self.checked(returned, k)
-        if self.tokens.choice is not None:
+        if self.tokens.choice is not None and not by_tokens:
             raise ValueError(
                 f"{self.policy.name} chooses tokens, so rows have no factors. Call selector.reduce(outputs)."
             )

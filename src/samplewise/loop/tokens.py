@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from samplewise.cost.ledger import Ledger
@@ -132,13 +132,23 @@ class Tokens:
                 keys = self.engine.epoch, "tokens", self.position.batches, self.engine.memory.rank
                 rng = generator(self.engine.seed, *keys)
                 chosen.tokens = choice.take(self._above(chosen, losses, targets, real), real, rng)
-        counts = torch.stack([real.sum(), chosen.tokens.sum()])
-        self._counts = counts if self._counts is None else self._counts.to(counts.device) + counts
+        self.count(real.sum(), chosen.tokens.sum())
         return chosen.tokens
+
+    def count(self, tokens: Int[Tensor, ""], trained: Int[Tensor, ""]) -> None:
+        """Count tokens, and those of them that carry a loss. It does not wait for an accelerator."""
+        counts = torch.stack([tokens, trained])
+        self._counts = counts if self._counts is None else self._counts.to(counts.device) + counts
 
     def summed(self, chosen: Chosen, outputs: Outputs) -> Outputs:
         """The outputs with sums over the tokens that carry a loss, so that the reduced loss is their mean."""
         return only(outputs, self.taken(chosen, outputs))
+
+    def means(self, chosen: Chosen, outputs: Outputs) -> tuple[Float[Tensor, " k"], Int[Tensor, " k"]]:
+        """The mean of each row over its tokens that carry a loss, and their number. Both 0 without any."""
+        tokens = self.taken(chosen, outputs)
+        counts = tokens.sum(1)
+        return only(outputs, tokens).loss / counts.clamp(min=1), counts
 
     def charge(self) -> None:
         """Add the tokens since the last call to the ledger. It waits for an accelerator."""

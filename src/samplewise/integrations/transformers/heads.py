@@ -24,8 +24,9 @@ __all__ = [
     "base_of",
     "head_of",
     "next_tokens",
+    "of_tokens",
     "one_packed_row",
-    "sequence_losses",
+    "token_losses",
 ]
 
 PerSampleLoss = Callable[[Any, dict[str, Any]], Tensor | Outputs]
@@ -143,9 +144,8 @@ class CausalLM:
         raw = model(**_without_labels(inputs))
         if one_packed_row(inputs):
             losses, tokens = packed.losses(_logits(raw), inputs, self.smoothing)
-        else:
-            losses, tokens = sequence_losses(_logits(raw), _labels(inputs), self.smoothing)
-        return Seen(Outputs(loss=losses), tokens, raw)
+            return Seen(Outputs(loss=losses), tokens, raw)
+        return of_tokens(*token_losses(_logits(raw), _labels(inputs), self.smoothing), raw)
 
 
 class Own:
@@ -163,10 +163,10 @@ class Own:
         return Seen(found if isinstance(found, Outputs) else Outputs(loss=found), raw=raw)
 
 
-def sequence_losses(
+def token_losses(
     logits: Float[Tensor, "k t v"], labels: Int[Tensor, "k t"], smoothing: float = 0.0
-) -> tuple[Float[Tensor, " k"], Int[Tensor, " k"]]:
-    """Return the mean loss over the trained tokens of each sequence, and their number. Both 0 without any."""
+) -> tuple[Float[Tensor, "k s"], Int[Tensor, "k s"]]:
+    """Return the loss of each token that is predicted, 0 without one, and the token. s = t - 1."""
     logits, targets = logits[:, :-1].float(), labels[:, 1:]
     terms = F.cross_entropy(
         logits.reshape(-1, logits.shape[-1]),
@@ -175,8 +175,20 @@ def sequence_losses(
         reduction="none",
         label_smoothing=smoothing,
     ).view_as(targets)
+    return terms, targets
+
+
+def of_tokens(losses: Float[Tensor, "k s"], targets: Int[Tensor, "k s"], raw: Any) -> Seen:
+    """Return the results for sequences: the mean over the trained tokens of each. It is 0 without any.
+
+    Args:
+        losses: of the tokens, 0 without one.
+        targets: the tokens.
+        raw: the return value of the model.
+    """
     tokens = targets.ne(IGNORED).sum(1)
-    return terms.sum(1) / tokens.clamp(min=1), tokens
+    means = losses.sum(1) / tokens.clamp(min=1)
+    return Seen(Outputs(loss=means, token_losses=losses, token_targets=targets), tokens, raw)
 
 
 def next_tokens(inputs: Mapping[str, Any]) -> Int[Tensor, "k t"]:

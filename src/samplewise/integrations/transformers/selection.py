@@ -41,8 +41,10 @@ from samplewise.integrations.transformers.refusals import (
     refuse,
     refuse_leaks,
     refuse_other_loss,
+    refuse_packed,
     refuse_uneven,
 )
+from samplewise.integrations.transformers.sft import FusedLM
 from samplewise.loop.gate import Gate
 from samplewise.loop.requirements import refuse_assembled, refuse_proxy
 from samplewise.loop.scoring import Scoring
@@ -98,14 +100,19 @@ def forward_of(selection: Selection, trainer: Any, model: nn.Module | None = Non
     """
 
     def forward(inputs: Any) -> Outputs:
+        head = selection.head
+        if model is not None and isinstance(
+            head, FusedLM
+        ):  # TRL has changed the forward of its own model only
+            head = CausalLM(0.0, head.classes)
         with trainer.compute_loss_context_manager():
-            return selection.head(trainer.model if model is None else model, dict(inputs)).outputs
+            return head(trainer.model if model is None else model, dict(inputs)).outputs
 
     given: Any = forward
     given.of = lambda other: forward_of(selection, trainer, other)
     if not isinstance(selection.head, Own):  # whose targets are not known
         head: Any = selection.head
-        given.targets, given.classes = head.targets, head.classes
+        given.targets, given.classes, given.by_tokens = head.targets, head.classes, head.by_tokens
     return given
 
 
@@ -285,6 +292,7 @@ class Selection:
         """
         ids, part = inputs.pop(IDS), inputs.pop(PART)
         self.looked += 1
+        refuse_packed(self.selector.policy, inputs)
         if self.apart is None and self.head.by_tokens and len(ids) > 1 and one_packed_row(inputs):
             self.apart = refuse_leaks(trainer, self.head, inputs, len(ids))
         if isinstance(self.head, CausalLM) and not self.head.smoothing and self.looked.bit_count() == 1:
@@ -336,16 +344,20 @@ class Selection:
 
     def _by_tokens(self, trainer: Any, seen: Seen, tokens: Tensor, items: Any, part: Part) -> Tensor:
         """Return the mean over the tokens of the selected rows, scaled as a step on all rows."""
-        weights = self.selector.weigh(seen.outputs)
-        losses = seen.outputs.loss
+        step, outputs = self.selector.timeline.step, seen.outputs
+        losses, of = outputs.loss, seen.tokens
+        if of is None:
+            raise RuntimeError("a head with by_tokens=True must return the token counts, but did not.")
+        if step.tokens.choice is None:
+            step.tokens.count(of.sum(), of.sum())
+        else:
+            losses, of = step.tokens.means(step.awaited(), outputs)
+        weights = step.weigh(outputs, by_tokens=True)
         if part.real is not None:
             # Weights assume a mean over the real rows of all processes. Here the mean is over tokens, and
             # `items` counts the tokens of all processes.
             real = min(part.real, len(losses))
             weights = weights * (collectives.total(real) / (len(losses) * collectives.world()))
-        of = seen.tokens
-        if of is None:
-            raise RuntimeError("a head with by_tokens=True must return the token counts, but did not.")
         mean = (weights * losses * of).sum() / of.sum().clamp(min=1)
         if items is None:
             return mean / part.parts

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from samplewise import packed
 from samplewise.data.outputs import Outputs
-from samplewise.integrations.transformers.heads import Seen, next_tokens, one_packed_row
+from samplewise.integrations.transformers.heads import Seen, next_tokens, of_tokens, one_packed_row
 
 __all__ = ["FusedLM", "Heard", "is_sft", "refuse_sft"]
 
@@ -31,13 +31,11 @@ class FusedLM:
         return self.read(model(**{**inputs, "use_cache": False}, fused_lm_head=True), inputs)
 
     def read(self, raw: Any, inputs: dict[str, Any]) -> Seen:
-        """Compute the loss of each sequence from the result of TRL's forward."""
+        """Compute the losses of tokens and sequences from the result of TRL's forward."""
         if one_packed_row(inputs):
             losses, tokens = packed.means(-raw.log_probs.float(), inputs)
             return Seen(Outputs(loss=losses), tokens, raw)
-        tokens = raw.label_mask.flatten(1).sum(1)
-        losses = -raw.log_probs.float().flatten(1).sum(1) / tokens.clamp(min=1)
-        return Seen(Outputs(loss=losses), tokens, raw)
+        return of_tokens(-raw.log_probs.float(), inputs["labels"][:, 1:], raw)
 
 
 class Heard:
