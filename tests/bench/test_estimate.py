@@ -12,7 +12,7 @@ from samplewise.bench.study.toy import spent
 from samplewise.cli import main
 
 TASK = '[task]\ndata = "digits"\nmodel = "mlp"\nepochs = 4\nlimit = 300\n'
-_FILES = ("fixed", "always_set", "rho_loss", "rho_tokens")
+_FILES = ("fixed", "always_set", "rho_loss", "rho_tokens", "color")
 SMALL = 'seeds = 2\ncontrols = false\nmethods = ["infobatch", "evolved_sampling", "aum:keep=0.5"]\n'
 
 

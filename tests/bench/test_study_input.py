@@ -89,7 +89,7 @@ def test_all_methods_that_cannot_run_are_named_before_the_first_run(tmp_path: Pa
 
 def test_every_recipe_has_an_identity(tmp_path: Path) -> None:
     """Recipes that need a file: its content counts, and not its path."""
-    needs = {"fixed", "always_set", "rho_loss", "rho_tokens"}
+    needs = {"fixed", "always_set", "rho_loss", "rho_tokens", "color"}
     for name in recipes.all().keys() - needs:
         assert canonical(name) == [name, 1, {}, {}]
     assert canonical("auto_assist:base=0.5") == ["auto_assist", 1, {"base": "0.5"}, {}]

@@ -164,7 +164,7 @@ def test_rows_do_not_depend_on_where_things_lie(made, tmp_path):
 
 def test_every_method_runs_or_is_refused_by_name(made):
     """The reasons are known before training, for classes and for numbers."""
-    files = {"fixed", "always_set", "rho_loss", "rho_tokens"}
+    files = {"fixed", "always_set", "rho_loss", "rho_tokens", "color"}
     names = tuple(name for name in recipes.all() if name not in files)
     for data_name, numbers in (("task", False), ("pairs", True)):
         settings = settings_of(made, data_name, method=names, epochs=20)

@@ -7,6 +7,7 @@ from samplewise.recipes.always_set import always_set
 from samplewise.recipes.aum import aum
 from samplewise.recipes.auto_assist import auto_assist
 from samplewise.recipes.ccs import ccs
+from samplewise.recipes.color import color
 from samplewise.recipes.craig import craig, craig_dynamic
 from samplewise.recipes.d2 import d2
 from samplewise.recipes.dual import dual
@@ -54,6 +55,7 @@ __all__ = [
     "aum",
     "auto_assist",
     "ccs",
+    "color",
     "craig",
     "craig_dynamic",
     "d2",

@@ -14,6 +14,8 @@ from samplewise.pickers import Keep
 from samplewise.policy import Policy, recipe
 from samplewise.schedules import Schedule
 from samplewise.subset import Subset
+from samplewise.tokens import ReferenceLosses
+from samplewise.tokens.stored import holds_tokens
 from samplewise.trackers import IrreducibleLosses
 
 __all__ = ["irreducible_losses", "rho_loss"]
@@ -29,7 +31,7 @@ def _toy(n: int) -> Any:
 
 @recipe(paper="arXiv:2206.07137", level="batch", source="training", toy=_toy)
 def rho_loss(
-    irreducible: IrreducibleLosses | ScoreTable | str | Path | None = None,
+    irreducible: IrreducibleLosses | ScoreTable | ReferenceLosses | str | Path | None = None,
     keep: Keep = 0.1,
     variant: Literal["top", "softmax"] = "top",
     temperature: Annotated[float | Schedule, Range(0, open_low=True)] = 0.25,
@@ -37,10 +39,11 @@ def rho_loss(
     """Back-propagate the rows of every meta-batch whose loss exceeds their irreducible loss the most.
 
     The irreducible loss of a sample is its loss under a model that was not trained on it. Compute it once
-    with `samplewise score --method irreducible`, and give the file or the table. With fit="holdout" that
-    model was trained on a part of the data. These samples never train here, and budgets count only the other
-    samples. `variant="softmax"` draws rows without replacement, P ~ exp(score / temperature), instead of
-    taking the highest scores.
+    with `samplewise score --method irreducible`, and give the file or the table. For a language model, give
+    the file of `sw.reference_losses` of such a model: the loss of a row is the mean over its tokens. With
+    fit="holdout" that model was trained on a part of the data. These samples never train here, and budgets
+    count only the other samples. `variant="softmax"` draws rows without replacement, P ~ exp(score /
+    temperature), instead of taking the highest scores.
 
     The model scores in train mode, as in the official code, unless `Selector(scoring=...)` is given. Its
     buffers are restored afterwards. The cost of computing the irreducible losses is charged to the ledger.
@@ -65,8 +68,12 @@ def rho_loss(
     )
 
 
-def irreducible_losses(given: IrreducibleLosses | ScoreTable | str | Path | None) -> IrreducibleLosses:
+def irreducible_losses(
+    given: IrreducibleLosses | ScoreTable | ReferenceLosses | str | Path | None,
+) -> IrreducibleLosses:
     """Read irreducible losses from a table, or from the Parquet file of a table, with a column `irreducible`.
+
+    Stored losses of every token give the mean of each row.
 
     Raises:
         ValueError: if nothing was given, the column is missing, or `IrreducibleLosses` refuses the values.
@@ -79,6 +86,10 @@ def irreducible_losses(given: IrreducibleLosses | ScoreTable | str | Path | None
         )
     if isinstance(given, IrreducibleLosses):
         return given
+    if isinstance(given, ReferenceLosses):
+        return IrreducibleLosses(torch.arange(len(given)), given.row_means(), dict(given.provenance))
+    if isinstance(given, str | Path) and holds_tokens(given):
+        return irreducible_losses(ReferenceLosses.read(given))
     if isinstance(given, str | Path):
         table = ScoreTable.read(given)
         with naming(given):

@@ -17,9 +17,11 @@ from samplewise.data.ids import few
 from samplewise.tokens.outputs import IGNORED, refuse_no_model
 from samplewise.tokens.stored import Opened, open_rows
 
-__all__ = ["Reference", "ReferenceLosses", "as_reference", "digests"]
+__all__ = ["Reference", "ReferenceLosses", "as_reference", "digests", "stored_losses"]
 
 _MIX = (0x1E3779B97F4A7C15, 0x3F58476D1CE4E5B9, 0x14D049BB133111EB)
+_ROWS = 1 << 14
+"""Number of rows whose losses are in memory at once."""
 _AGAIN = "Compute them again for these data with sw.reference_losses(...)."
 
 
@@ -123,6 +125,33 @@ class ReferenceLosses:
         flat = torch.from_numpy(np.asarray(self.values[places.numpy()], dtype=np.float32)).to(targets.device)
         return torch.zeros(targets.shape, device=targets.device).masked_scatter(targets != IGNORED, flat)
 
+    def lengths(self) -> Int[Tensor, " n"]:
+        """The number of tokens of each row."""
+        return self.starts.diff()
+
+    def row_means(self) -> Float[Tensor, " n"]:
+        """The mean loss of each row over its tokens; 0 without any."""
+        found = torch.zeros(len(self), dtype=torch.float64)
+        for first in range(0, len(self), _ROWS):
+            starts = self.starts[first : first + _ROWS + 1]
+            part = np.asarray(self.values[int(starts[0]) : int(starts[-1])], dtype=np.float64)
+            row = torch.arange(len(starts) - 1).repeat_interleave(starts.diff())
+            found[first : first + _ROWS].index_add_(0, row, torch.from_numpy(part))
+        return (found / self.lengths().clamp(min=1)).float()
+
+    def refuse_other_tokens(self, other: "ReferenceLosses", mine: str, name: str) -> None:
+        """Raise unless the other losses are of the same tokens of the same rows.
+
+        Args:
+            other: losses of another model.
+            mine: what these losses are, for the error.
+            name: what the others are.
+        """
+        if len(self) != len(other):
+            raise ValueError(f"{mine} is of {len(self)} rows, but {name} of {len(other)}. {_AGAIN}")
+        if len(differ := (self.digests != other.digests).nonzero().flatten()):
+            raise ValueError(f"{mine} and {name} are of different tokens for ids {few(differ)}. {_AGAIN}")
+
     def check_fits(self, n: int, fingerprint: Callable[[], str | None]) -> None:
         """Raise for losses of other data than these n samples."""
         last = torch.tensor([len(self) - 1])
@@ -163,6 +192,23 @@ def digests(targets: Int[Tensor, "b t"]) -> Int[Tensor, " b"]:
     mixed = (targets.long() + 1) * _MIX[0] + real.cumsum(1) * _MIX[1]
     mixed = (mixed ^ (mixed >> 31)) * _MIX[2]
     return torch.where(real, mixed ^ (mixed >> 29), 0).sum(1)
+
+
+def stored_losses(given: Any, name: str) -> ReferenceLosses:
+    """Stored losses, or those in the file at a path.
+
+    Raises:
+        ValueError: if it is something else. The error names the parameter `name`.
+    """
+    if isinstance(given, str | Path):
+        return ReferenceLosses.read(given)
+    if isinstance(given, ReferenceLosses):
+        return given
+    got = "None" if given is None else f"a {type(given).__name__}"
+    raise ValueError(
+        f"{name} must be stored losses by token or a path to them, got {got}. Compute them once: "
+        "sw.reference_losses(forward, dataset, model=model, out='losses.parquet')."
+    )
 
 
 def as_reference(given: Any, owner: str) -> Reference | ReferenceLosses:

@@ -14,7 +14,7 @@ from torch import Tensor
 from samplewise.checks import require
 from samplewise.files.atomic import replacing
 
-__all__ = ["Block", "Opened", "open_rows", "write_rows"]
+__all__ = ["Block", "Opened", "holds_tokens", "open_rows", "write_rows"]
 
 _KINDS = {"halffloat": np.float16, "float": np.float32}
 
@@ -62,6 +62,15 @@ def write_rows(path: str | Path, blocks: Iterable[Block], half: bool, note: dict
                 writer.write_table(pa.table([ids, lists, digests], schema=schema))
                 first += len(lengths)
             writer.add_key_value_metadata({"samplewise": json.dumps(note, default=str)})
+
+
+def holds_tokens(path: str | Path) -> bool:
+    """Whether a file is one that `write_rows` wrote, by its columns. False if it cannot be read."""
+    pa, parquet = require("pyarrow", "scores"), require("pyarrow.parquet", "scores")
+    try:
+        return {"losses", "digest"} <= set(parquet.read_schema(path).names)
+    except (pa.ArrowException, OSError):
+        return False
 
 
 def open_rows(path: str | Path) -> Opened:
