@@ -14,10 +14,10 @@ from samplewise.coresets.choose import choose, ranked_column
 from samplewise.coresets.history import WORD, SelectionHistory
 from samplewise.coresets.over_runs import Combine, over_runs, summed_costs
 from samplewise.coresets.parse import parse
-from samplewise.data.byid import by_id, class_numbers, numbers, whole_numbers
+from samplewise.data.byid import by_id, class_numbers, numbers, refuse_other_length, whole_numbers
 from samplewise.data.declared import Anything, Fields, Is, Items, Maybe, Named, Number, refuse_misfit
 from samplewise.data.html import html_table
-from samplewise.files.columns import arrow_table, naming, read_columns, write_columns
+from samplewise.files.columns import array_of, arrow_table, naming, read_columns, write_columns
 from samplewise.pickers import Pool
 from samplewise.policy import Policy, Weighting
 from samplewise.rng import generator
@@ -88,15 +88,18 @@ class ScoreTable:
         rows["times_selected"] = times
         if labels is not None:
             rows["labels"] = class_numbers("ScoreTable.labels", labels, len(times))
-        ids, rows = by_id("ScoreTable", ids, rows)
+        if isinstance(ids, range) and ids == range(len(times)):
+            refuse_other_length("ScoreTable", len(ids), rows)
+        else:
+            ids, rows = by_id("ScoreTable", ids, rows)
         if history is not None and (history.n != len(ids) or (len(ids) and int(ids[-1]) != history.n - 1)):
             raise ValueError(
                 f"ScoreTable.history is of {history.n} samples, so the table must have all of their "
                 f"ids, got {len(ids)} rows."
             )
-        own = {
+        own = {} if isinstance(ids, range) else {"ids": ids}
+        own |= {
             "history": history,
-            "ids": ids,
             "times_selected": rows.pop("times_selected"),
             "labels": rows.pop("labels", None),
             "columns": dict(zip(columns, rows.values(), strict=True)),
@@ -104,6 +107,13 @@ class ScoreTable:
         }
         for name, value in own.items():
             object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        # Ids that count from 0 are made when they are first read: they take 8 bytes a sample.
+        if name != "ids" or "times_selected" not in self.__dict__:
+            raise AttributeError(f"ScoreTable has no attribute {name!r}.")
+        object.__setattr__(self, name, torch.arange(len(self)))
+        return self.__dict__[name]
 
     def __getitem__(self, name: str) -> Shaped[Tensor, " n"]:
         """A score column by name."""
@@ -113,7 +123,7 @@ class ScoreTable:
         return self.columns[name]
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.times_selected)
 
     def to_parquet(self, path: str | Path) -> None:
         """Write `id`, `label` if known, the score columns and `times_selected`; provenance in the schema.
@@ -129,14 +139,16 @@ class ScoreTable:
 
     def to_pandas(self) -> Any:
         """The columns of `to_parquet` as a `pandas.DataFrame`, which needs pandas."""
-        return require("pandas", "scores").DataFrame({name: c.numpy() for name, c in self._written().items()})
+        written = {name: array_of(column) for name, column in self._written().items()}
+        return require("pandas", "scores").DataFrame(written)
 
-    def _named(self) -> dict[str, Tensor]:
+    def _named(self) -> dict[str, Tensor | range]:
         """Every column under the name that it has in a file."""
         labels = {} if self.labels is None else {"label": self.labels}
-        return {"id": self.ids} | labels | dict(self.columns) | {"times_selected": self.times_selected}
+        ids = self.__dict__.get("ids", range(len(self)))
+        return {"id": ids} | labels | dict(self.columns) | {"times_selected": self.times_selected}
 
-    def _written(self) -> dict[str, Tensor]:
+    def _written(self) -> dict[str, Tensor | range]:
         """The columns of a file."""
         return self._named() | ({} if self.history is None else self.history.columns())
 
@@ -150,14 +162,14 @@ class ScoreTable:
 
     def _repr_html_(self) -> str:
         named = self._named()
-        rows = zip(*(column[:10].tolist() for column in named.values()), strict=True)
+        rows = zip(*(array_of(column[:10]).tolist() for column in named.values()), strict=True)
         cells = [[f"{cell:.6g}" for cell in row] for row in rows]
         return html_table(cells, list(named), f"{self!r}, the first {len(cells)}")
 
     @classmethod
     def read(cls, path: str | Path) -> "ScoreTable":
         """Read what `to_parquet` wrote."""
-        columns, provenance = read_columns(path, ("id", "times_selected"))
+        columns, provenance = read_columns(path, ("id", "times_selected"), ids="id")
         ids, times, labels = (
             columns.pop("id"),
             columns.pop("times_selected"),
@@ -167,8 +179,9 @@ class ScoreTable:
             history, epochs = None, provenance.pop("history", None)
             if epochs is not None:
                 words = {name: columns.pop(name) for name in [*columns] if name.startswith(WORD)}
-                order = ids.argsort()
-                words = {name: word[order] for name, word in words.items()}
+                if not isinstance(ids, range):
+                    order = ids.argsort()
+                    words = {name: word[order] for name, word in words.items()}
                 history = SelectionHistory.from_columns(len(ids), epochs, words)
             return cls(ids, columns, times, labels, provenance, history)
 

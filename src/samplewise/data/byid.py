@@ -9,7 +9,14 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-__all__ = ["by_id", "class_numbers", "is_class_numbers", "numbers", "whole_numbers"]
+__all__ = [
+    "by_id",
+    "class_numbers",
+    "is_class_numbers",
+    "numbers",
+    "refuse_other_length",
+    "whole_numbers",
+]
 
 _CLASSES = 1 << 24
 """Upper bound of class numbers. Tables have one row per class, so a larger number is an id or a hash."""
@@ -122,12 +129,7 @@ def by_id(
         shape = tuple(getattr(ids, "shape", ())) if whole is None else tuple(whole.shape)
         hint = " For a mask use mask.nonzero().flatten()." if kind in (torch.bool, bool) else ""
         raise ValueError(f"{owner}.ids must be a 1-D column of integers, got {kind} of shape {shape}.{hint}")
-    for name, column in rows.items():
-        if not column.ndim or len(column) != len(whole):
-            raise ValueError(
-                f"{owner}.{name} must have one row for each of the {len(whole)} ids, got shape "
-                f"{tuple(column.shape)}."
-            )
+    refuse_other_length(owner, len(whole), rows)
     columns = dict(rows)
     if not _ascends(whole):
         order = whole.argsort()
@@ -138,6 +140,15 @@ def by_id(
     if len(whole) and int(whole[0]) < 0:
         raise ValueError(f"{owner}.ids must be >= 0, got {int(whole[0])}.")
     return whole, columns
+
+
+def refuse_other_length(owner: str, n: int, rows: Mapping[str, Shaped[Tensor, "..."]]) -> None:
+    """Raise unless every column has a row for each of n ids."""
+    for name, column in rows.items():
+        if not column.ndim or len(column) != n:
+            raise ValueError(
+                f"{owner}.{name} must have one row for each of the {n} ids, got shape {tuple(column.shape)}."
+            )
 
 
 def _ascends(ids: Int[Tensor, " k"]) -> bool:

@@ -379,8 +379,8 @@ class Engine(ABC):
 
     # ----------------------------------------------------------------------------------- state
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that later choices depend on: tensors and plain values only."""
+    def state_dict(self, copied: bool = True) -> dict[str, Any]:
+        """All that later choices depend on: tensors and plain values. Not copied: later steps change it."""
         return {
             "epoch": self.epoch,
             "step": self.step,
@@ -388,7 +388,7 @@ class Engine(ABC):
             "planned_in": self._planned_in,
             "selected_in": self._selected_in,
             **state_of(self._plan, self.compact),
-            **self.memory.state_dict(),
+            **self.memory.state_dict(copied),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

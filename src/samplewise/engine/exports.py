@@ -7,7 +7,6 @@ import copy
 import inspect
 from typing import Any, Literal
 
-import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
@@ -54,7 +53,7 @@ class Exports:
         columns = {name: column.to("cpu", copy=True) for name, column in engine.columns().items()}
         times = engine.times_selected.to("cpu", copy=True)
         history = copy.deepcopy(engine.memory.history)
-        return ScoreTable(torch.arange(engine.n), columns, times, engine.labels, self.provenance(), history)
+        return ScoreTable(range(engine.n), columns, times, engine.labels, self.provenance(), history)
 
     def subset(
         self,

@@ -343,8 +343,8 @@ class Memory:
 
     # ----------------------------------------------------------------------------------- state
 
-    def state_dict(self) -> dict[str, Any]:
-        """What was observed and counted: tensors and plain values only."""
+    def state_dict(self, copied: bool = True) -> dict[str, Any]:
+        """What was observed and counted: tensors and plain values. If not copied, later steps change it."""
         self.bad.raise_flagged(self.epoch)
         own = self.local_state()
         local = {} if own is None else {"beside": self.local_states if self.together else [own]}
@@ -354,9 +354,9 @@ class Memory:
             local
             | history
             | {
-                "passed": None if self.passed is None else self.passed.clone(),
-                "times_selected": self.times_selected.clone(),
-                "memory": {name: column.clone() for name, column in self.columns.items() if name in names},
+                "passed": self.passed if self.passed is None or not copied else self.passed.clone(),
+                "times_selected": self.times_selected.clone() if copied else self.times_selected,
+                "memory": {n: c.clone() if copied else c for n, c in self.columns.items() if n in names},
             }
         )
 
@@ -364,15 +364,24 @@ class Memory:
         """Continue from a state of the same method over the same samples."""
         self.bad.clear()
         self._unmerged, self.last_ids, self._begun = [], None, set()
-        self.passed = None if state["passed"] is None else state["passed"].clone()
-        self.times_selected = state["times_selected"].clone()
-        self.columns = {name: column.clone() for name, column in state["memory"].items()}
+        self.passed = None if state["passed"] is None else filled(self.passed, state["passed"])
+        self.times_selected = filled(self.times_selected, state["times_selected"])
+        self.columns = {
+            name: filled(self.columns.get(name), column) for name, column in state["memory"].items()
+        }
         if self.history is not None:
             self.history = SelectionHistory.from_state(self.n, state["history"])
         if kept := state.get("beside"):
             # If the number of processes has changed, rank r takes saved state r modulo their number.
             self.local_states = [kept[rank % len(kept)] for rank in range(collectives.world())]
             self.load_local_state(self.local_states[collectives.rank()])
-        self._merged_times = self.times_selected.clone()
         self.meet()
+        self._merged_times = self.times_selected.clone() if self.together else self.times_selected
         self.move(self.times_selected.device)
+
+
+def filled(column: Tensor | None, saved: Tensor) -> Tensor:
+    """A copy of a saved column, in the memory of the present one if it fits."""
+    if column is not None and column.shape == saved.shape and column.dtype == saved.dtype:
+        return column.copy_(saved) if column.device == saved.device else saved.clone()
+    return saved.clone()

@@ -122,8 +122,8 @@ class OwnMemory(Memory):
     def load_local_state(self, state: dict[str, Any]) -> None:
         self.method.load_state_dict(state)
 
-    def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"method": self.method.state_dict()}
+    def state_dict(self, copied: bool = True) -> dict[str, Any]:
+        return super().state_dict(copied) | {"method": self.method.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.method.load_state_dict(state["method"])

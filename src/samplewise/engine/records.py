@@ -216,13 +216,13 @@ class Records(Memory):
         super().merge()
         self.finish()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, copied: bool = True) -> dict[str, Any]:
         self.bad.raise_flagged(self.epoch)
         self.flush()
         self.finish()
         done = sorted(name for name, record in self.records.items() if record.done)
         labels = None if self.labels is None else self.labels.clone()
-        return super().state_dict() | {"finished": done, "labels": labels}
+        return super().state_dict(copied) | {"finished": done, "labels": labels}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._buffer = None

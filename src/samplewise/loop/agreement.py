@@ -100,9 +100,8 @@ def digest(part: Any) -> str:
     found = hashlib.sha256()
     for tensor in _tensors(part):
         array = tensor.detach().cpu().contiguous().flatten()
-        found.update(
-            f"{tensor.dtype}{tuple(tensor.shape)}".encode() + array.view(torch.uint8).numpy().tobytes()
-        )
+        found.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        found.update(array.view(torch.uint8).numpy().data)
     return found.hexdigest()[:12]
 
 

@@ -10,8 +10,8 @@ from samplewise.loop.epochs import Timeline
 __all__ = ["continue_from", "state_of"]
 
 
-def state_of(timeline: Timeline) -> dict[str, Any]:
-    """Memory, plan, position and ledger: tensors and plain values only."""
+def state_of(timeline: Timeline, copied: bool = True) -> dict[str, Any]:
+    """Memory, plan, position and ledger: tensors and plain values. If not copied, later steps change it."""
     engine, ledger, waiting = timeline.engine, timeline.ledger, timeline.waiting
     ledger.assistant_flops += engine.spent()
     timeline.step.tokens.charge()
@@ -28,7 +28,7 @@ def state_of(timeline: Timeline) -> dict[str, Any]:
         **timeline.position.state_dict(),
         "first_narrowed": timeline.step.first_narrowed,
         "scored": timeline.exports.state_dict(),
-        "engine": engine.state_dict(),
+        "engine": engine.state_dict(copied),
         "ledger": ledger.state_dict(),
     }
 
@@ -43,7 +43,9 @@ def continue_from(timeline: Timeline, state: dict[str, Any]) -> None:
     scores = timeline.step.scoring_forward
     gate = timeline.step.gate
     gated = None if gate is None else gate.form()
-    refuse_damaged(state, state_of(timeline), engine.policy, engine.epochs, scores.forms(), gated)
+    refuse_damaged(
+        state, state_of(timeline, copied=False), engine.policy, engine.epochs, scores.forms(), gated
+    )
     if gate is not None:
         gate.load_state_dict(state["gate"])
     engine.load_state_dict(state["engine"])
