@@ -222,6 +222,16 @@ def test_what_needs_tokens_refuses_what_has_none():
         selector.loss(sw.Batch(torch.arange(3), torch.ones(3)))
 
 
+def test_every_forward_must_return_losses_by_token():
+    whole = sw.Outputs(torch.ones(3), token_losses=torch.ones(3, 2), token_targets=torch.ones(3, 2).long())
+    returned = [whole, torch.ones(3)]
+    selector = sw.Selector("token_topk", 8, lambda data: returned.pop(0), epochs=1)
+    selector.plan(0)
+    selector.loss(sw.Batch(torch.arange(3), torch.ones(3)))
+    with pytest.raises(ValueError, match="token_topk chooses tokens, but forward returned no token_losses"):
+        selector.loss(sw.Batch(torch.arange(3, 6), torch.ones(3)))
+
+
 def test_rows_have_no_factors_where_tokens_are_chosen():
     selector = sw.Selector("token_topk", 8, epochs=1)
     selector.plan(0)
