@@ -181,7 +181,12 @@ def test_evaluating_neither_selects_nor_counts(tokenizer, tmp_path):
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"packing": True, "max_length": 16}, "packing=True puts several samples into one row"),
+        ({"packing": True, "packing_strategy": "wrapped"}, "'wrapped' cuts sequences in the middle"),
+        ({"packing": True, "dataloader_drop_last": True}, "dataloader_drop_last drops nothing"),
+        (
+            {"packing": True},
+            "packing=True needs the column seq_lengths in the data set, got input_ids, labels",
+        ),
         ({"padding_free": True, "pad_to_multiple_of": 8}, "pad_to_multiple_of adds tokens that look like"),
         ({"use_liger_kernel": True}, "use_liger_kernel=True computes no per-sample losses"),
         ({"loss_type": "dft"}, "loss_type='dft' is not the mean over tokens"),

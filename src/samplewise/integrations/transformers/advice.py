@@ -9,6 +9,7 @@ from samplewise.advice.result import Advice
 from samplewise.integrations.transformers.heads import PerSampleLoss
 from samplewise.integrations.transformers.loading import batches_of
 from samplewise.integrations.transformers.mixin import SelectiveTrainer
+from samplewise.integrations.transformers.packing import packing_of
 from samplewise.integrations.transformers.refusals import head_for
 from samplewise.integrations.transformers.selection import Selection, Settings, forward_of
 
@@ -39,13 +40,16 @@ def advise(trainer: Any, *, per_sample_loss: PerSampleLoss | None = None, **give
     try:
         if optimizer is None:
             trainer.create_optimizer()
+        batch_size, dataset = batches_of(stock)[0], stock.dataset
+        if (packing := packing_of(trainer.args, dataset, batch_size)) is not None:
+            batch_size, dataset = packing.batch_size, packing.dataset
         own = {
-            "batch_size": batches_of(stock)[0],
+            "batch_size": batch_size,
             "epochs": max(1, round(trainer.args.num_train_epochs)),
             "optimizer": trainer.optimizer,
             "collate_fn": stock.collate_fn,
             "num_workers": stock.num_workers,
         }
-        return measure(forward_of(selection, trainer), trainer.model, stock.dataset, **(own | given))
+        return measure(forward_of(selection, trainer), trainer.model, dataset, **(own | given))
     finally:
         trainer.optimizer = optimizer

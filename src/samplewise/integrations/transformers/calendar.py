@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 if TYPE_CHECKING:
+    from samplewise.integrations.transformers.packing import Packing
     from samplewise.selector import Selector
 
 __all__ = ["Calendar", "by_calendar"]
@@ -28,6 +29,7 @@ class Calendar:
         max_steps: the limit that the user set, or None.
         planned_epochs: with `max_steps`, the number of epochs to plan. None means as many as ordinary
             training needs.
+        packing: for batches that hold as many samples as fit. Then `rows` is their mean.
     """
 
     n: int
@@ -37,10 +39,13 @@ class Calendar:
     epochs: float
     max_steps: int | None
     planned_epochs: int | None = None
+    packing: Packing | None = None
 
     def batches(self, samples: int) -> int:
-        """The number of micro-batches for this number of samples."""
+        """The number of micro-batches for this number of samples. With packing, about so many."""
         samples = max(0, samples)
+        if self.packing is not None:
+            return self.packing.batches(samples)
         return samples // self.rows if self.drop_last else -(-samples // self.rows)
 
     def updates(self, samples: int) -> int:
@@ -49,8 +54,16 @@ class Calendar:
 
     @property
     def whole(self) -> int:
-        """Optimizer steps of an epoch over all n samples. No epoch has more."""
+        """Optimizer steps of an epoch over all n samples."""
         return max(1, self.updates(self.n))
+
+    @property
+    def most(self) -> tuple[int, int]:
+        """Optimizer steps and micro-batches that no epoch exceeds."""
+        if self.packing is None:
+            return self.whole, max(1, self.batches(self.n))
+        steps = -(-self.packing.most // self.accumulate)
+        return steps, steps * self.accumulate
 
     @property
     def total(self) -> int:
@@ -76,6 +89,10 @@ class Calendar:
         The current step counts as made once its batches are narrowed.
         """
         epoch, done = selector.timeline.where().values()
+        if self.packing is not None and selector.timeline.engine.opened:
+            batches, left = self.packing.made_and_left(selector, done)
+            made = -(-batches // self.accumulate)
+            return epoch, made, made + -(-left // self.accumulate)
         size = selector.timeline.samples_of(epoch, sharded=False)[0] if epoch < selector.epochs else 0
         made = self.updates(min(done, size))
         return epoch, made, made + self.updates(size - done)

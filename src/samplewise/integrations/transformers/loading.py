@@ -13,6 +13,7 @@ from samplewise.data.dataset import length_of
 from samplewise.data.layout import Layout
 from samplewise.distributed import collectives
 from samplewise.integrations.transformers.heads import IGNORED
+from samplewise.integrations.transformers.packing import PackedBatches, Packing
 from samplewise.loop.ids import IdDataset
 from samplewise.rng import seed_of
 
@@ -101,6 +102,7 @@ def loader_like(
     selector: Selector,
     first: Callable[[], int],
     drop_last: bool,
+    packing: Packing | None = None,
 ) -> DataLoader[Any]:
     """Make a loader like the Trainer's, with the selector's order. Accelerate must prepare it afterwards.
 
@@ -108,13 +110,15 @@ def loader_like(
     matters because a resumed run iterates it once more than an uninterrupted run.
     """
     generator = torch.Generator()
+    sampler = TrainerSampler(selector, generator, first, drop_last)
+    batches: dict[str, Any] = {"batch_size": selector.batch_size, "sampler": sampler, "drop_last": drop_last}
+    if packing is not None:
+        batches = {"batch_sampler": PackedBatches(packing, sampler)}
     return DataLoader(
         IdDataset(selector.dataset),
-        batch_size=selector.batch_size,
-        sampler=TrainerSampler(selector, generator, first, drop_last),
         collate_fn=InputsCollate(stock.collate_fn, selector.timeline.step.lay_out(stock.collate_fn)),
-        drop_last=drop_last,
         generator=generator,
+        **batches,
         **{name: getattr(stock, name) for name in _KEPT},
     )
 

@@ -161,8 +161,7 @@ class SelectiveTrainer(_Trainer):
         epochs, updates = selection.begin()
         rows = calendar.rows * calendar.accumulate
         samples = int(calendar.n * args.num_train_epochs) if args.max_steps <= 0 else calendar.total * rows
-        batches = max(1, calendar.batches(calendar.n))
-        return epochs, updates, calendar.n, samples, rows, batches, calendar.total
+        return epochs, updates, calendar.n, samples, rows, calendar.most[1], calendar.total
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None

@@ -35,6 +35,7 @@ from samplewise.integrations.transformers.loading import (
     batches_of,
     loader_like,
 )
+from samplewise.integrations.transformers.packing import packing_of
 from samplewise.integrations.transformers.refusals import (
     Held,
     head_for,
@@ -159,19 +160,23 @@ class Selection:
                 "epochs needs max_steps. Without max_steps, set num_train_epochs instead of epochs."
             )
         self.head = head_for(trainer, owner, settings.per_sample_loss)
+        packing, dataset = packing_of(args, stock.dataset, batch_size), stock.dataset
+        if packing is not None:
+            batch_size, dataset = packing.batch_size, packing.dataset
         self.calendar = Calendar(
-            n=length_of(stock.dataset),
+            n=length_of(dataset),
             rows=batch_size * args.world_size,
             accumulate=args.gradient_accumulation_steps,
             drop_last=self.drop_last,
             epochs=args.num_train_epochs,
             max_steps=args.max_steps if args.max_steps > 0 else None,
             planned_epochs=settings.epochs,
+            packing=packing,
         )
         own_seed = args.seed if args.data_seed is None else args.data_seed
         self.selector = Selector(
             settings.policy,
-            stock.dataset,
+            dataset,
             forward_of(self, trainer),
             model=trainer.model,
             epochs=self.calendar.selection_epochs,
@@ -197,7 +202,7 @@ class Selection:
 
     def loader(self, trainer: Any, stock: DataLoader[Any]) -> Any:
         """Return the Trainer's loader with the selector's order, prepared by Accelerate."""
-        ours = loader_like(stock, self.selector, lambda: self.first, self.drop_last)
+        ours = loader_like(stock, self.selector, lambda: self.first, self.drop_last, self.calendar.packing)
         return trainer.accelerator.prepare(ours)
 
     def begin(self) -> tuple[int, int]:
@@ -207,17 +212,18 @@ class Selection:
         epochs are shorter. So the Trainer counts on from that number, and `first` is the difference.
         """
         if self.resumed is None:
-            return self.selector.epochs, self.calendar.whole
+            return self.selector.epochs, self.calendar.most[0]
         step = self.resumed[1]
-        counted = step // self.calendar.whole
+        steps, _ = self.calendar.most
+        counted = step // steps
         epoch, made, planned = self.calendar.epoch_of(self.selector)
         epoch += made == planned > 0
         self.first = epoch - counted
         if self.calendar.last_step(self.selector, step) <= step:
             if epoch == self.selector.epochs:
                 self.selector.set_epoch(epoch)
-            return counted, self.calendar.whole
-        return self.selector.epochs - self.first, self.calendar.whole
+            return counted, steps
+        return self.selector.epochs - self.first, steps
 
     # ------------------------------------------------------------------------------- each step
 

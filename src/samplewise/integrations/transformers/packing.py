@@ -1,0 +1,136 @@
+"""TRL's packed data: the sequences of its rows, and batches of as many sequences as fit into the tokens."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.utils.data import Sampler
+
+if TYPE_CHECKING:
+    from samplewise.selector import Selector
+
+__all__ = ["PackedBatches", "Packing", "packing_of"]
+
+_LENGTHS = "seq_lengths"
+"""The column in which TRL notes the lengths of the sequences of a row."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """The sequences of a packed data set. A batch takes the next ones of the epoch's order, while they fit.
+
+    Args:
+        dataset: one sequence each, in the order of the packed rows.
+        lengths: (n,), tokens of each sequence.
+        tokens: what a batch holds at most: rows times `max_length`.
+    """
+
+    dataset: Any
+    lengths: Int[Tensor, " n"]
+    tokens: int
+    _cuts: dict[int, list[int]] = field(default_factory=dict, repr=False)
+
+    @property
+    def batch_size(self) -> int:
+        """The number of sequences that a batch holds on average."""
+        return max(1, round(len(self.lengths) * self.tokens / max(1, int(self.lengths.sum()))))
+
+    @property
+    def most(self) -> int:
+        """The number of batches that no epoch exceeds: any two in a row hold more than `tokens`."""
+        return 2 * int(self.lengths.sum()) // self.tokens + 1
+
+    def batches(self, samples: int) -> int:
+        """About how many batches this number of sequences makes."""
+        share = samples / max(1, len(self.lengths))
+        return -int(-share * int(self.lengths.sum()) // self.tokens)
+
+    def ends(self, order: Int[Tensor, " k"]) -> list[int]:
+        """The number of sequences up to the end of each batch.
+
+        >>> Packing(None, torch.tensor([4, 3, 5, 2]), tokens=7).ends(torch.tensor([2, 3, 0, 1]))
+        [2, 4]
+        """
+        sums, found = self.lengths[order].cumsum(0), list[int]()
+        while not found or found[-1] < len(order):
+            used = int(sums[found[-1] - 1]) if found else 0
+            found.append(int(torch.searchsorted(sums, used + self.tokens, right=True)))
+        return found
+
+    def made_and_left(self, selector: Selector, done: int) -> tuple[int, int]:
+        """The batches of the open epoch up to its first `done` sequences, and after them."""
+        if selector.epoch not in self._cuts:
+            self._cuts.clear()
+            order = torch.cat([*selector.timeline.order().split(1 << 20)])
+            self._cuts[selector.epoch] = self.ends(order)
+        cuts = self._cuts[selector.epoch]
+        made = bisect_right(cuts, done)
+        return made, len(cuts) - made
+
+
+class PackedBatches(Sampler[list[int]]):
+    """The ids of one batch after the other, as many as fit into the tokens.
+
+    Args:
+        packing: has the lengths.
+        sampler: the order of the epoch.
+    """
+
+    def __init__(self, packing: Packing, sampler: Sampler[int]) -> None:
+        self.packing, self.sampler = packing, sampler
+
+    def __len__(self) -> int:
+        return self.packing.most
+
+    def __iter__(self) -> Iterator[list[int]]:
+        lengths, batch, used = self.packing.lengths.numpy(), list[int](), 0
+        for id in self.sampler:
+            if batch and used + lengths[id] > self.packing.tokens:
+                yield batch
+                batch, used = [], 0
+            batch.append(id)
+            used += lengths[id]
+        if batch:
+            yield batch
+
+
+def packing_of(args: Any, rows: Any, batch_size: int) -> Packing | None:
+    """The packing of an SFTTrainer; None if it does not pack.
+
+    Args:
+        args: the arguments of a Trainer.
+        rows: its data set.
+        batch_size: rows of a batch.
+
+    Raises:
+        ValueError: if the rows do not tell their sequences.
+    """
+    if not getattr(args, "packing", False):
+        return None
+    if _LENGTHS not in (names := getattr(rows, "column_names", None) or []):
+        raise ValueError(
+            f"packing=True needs the column {_LENGTHS} in the data set, got {', '.join(names) or 'none'}. "
+            "Let SFTTrainer prepare the data, or set SFTConfig(packing=False)."
+        )
+    lengths = [*rows[_LENGTHS]]
+    sequences = rows.map(_split, batched=True, remove_columns=names, desc="Taking packed rows apart")
+    tokens = batch_size * max(args.max_length or 0, *map(sum, lengths))
+    return Packing(sequences, torch.tensor([length for row in lengths for length in row]), tokens)
+
+
+def _split(rows: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """The columns of packed rows, with one entry for each sequence."""
+    found: dict[str, list[Any]] = {name: [] for name in rows if name != _LENGTHS}
+    for i, lengths in enumerate(rows[_LENGTHS]):
+        begun = 0
+        for length in lengths:
+            for name, values in found.items():
+                values.append(rows[name][i][begun : begun + length])
+            begun += length
+    return found
