@@ -21,7 +21,7 @@ FLOORS = (
     ("policy",),
     ("coresets",),
     ("recipes", "engine", "combination", "prompts"),
-    ("loop",),
+    ("loop", "groups"),
     ("selector",),
     ("advice",),
     (PACKAGE,),

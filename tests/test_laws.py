@@ -9,6 +9,7 @@ import torch
 from samplewise import pickers
 from samplewise import recipes as registered
 from samplewise.combination import combine
+from samplewise.groups import Groups
 from samplewise.policy import Policy, recipe
 from samplewise.schedules import Linear
 from samplewise.testing import LAWS, recipes
@@ -101,6 +102,50 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
 def test_law_of_another_form(form, law):
     law(recipe(paper="-", level=FORMS[form], source=form().source)(form))
+
+
+def by_losses_of_groups(n: int) -> Policy:
+    """Memory: 4 bytes a sample."""
+    return Groups([i % 3 for i in range(n)], "temperature").applied(
+        registered.uncertainty(keep=0.5, period=2), n, None
+    )
+
+
+def mixed_online(n: int) -> Policy:
+    """Memory: 4 bytes a sample."""
+    return Groups([i % 3 for i in range(n)], "online").applied(
+        registered.random_dynamic(keep=0.5, period=1), n, None
+    )
+
+
+def batches_by_groups(n: int) -> Policy:
+    """Memory: 4 bytes a sample."""
+    return Groups([i % 3 for i in range(n)], {0: 1, 1: 2, 2: 3}).applied(
+        registered.loss_sampling(keep=0.5), n, None
+    )
+
+
+def coreset_by_groups(n: int) -> Policy:
+    """Memory: 4 bytes a sample."""
+    return Groups([i % 3 for i in range(n)]).applied(registered.el2n(keep=0.5, at=2), n, None)
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize(
+    "form",
+    [by_losses_of_groups, mixed_online, batches_by_groups, coreset_by_groups],
+    ids=lambda form: form.__name__,
+)
+def test_law_of_groups(form, law):
+    made = form(3)
+
+    def build() -> Policy:
+        raise AssertionError("a law must build it by `toy`, for its number of samples")
+
+    build.__name__, build.__doc__ = form.__name__, form.__doc__
+    exempt = {} if form is not batches_by_groups else {"budget_is_met_by_class": "shares 1, 2, 3 of classes"}
+    law(recipe(paper="-", level=made.level, source=made.source, toy=form, exempt=exempt)(build))
 
 
 class LargestSoFar:

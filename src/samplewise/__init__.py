@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from samplewise.data.layout import rows, shared
     from samplewise.data.outputs import Batch, Outputs
     from samplewise.files.checkpoints import load, save
+    from samplewise.groups import Groups
     from samplewise.loop.gate import Gate
     from samplewise.loop.reference_losses import reference_losses
     from samplewise.loop.scorers import Scorer
@@ -40,6 +41,7 @@ __version__ = VERSION
 __all__ = [
     "Batch",
     "Gate",
+    "Groups",
     "KeyIds",
     "Outputs",
     "Policy",
@@ -75,6 +77,7 @@ __all__ = [
 _HOMES = {
     "Batch": "data.outputs",
     "Gate": "loop.gate",
+    "Groups": "groups",
     "KeyIds": "data.keyids",
     "Outputs": "data.outputs",
     "Policy": "policy",

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, Shaped
 from torch import Tensor, nn
 
-from samplewise import recipes
 from samplewise.checks import Range, check_arguments, epoch_number
 from samplewise.coresets.table import ScoreTable
 from samplewise.cost.ledger import Ledger
@@ -19,6 +18,7 @@ from samplewise.data.outputs import Batch, Outputs, T
 from samplewise.data.randomness import quietly
 from samplewise.engine.exports import Exports
 from samplewise.engine.own_method import adopt
+from samplewise.groups import method_of
 from samplewise.loop import forwards, gating, requirements
 from samplewise.loop.direct import Direct
 from samplewise.loop.epochs import Timeline
@@ -49,6 +49,7 @@ class Selector(Generic[T]):
         batch_size: of one process; needed for the loader.
         seed: of every draw.
         labels: class numbers (n,), if the data set does not carry them as `targets`.
+        groups: the group of every sample (n,), such as its domain, or `sw.Groups` with shares for them.
         scoring: how scores are computed.
         sync_every: steps after which several processes exchange observations, besides the end of an epoch.
         history: keep which samples each selection takes, for `table().history`; not for the batch level.
@@ -79,6 +80,7 @@ class Selector(Generic[T]):
         batch_size: Annotated[int | None, Range(1)] = None,
         seed: Annotated[int, Range(0)] = 0,
         labels: Any = None,
+        groups: Any = None,
         scoring: Scoring | None = None,
         sync_every: Annotated[int | None, Range(1)] = None,
         history: bool = False,
@@ -89,21 +91,19 @@ class Selector(Generic[T]):
         check_arguments("Selector", Selector.__init__, given | {"history": history, "compact": compact})
         epochs, seed = int(epochs), int(seed)  # a state cannot hold numbers of numpy
         batch_size, sync_every = batch_size and int(batch_size), sync_every and int(sync_every)
-        policy = recipes.get(policy)() if isinstance(policy, str) else policy
-        own = policy if isinstance(policy, Policy) else None
         self.n, self.model = length_of(dataset), model
         self.dataset = None if isinstance(dataset, int | np.integer) else dataset
+        policy = method_of(policy, groups, self.n, self.dataset)
+        own = policy if isinstance(policy, Policy) else None
         self.epochs, self.batch_size, self.seed, self.sync_every = epochs, batch_size, seed, sync_every
         scoring = Scoring(mode=(own and own.mode) or "eval") if scoring is None else scoring
         requirements.check_types(forward, model, scoring, self.n)
-        self.labels = quietly(labels_of, labels, self.dataset, self.n)
-        self.engine = engine = adopt(policy, self.n, epochs, seed, self.labels, history, compact)
+        self.labels = labels = quietly(labels_of, labels, self.dataset, self.n)
+        self.engine = engine = adopt(policy, self.n, epochs, seed, labels, history, compact)
         self.policy = engine.policy
         if own is not None:
-            requirements.check_policy(own, self.n, self.dataset, model, batch_size, self.labels, scoring)
-            requirements.check_forward(own, forward, self.labels)
-        self._ledger = ledger = Ledger()
-        ledger.proxy = self.policy.proxy
+            requirements.check_policy(own, self.n, self.dataset, model, batch_size, labels, scoring, forward)
+        self._ledger = ledger = Ledger(self.policy.proxy)
         self._exports = Exports(engine, ledger, self.dataset, scoring.dataset, self.labels, model)
         requirements.charge_prior(self.policy, self.n, self._exports.fingerprint, ledger)
         position = Position(engine, ledger, self.dataset is not None, batch_size)

@@ -40,7 +40,7 @@ class Ledger:
     plain_steps: int = 0
     decisions: Sequence[dict[str, float]] = ()
 
-    def __init__(self) -> None:
+    def __init__(self, proxy: bool = False) -> None:
         self.samples_backpropagated = 0
         self.training_forwards = 0
         self.scoring_forwards = 0
@@ -54,7 +54,7 @@ class Ledger:
         self.stretch = 1.0
         self.assistant_flops = 0
         self.forward_flops: float | None = None
-        self.proxy, self.proxy_scoring_forwards = False, 0
+        self.proxy, self.proxy_scoring_forwards = proxy, 0
         self.proxy_share: float | None = None
         self.cheap_scoring_forwards, self.cheap_flops = 0, 0
         self.tokens = self.tokens_trained = 0

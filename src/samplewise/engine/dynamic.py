@@ -1,6 +1,7 @@
 """The engine of policies that choose again in every period of epochs, in every batch, or in both."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -48,6 +49,9 @@ class Dynamic(Engine):
         self._by_class = policy.by_class
         self._rng = torch.Generator()
         self._told_least = False
+        self._carries = policy.picker is not None and policy.picker.carries
+        self._carried: dict[str, float] = {}
+        """The notes of the last choice over all samples, if the next one reads them."""
 
     # ----------------------------------------------------------------------------------- plans
 
@@ -121,6 +125,7 @@ class Dynamic(Engine):
             plan = all_of(self.n, self.compact) if self._plan is None else self._plan
         elif self._selects_in(epoch):
             plan, self.notes = self._chosen(picker, epoch)
+            self._carried = dict(self.notes) if self._carries else {}
             self.memory.chosen()
             self._selected_in = self._period_start(epoch)
         else:
@@ -146,7 +151,7 @@ class Dynamic(Engine):
         memory = self.memory
         rng = generator(self.seed, self._period_start(epoch), "plan")
         ranks, times = self._tracked[0], memory.times_selected.cpu()
-        pool = Pool(self.n, rng, ranks=ranks, labels=memory.labels, times=times)
+        pool = Pool(self.n, rng, ranks=ranks, labels=memory.labels, times=times, notes=self._carried)
         if self.compact:
             return pool._replace(read=self._read)
         values = {name: column.cpu() for name, column in memory.level(batch=False).items()}
@@ -156,6 +161,13 @@ class Dynamic(Engine):
         """What is remembered of some samples."""
         there = rows.to(self.memory.device)
         return {name: column.cpu() for name, column in self.memory.level(batch=False, ids=there).items()}
+
+    def state_dict(self, copied: bool = True) -> dict[str, Any]:
+        return super().state_dict(copied) | ({"carried": dict(self._carried)} if self._carries else {})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._carried = dict(state.get("carried", {}))
+        super().load_state_dict(state)
 
     # --------------------------------------------------------------------------------- batches
 

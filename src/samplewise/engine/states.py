@@ -117,7 +117,7 @@ def _missing(state: Any, mine: Mapping[str, Any]) -> Iterator[str]:
     for name, value in mine.items():
         if not isinstance(state, Mapping) or (name not in state and name not in _LATER):
             yield name
-        elif isinstance(value, Mapping) and name not in ("memory", "method", "scoring", "gate"):
+        elif isinstance(value, Mapping) and name not in ("memory", "method", "scoring", "gate", "carried"):
             yield from _missing(state[name], value)
 
 
@@ -138,6 +138,7 @@ def _selector(mine: Mapping[str, Any], n: int, epochs: int, scoring: Mapping[str
         "times_selected": Column((torch.int32,), (n,), 0),
         "finished": Items(Is(str)),
         "labels": Maybe(Column((torch.int64,), (n,), 0)),
+        "carried": Named(Number(Range())),
     }
     forms = {
         "world": Number(Range(1), whole=True),

@@ -51,6 +51,7 @@ def check_policy(
     batch_size: int | None,
     labels: Tensor | None,
     scoring: Scoring,
+    forward: Any,
 ) -> None:
     """Raise if something is missing that the policy will need."""
     if dataset is None:
@@ -75,6 +76,7 @@ def check_policy(
         raise ValueError(
             f"batch_size must be at least 2, got 1: {policy.name} keeps at least 2 rows of every batch."
         )
+    check_forward(policy, forward, labels)
 
 
 def check_loader(policy: Policy, dataset: Any, batch_size: int | None) -> None:

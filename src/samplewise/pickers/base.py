@@ -31,8 +31,9 @@ class Pool(NamedTuple):
 
     Equal scores inside a batch are ordered by `ids`, or by position without them. At least `least` rows are
     kept, whatever the share. `labels` (m,) are class numbers, if there are any. `before` are the rows of the
-    last choice; None: all. `times` (m,) says how often each was selected in the training so far. `read` gives
-    the columns of some rows, in place of `values`, if the choice is made piece by piece: see `Picker.mark`.
+    last choice; None: all. `times` (m,) says how often each was selected in the training so far. `notes` are
+    those of the last choice, for a picker that `carries` them. `read` gives the columns of some rows, in
+    place of `values`, if the choice is made piece by piece: see `Picker.mark`.
     """
 
     m: int
@@ -44,6 +45,7 @@ class Pool(NamedTuple):
     least: int = 0
     before: Rows | None = None
     times: Int[Tensor, " m"] | None = None
+    notes: Mapping[str, float] = MappingProxyType({})
     read: Callable[[Rows], Mapping[str, Tensor]] | None = None
 
     def pieces(self) -> Iterator["Pool"]:
@@ -123,6 +125,8 @@ class Picker(ABC):
     """Whether it chooses inside each class and so needs labels."""
     nested: ClassVar[bool] = False
     """Whether it chooses only among the samples of the last choice."""
+    carries: ClassVar[bool] = False
+    """Whether a choice over all samples reads the `notes` of the last one, which a state then holds."""
     own_weights: ClassVar[bool] = False
     """Whether its choice comes with weights."""
     counts: ClassVar[Counts] = "size"

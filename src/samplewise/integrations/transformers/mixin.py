@@ -55,6 +55,7 @@ class SelectiveTrainer(_Trainer):
             is not known.
         scoring: settings of the scoring forward.
         gate: end selection if it costs more time than it saves: see `sw.Gate`.
+        groups: the group of every sample, a column of the data set, or `sw.Groups`.
         kwargs: arguments of the Trainer.
     """
 
@@ -72,10 +73,13 @@ class SelectiveTrainer(_Trainer):
         per_sample_loss: PerSampleLoss | None = None,
         scoring: Scoring | None = None,
         gate: bool | Gate = False,
+        groups: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.select_by(Settings(selection, selection_seed, selection_epochs, per_sample_loss, scoring, gate))
+        self.select_by(
+            Settings(selection, selection_seed, selection_epochs, per_sample_loss, scoring, gate, groups)
+        )
 
     def select_by(self, settings: Settings) -> None:
         """Set up selection. Called once, on an existing Trainer."""
@@ -256,6 +260,7 @@ def make_selective(
     per_sample_loss: PerSampleLoss | None = None,
     scoring: Scoring | None = None,
     gate: bool | Gate = False,
+    groups: Any = None,
 ) -> T:
     """Add selection to an existing Trainer, and return the same object.
 
@@ -270,6 +275,7 @@ def make_selective(
             is not known.
         scoring: settings of the scoring forward.
         gate: end selection if it costs more time than it saves: see `sw.Gate`.
+        groups: the group of every sample, a column of the data set, or `sw.Groups`.
 
     Raises:
         TypeError: if `trainer` is not a Trainer.
@@ -285,7 +291,7 @@ def make_selective(
     mixed: Any = trainer
     mixed.__class__ = type(f"Selective{before.__name__}", (SelectiveTrainer, before), {})
     try:
-        mixed.select_by(Settings(selection, seed, epochs, per_sample_loss, scoring, gate))
+        mixed.select_by(Settings(selection, seed, epochs, per_sample_loss, scoring, gate, groups))
     except BaseException:
         mixed.__class__ = before
         raise

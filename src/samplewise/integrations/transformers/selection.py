@@ -17,6 +17,7 @@ from samplewise.data.dataset import length_of
 from samplewise.data.outputs import Batch, Outputs
 from samplewise.distributed import collectives
 from samplewise.distributed.shares import real_rows
+from samplewise.groups import as_groups
 from samplewise.integrations.transformers.calendar import Calendar
 from samplewise.integrations.transformers.heads import (
     IGNORED,
@@ -67,6 +68,7 @@ class Settings:
     per_sample_loss: PerSampleLoss | None = None
     scoring: Scoring | None = None
     gate: bool | Gate = False
+    groups: Any = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,9 @@ class Selection:
             packing=packing,
         )
         own_seed = args.seed if args.data_seed is None else args.data_seed
+        groups = as_groups(settings.groups)
+        if groups is not None:  # the Trainer removes columns that the model does not take
+            groups = groups.read(trainer.train_dataset)
         self.selector = Selector(
             settings.policy,
             dataset,
@@ -184,6 +189,7 @@ class Selection:
             seed=own_seed if settings.seed is None else settings.seed,
             scoring=settings.scoring,
             gate=settings.gate,
+            groups=groups,
         )
         if self.selector.timeline.step.gate is not None:
             self.selector.timeline.step.gate.accumulates(args.gradient_accumulation_steps)
