@@ -73,7 +73,7 @@ def counted(found: dict[str, dict[str, Any]]) -> str:
     return (
         f"{len(found)} places, {len(lines)} pairs of a method and a place, "
         f"{' or '.join(map(str, sorted(seeds)))} seeds each: {told}, "
-        f"{len(lines) - len(words)} without a verdict."
+        f"{len(lines) - sum(map(words.count, WORDS))} without a verdict."
     )
 
 

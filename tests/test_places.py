@@ -26,7 +26,11 @@ def studies(tmp_path):
             line("infobatch", -1.24, "worse"),
             line("fixed:subset=x", 2.0, "better"),
         ],
-        "web-single/wrong-0": [line("infobatch", 0.04, "not shown"), line("random", None, None)],
+        "web-single/wrong-0": [
+            line("infobatch", 0.04, "not shown"),
+            line("random", None, None),
+            line("ucb", 0.5, "too few seeds"),
+        ],
     }
     for folder, lines in made.items():
         (tmp_path / folder).mkdir(parents=True)
@@ -42,9 +46,10 @@ def test_the_table_has_a_column_for_each_place_and_counts_the_verdicts(studies):
         "| infobatch | -1.2 **worse** | +0.0 not shown |",
         "| one row of every image | +2.0 **better** |  |",
         "| random |  | cheaper than the first rung |",
+        "| ucb |  | +0.5 too few seeds |",
         "",
-        "2 places, 4 pairs of a method and a place, 5 seeds each: 1 better, 0 as good, 1 not shown, 1 worse, "
-        "1 without a verdict.",
+        "2 places, 5 pairs of a method and a place, 5 seeds each: 1 better, 0 as good, 1 not shown, 1 worse, "
+        "2 without a verdict.",
     ]
 
 
