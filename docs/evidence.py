@@ -9,6 +9,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "studies"
+WORDS = ("better", "as good", "not shown", "worse")
 JUDGE = ROOT / "benchmarks" / "results" / "judge.md"
 
 
@@ -101,24 +102,31 @@ def judge() -> str:
     return JUDGE.read_text().partition("\n\n")[2].strip()
 
 
-def verdict_table() -> str:
-    """The verdict of every method, a column for each study."""
+def summary() -> str:
+    """How often each verdict came out in every study, what was better, and how many places were tried."""
     found = {path.parent.name: _read(path.parent.name) for path in sorted(STUDIES.glob("*/verdicts.json"))}
-    words: dict[str, dict[str, str]] = {}
+    lines = [f"| study | methods | {' | '.join(WORDS)} |", f"| --- | {' | '.join(['---:'] * 5)} |"]
+    better: list[str] = []
     for study, content in found.items():
-        for line in content["lines"]:
-            if line["kind"] == "method":
-                shown = content["names"].get(line["name"]) or _linked(line["name"])
-                words.setdefault(shown, {})[study] = _word(line)
-    heads = [
-        f"{name} (training too long)" if content["training_too_long"] else name
-        for name, content in found.items()
-    ]
-    lines = [f"| method | {' | '.join(heads)} |", f"| --- |{' --- |' * len(found)}"]
-    lines += [
-        f"| {name} | {' | '.join(mine.get(study, '') for study in found)} |" for name, mine in words.items()
-    ]
-    return "\n".join([*lines, "", _better(words), "", tried(list(found.values()))])
+        judged = [line for line in content["lines"] if line["kind"] == "method"]
+        words = [line["verdict"]["word"] for line in judged if line["verdict"]]
+        counts = [f"**{n}**" if n and word == "better" else str(n) for word, n in _counts(words)]
+        label = " (training too long)" if content["training_too_long"] else ""
+        link = f"[{study}](docs/evidence.md#{study}{'-training-too-long' if label else ''}){label}"
+        lines.append(f"| {link} | {len(judged)} | {' | '.join(counts)} |")
+        better += [
+            f"{content['names'].get(line['name']) or _linked(line['name'])} on {study}"
+            for line in judged
+            if line["verdict"] and line["verdict"]["word"] == "better"
+        ]
+    told = "None of them is shown to be better than ordinary training of the same cost."
+    if better:
+        told = f"Better than ordinary training of the same cost: {'; '.join(better)}."
+    return "\n".join([*lines, "", told, "", tried(list(found.values()))])
+
+
+def _counts(words: list[str]) -> list[tuple[str, int]]:
+    return [(word, words.count(word)) for word in WORDS]
 
 
 def tried(found: list[dict[str, Any]]) -> str:
@@ -129,7 +137,7 @@ def tried(found: list[dict[str, Any]]) -> str:
         for line in content["lines"]
         if line["kind"] == "method" and line["verdict"]
     ]
-    counts = ", ".join(f"{judged.count(word)} {word}" for word in ("better", "as good", "not shown", "worse"))
+    counts = ", ".join(f"{n} {word}" for word, n in _counts(judged))
     return f"{len(found)} studies gave {len(judged)} verdicts on methods: {counts}."
 
 
@@ -155,14 +163,6 @@ def verdict_of(recipe: str, studies: tuple[str, ...]) -> str:
 
 def _linked(method: str) -> str:
     return f"[`{method}`](docs/methods.md#{re.split('[:@]', method)[0]})"
-
-
-def _better(words: dict[str, dict[str, str]]) -> str:
-    """Which methods are better anywhere, in a sentence."""
-    found = [f"{name} on {s}" for name, mine in words.items() for s in mine if "better" in mine[s]]
-    if found:
-        return f"Better than ordinary training of the same cost: {'; '.join(found)}."
-    return "None of them is shown to be better than ordinary training of the same cost."
 
 
 def _read(study: str) -> dict[str, Any]:

@@ -216,7 +216,7 @@ def digits_table() -> str:
 def readme() -> str:
     """The README with its generated parts renewed."""
     methods = f"{method_table('docs/methods.md')}\n\n{method_count()}"
-    parts = {"methods": methods, "digits": digits_table(), "verdicts": evidence.verdict_table()}
+    parts = {"methods": methods, "digits": digits_table(), "verdicts": evidence.summary()}
     return renewed(ROOT / "README.md", parts)
 
 

@@ -90,7 +90,7 @@ def test_styles_differ_without_colours():
     assert [name for name, look in looks.items() if look.dash == "-"] == ["full"]
 
 
-@pytest.mark.parametrize("count", [1, 3, 13])
+@pytest.mark.parametrize("count", [1, 3, 13, 50])
 def test_the_names_of_curves_do_not_overlap(tmp_path, count):
     lines = [
         Curve(name, [10, 50, 60 + i], [10.0, 80.0, 90 + i / 100])
@@ -101,7 +101,7 @@ def test_the_names_of_curves_do_not_overlap(tmp_path, count):
     assert len(texts) == count
     boxes = [text.get_window_extent() for text in texts]
     assert not [pair for pair in itertools.combinations(boxes, 2) if pair[0].overlaps(pair[1])]
-    assert all(box.x1 <= figure.bbox.x1 for box in boxes)
+    assert all(box.x1 <= figure.bbox.x1 and box.y0 >= 0 and box.y1 <= figure.bbox.y1 for box in boxes)
 
 
 def test_the_verdicts_stand_at_their_differences(tmp_path):

@@ -95,7 +95,7 @@ def _limits(axes: "Axes", lines: Sequence[Curve], settled: bool) -> None:
 def _name(axes: "Axes", lines: Sequence[Curve], looks: dict[str, Style], digits: int) -> None:
     """Write the names to the right, in the order of the final result, without overlaps."""
     bottom, top = axes.get_ylim()
-    gap = (top - bottom) * max(0.048, 0.9 / max(len(lines), 18))
+    gap = (top - bottom) * 0.9 / max(len(lines), 18)
     ranked = sorted(lines, key=lambda line: line.mean[-1])
     heights: list[float] = []
     for line in ranked:
