@@ -98,6 +98,7 @@ def picture(path: Path = PICTURE, studies: Path = STUDIES) -> Any:
         said="Points of test accuracy against full training of the same cost, and the verdict.",
         caption="25,600 drawn rows of CIFAR-10 and 1,280 clean ones. Columns: copies, share of wrong labels.",
         cells=cells,
+        letters=44,
     )
 
 

@@ -27,6 +27,7 @@ def draw(
     vertical: str = "",
     horizontal: str = "",
     digits: int = 1,
+    letters: int = 30,
 ) -> "Figure":
     """Write the picture.
 
@@ -42,14 +43,15 @@ def draw(
         vertical: what the rows are.
         horizontal: what the columns are.
         digits: decimals of the values.
+        letters: of the name of a row, at most.
 
     Returns:
         the figure that was written.
     """
     lines = max([1, *(cell.count("\n") + 1 for row in cells or () for cell in row)])
-    letters = max([4, *(len(part) for row in cells or () for cell in row for part in cell.split("\n"))])
-    wide = max(0.72, 0.085 * letters + 0.1, 0.075 * max(map(len, columns)))
-    names = 0.085 * max(min(len(name), 30) for name in rows) + 0.6
+    longest = max([4, *(len(part) for row in cells or () for cell in row for part in cell.split("\n"))])
+    wide = max(0.72, 0.085 * longest + 0.1, 0.075 * max(map(len, columns)))
+    names = 0.085 * max(min(len(name), letters) for name in rows) + 0.6
     height = max(0.34, 0.17 * lines + 0.14) * len(rows) + 0.9
     missing = bool(np.isnan(values).any())
     caption = f"{caption} Hatched: no run.".strip() if missing else caption
@@ -69,7 +71,7 @@ def draw(
         light = _luminance(drawn.to_rgba(value)) > 0.25
         axes.text(x, y, words, ha="center", va="center", fontsize=8.5, color=INK if light else "white")
     axes.set_xticks(range(len(columns)), [short(name, 24) for name in columns], parse_math=False)
-    axes.set_yticks(range(len(rows)), [short(name, 30) for name in rows], parse_math=False)
+    axes.set_yticks(range(len(rows)), [short(name, letters) for name in rows], parse_math=False)
     axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1.5)
