@@ -6,12 +6,13 @@ from typing import Any
 
 from samplewise.advice.advising import advise as measure
 from samplewise.advice.result import Advice
+from samplewise.integrations.transformers.forwards import forward_of
 from samplewise.integrations.transformers.heads import PerSampleLoss
 from samplewise.integrations.transformers.loading import batches_of
 from samplewise.integrations.transformers.mixin import SelectiveTrainer
 from samplewise.integrations.transformers.packing import packing_of
 from samplewise.integrations.transformers.refusals import head_for
-from samplewise.integrations.transformers.selection import Selection, Settings, forward_of
+from samplewise.integrations.transformers.selection import Selection, Settings
 
 __all__ = ["advise"]
 
@@ -50,6 +51,6 @@ def advise(trainer: Any, *, per_sample_loss: PerSampleLoss | None = None, **give
             "collate_fn": stock.collate_fn,
             "num_workers": stock.num_workers,
         }
-        return measure(forward_of(selection, trainer), trainer.model, dataset, **(own | given))
+        return measure(forward_of(selection.head, trainer), trainer.model, dataset, **(own | given))
     finally:
         trainer.optimizer = optimizer

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from samplewise import packed
@@ -19,12 +19,12 @@ from samplewise.distributed import collectives
 from samplewise.distributed.shares import real_rows
 from samplewise.groups import as_groups
 from samplewise.integrations.transformers.calendar import Calendar
+from samplewise.integrations.transformers.forwards import forward_of
 from samplewise.integrations.transformers.heads import (
     IGNORED,
     CausalLM,
     Classes,
     Head,
-    Own,
     PerSampleLoss,
     Seen,
     one_packed_row,
@@ -46,7 +46,6 @@ from samplewise.integrations.transformers.refusals import (
     refuse_packed,
     refuse_uneven,
 )
-from samplewise.integrations.transformers.sft import FusedLM
 from samplewise.loop.gate import Gate
 from samplewise.loop.requirements import refuse_assembled, refuse_proxy
 from samplewise.loop.scoring import Scoring
@@ -91,32 +90,6 @@ class Marked(NamedTuple):
     total: int
     real: int | None
     counted: int | None
-
-
-def forward_of(selection: Selection, trainer: Any, model: nn.Module | None = None) -> Any:
-    """The forward of scoring. It runs the unwrapped model, because no gradients are averaged.
-
-    Args:
-        selection: has the head.
-        trainer: gives the precision.
-        model: another model with the same inputs, such as a small one that scores. None: the Trainer's.
-    """
-
-    def forward(inputs: Any) -> Outputs:
-        head = selection.head
-        if model is not None and isinstance(
-            head, FusedLM
-        ):  # TRL has changed the forward of its own model only
-            head = CausalLM(0.0, head.classes)
-        with trainer.compute_loss_context_manager():
-            return head(trainer.model if model is None else model, dict(inputs)).outputs
-
-    given: Any = forward
-    given.of = lambda other: forward_of(selection, trainer, other)
-    if not isinstance(selection.head, Own):  # whose targets are not known
-        head: Any = selection.head
-        given.targets, given.classes, given.by_tokens = head.targets, head.classes, head.by_tokens
-    return given
 
 
 class Selection:
@@ -182,7 +155,7 @@ class Selection:
         self.selector = Selector(
             settings.policy,
             dataset,
-            forward_of(self, trainer),
+            forward_of(self.head, trainer),
             model=trainer.model,
             epochs=self.calendar.selection_epochs,
             batch_size=batch_size,
