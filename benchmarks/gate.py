@@ -23,6 +23,7 @@ from torch import nn
 
 import samplewise as sw
 from samplewise.recipes import all as all_recipes
+from samplewise.testing.counting import with_target
 
 BATCH, INPUTS, CLASSES = 64, 64, 10
 TOGETHER = 4
@@ -86,8 +87,9 @@ class Setting:
         gc.collect()
         begun = time.process_time()
         selector = sw.Selector(
-            policy, self.data, forward, model=model, epochs=self.epochs, batch_size=BATCH, gate=gate
-        )
+            policy, self.data, forward, model=model, epochs=self.epochs, batch_size=BATCH, gate=gate,
+            scoring=with_target(policy, None, self.data),
+        )  # fmt: skip
         loader = selector.loader()
         for _ in range(self.epochs):
             for batch in loader:

@@ -14,6 +14,7 @@ from samplewise.bench import machine
 from samplewise.bench.forward import last_layer
 from samplewise.bench.models import build as network
 from samplewise.testing import by_tokens
+from samplewise.testing.counting import with_target
 
 BF16 = torch.bfloat16
 FORMS: dict[str, dict[str, bool]] = {
@@ -85,6 +86,7 @@ class Training:
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr, momentum=0.9, weight_decay=5e-4)
         if backend is not None:
             self.model.compile(backend=backend)
+        given["scoring"] = with_target(recipe, given.get("scoring"), data)
         self.selector = sw.Selector(
             recipe, data, forward, model=self.model, epochs=epochs, batch_size=b, labels=data.y.cpu(), **given
         )

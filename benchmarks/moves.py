@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 import samplewise as sw
+from samplewise.testing.counting import with_target
 from samplewise.testing.trace import build
 
 PACKAGE = str(Path(sw.__file__).parent)
@@ -36,7 +37,8 @@ def walked(method: str) -> tuple[int, int, int]:
 
     if getattr(policy, "proxy", False):
         forward.proxy = forward  # type: ignore[attr-defined] # a narrow view of the model takes the same path
-    selector = sw.Selector(policy, data, forward, model=model, epochs=10, batch_size=BATCH)
+    scoring = with_target(policy, None, data)
+    selector = sw.Selector(policy, data, forward, model=model, epochs=10, batch_size=BATCH, scoring=scoring)
     loader = selector.loader()
     for epoch in range(2):
         for step, batch in enumerate(loader):

@@ -69,7 +69,7 @@ def outputs_of(b: int, classes: int = 10) -> sw.Outputs:
     targets = torch.randint(classes, (b,))
     losses = F.cross_entropy(logits, targets, reduction="none")
     head = torch.eye(classes), torch.zeros(classes)
-    return sw.Outputs(losses, logits, targets, features=logits, head=head)
+    return sw.Outputs(losses, logits, targets, features=logits, head=head, target_product=logits[:, 0])
 
 
 def fed(name: str, n: int, epochs: int = 10, **given: Any) -> sw.Selector:

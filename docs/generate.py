@@ -30,6 +30,7 @@ MODULES = (
     "samplewise",
     "samplewise.signals",
     "samplewise.matrices",
+    "samplewise.last_layer",
     "samplewise.views",
     "samplewise.packed",
     "samplewise.trackers",

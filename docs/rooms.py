@@ -16,7 +16,7 @@ FLOORS = (
     ("checks", "rng", "distributed", "packed"),
     ("data", "schedules"),
     ("signals", "matrices", "views", "trackers", "cost", "files"),
-    ("subset", "proxy", "tokens"),
+    ("subset", "proxy", "tokens", "last_layer"),
     ("pickers", "classification"),
     ("policy",),
     ("coresets",),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from samplewise.loop.reference_losses import reference_losses
     from samplewise.loop.scorers import Scorer
     from samplewise.loop.scoring import Scoring
+    from samplewise.loop.target import Target
     from samplewise.policy import Policy, recipe
     from samplewise.prompts import PromptSelector
     from samplewise.selector import Selector
@@ -52,6 +53,7 @@ __all__ = [
     "Scoring",
     "Selector",
     "Subset",
+    "Target",
     "advise",
     "classifier",
     "combine",
@@ -88,6 +90,7 @@ _HOMES = {
     "Scoring": "loop.scoring",
     "Selector": "selector",
     "Subset": "coresets.table",
+    "Target": "loop.target",
     "advise": "advice.advising",
     "classifier": "classification",
     "combine": "combination",

@@ -21,7 +21,7 @@ def test_every_recipe_has_a_row_or_a_reason(found):
     rows = {row.method for row in found.rows}
     for name in sw.recipes.all():
         assert (name in rows) != (name in found.left_out), name
-    assert {"fixed", "rho_loss", "always_set", "dynams_proxy"} <= found.left_out.keys()
+    assert {"fixed", "rho_loss", "always_set", "dynams_proxy", "greats_last_layer"} <= found.left_out.keys()
     assert found.left_out["fixed"] == "missing a required argument: 'subset'"
 
 

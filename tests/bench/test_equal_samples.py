@@ -20,7 +20,13 @@ VARYING = {
     *("alignprune", "auto_assist", "ies", "importance_sampling", "infobatch", "kakurenbo", "noise_budget"),
     *("selective_backprop", "seta"),
 }
-DYNAMIC = [recipe for recipe in testing.recipes() if recipe.level not in ("static", "token")]
+NEEDS = ("greats_last_layer",)
+"""A target set, for which the command has no option."""
+DYNAMIC = [
+    recipe
+    for recipe in testing.recipes()
+    if recipe.level not in ("static", "token") and recipe.name not in NEEDS
+]
 """Methods that choose tokens need a language model."""
 SMALL = ["train", "--limit", "120", "--epochs", "4", "--batch-size", "32", "--seeds", "1"]
 SMALL += ["--threads", "1", "--model", "mlp", "--device", "cpu"]

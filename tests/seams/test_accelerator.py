@@ -35,7 +35,8 @@ def elsewhere():
     logits = torch.rand(B, 3, device="meta")
     targets = torch.empty(B, dtype=torch.int64, device="meta")
     features, head = torch.rand(B, 4, device="meta"), (torch.rand(3, 4, device="meta"), None)
-    return Outputs(torch.rand(B, device="meta"), logits, targets, features, head)
+    losses, products = torch.rand(2, B, device="meta")
+    return Outputs(losses, logits, targets, features, head, target_product=products)
 
 
 # How many rows these train on depends on draws, which must be read.

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 import samplewise as sw
 from samplewise.rng import generator
 from samplewise.testing import build, by_tokens
+from samplewise.testing.counting import with_target
 
 N, CLASSES = 40, 3
 
@@ -142,6 +143,7 @@ def make(policy, dataset=None, *, epochs=4, batch_size=8, model=None, forward=No
     forward = outputs_of(model) if forward is None else forward
     if getattr(policy, "level", None) == "token":
         forward = tokens_of(forward)
+    more["scoring"] = with_target(policy, more.get("scoring"), dataset)
     return sw.Selector(
         policy, dataset, forward, model=model, epochs=epochs, batch_size=batch_size, **more
     ), model

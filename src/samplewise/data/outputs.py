@@ -26,9 +26,14 @@ __all__ = [
     "as_outputs",
     "check_fields",
     "check_shapes",
+    "from_forward",
     "refuse_targets",
     "walk",
 ]
+
+
+_LAST_LAYER = ("logits", "targets", "features", "head")
+"""What `target_product` is computed from."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,9 @@ class Outputs:
             mean over the tokens of the rows that train, not over rows: see `sw.token_outputs`.
         token_targets: (b, t), the number of the token that each of these losses is for. -100: no token, as
             for padding. Such a loss counts in nothing.
+        target_product: (b,), the product of each sample's gradient with that of a target set, in the last
+            layer. With `Scoring(target=...)` the Selector fills it in. If you call `observe` yourself, give
+            it: `samplewise.last_layer.TargetGradient` computes it.
     """
 
     loss: Tensor
@@ -61,10 +69,11 @@ class Outputs:
     normalizer: Tensor | None = None
     token_losses: Tensor | None = None
     token_targets: Tensor | None = None
+    target_product: Tensor | None = None
 
     def first(self, m: int) -> "Outputs":
         """The outputs of the first m samples."""
-        of_rows = ("loss", "logits", "targets", "features", "gradient_norm", "normalizer")
+        of_rows = ("loss", "logits", "targets", "features", "gradient_norm", "normalizer", "target_product")
         named = (*of_rows, "token_losses", "token_targets")
         rows = {name: getattr(self, name) for name in named}
         return dataclasses.replace(
@@ -170,6 +179,18 @@ def check_fields(outputs: Outputs, needed: tuple[str, ...], owner: str, tokens: 
     check_shapes(outputs, needed, tokens)
     if "head" in needed and outputs.head is not None:
         _check_head(outputs, outputs.head[0])
+
+
+def from_forward(read: Iterable[str]) -> tuple[str, ...]:
+    """The fields that forward must return so that all fields in `read` are known: some are computed.
+
+    >>> from_forward(["loss", "target_product"])
+    ('loss', 'logits', 'targets', 'features', 'head')
+    """
+    wanted: list[str] = []
+    for name in read:
+        wanted += {"gradient_norm": (), "target_product": _LAST_LAYER}.get(name, (name,))
+    return tuple(dict.fromkeys(wanted))
 
 
 def check_shapes(outputs: Outputs, needed: Collection[str], tokens: bool = False) -> None:

@@ -14,6 +14,7 @@ from samplewise.loop.normalizing import weighted_mean
 from samplewise.loop.scorers import as_scorer, check_scorer
 from samplewise.loop.second_model import SecondModel
 from samplewise.loop.step import Step
+from samplewise.loop.target import TargetSet, target_set
 
 __all__ = ["Measured", "WithProxy", "install"]
 
@@ -21,6 +22,7 @@ __all__ = ["Measured", "WithProxy", "install"]
 def install(step: Step, engine: Engine, ledger: Ledger, exports: Exports) -> None:
     """Let the step run the forwards that its method and scoring need; most need the plain ones."""
     scoring, policy = step.scoring, engine.policy
+    target = target_set(scoring.target, scoring.at, policy, step.forward, step.model)
     if scoring.scorer is not None:
         scorer = as_scorer(scoring.scorer)
         model = check_scorer(scorer, engine, step.model)
@@ -29,6 +31,9 @@ def install(step: Step, engine: Engine, ledger: Ledger, exports: Exports) -> Non
     elif scoring.at is not None and (policy.scores or "pass" in engine.memory.sources):
         found = check_early(scoring.at, engine, step.model, step.forward, exports.labels)
         step.scoring_forward = Early(ledger, scoring.view, scoring.at, *found, policy, engine.seed)
+    if target is not None:
+        scores = step.scoring_forward
+        scores.target = TargetSet(target, policy, ledger, scores.cheap)
     if engine.policy.proxy:
         step.runner = WithProxy(ledger)
     elif engine.computes or step.scoring_forward.cheap or ledger.prior_flops or step.tokens.reference:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Annotated, Any, Literal
 
@@ -12,6 +12,7 @@ from torch import nn
 from samplewise.checks import Range, checked, warn
 from samplewise.data.randomness import lent_to
 from samplewise.loop.scorers import as_scorer
+from samplewise.loop.target import as_target
 
 __all__ = ["Flags", "Scoring", "device_of", "modules_of", "without_trace"]
 
@@ -36,6 +37,8 @@ class Scoring:
         batch_size: of passes; None: the training batch size.
         num_workers: of passes.
         scorer: another, small model that scores, or a `sw.Scorer(model, ...)`: see there.
+        target: a few samples towards which `greats_last_layer` chooses: one batch in the form that forward
+            takes, a map-style data set, or a `sw.Target(data, ...)`: see there.
     """
 
     mode: Literal["eval", "train"] = "eval"
@@ -47,6 +50,7 @@ class Scoring:
     batch_size: Annotated[int | None, Range(1)] = None
     num_workers: Annotated[int, Range(0)] = 0
     scorer: Any = None
+    target: Any = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.dtype is not None and self.dtype not in (torch.bfloat16, torch.float16):
@@ -58,6 +62,8 @@ class Scoring:
                     f"Scoring.at={self.at!r} ends the forward of the model, but Scoring.scorer scores with "
                     "another one. Leave out one of them."
                 )
+        if self.target is not None:
+            as_target(self.target)
         if self.view is not None and not callable(self.view):
             raise TypeError(
                 f"Scoring.view must be a function of a batch's data, got {type(self.view).__name__}. "

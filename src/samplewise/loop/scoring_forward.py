@@ -10,6 +10,7 @@ from samplewise.cost.ledger import BACKWARD, FORWARD, Ledger
 from samplewise.data.declared import Form
 from samplewise.data.outputs import Batch, walk
 from samplewise.loop.again import Chosen
+from samplewise.loop.target import TargetSet
 
 __all__ = ["ScoringForward", "shape_of"]
 
@@ -36,6 +37,8 @@ class ScoringForward:
     """Whether another model scores. `came` must be called, and forward may give losses only."""
     learns = False
     """Whether `trains` must be called."""
+    target: TargetSet | None = None
+    """The samples towards which rows are chosen. Then only scoring forwards are observed."""
 
     def __init__(self, ledger: Ledger, view: Callable[[Any], Any] | None = None) -> None:
         self.ledger, self.view, self.cheap = ledger, view, view is not None
@@ -126,7 +129,7 @@ class ScoringForward:
 
     def settings(self) -> dict[str, Any]:
         """What must be equal on all processes, by name."""
-        return {}
+        return {} if self.target is None else {"target set": self.target.shown()}
 
     def share(self) -> None:
         """Take over from rank 0 what must be equal on all processes, once all have agreed."""

@@ -199,7 +199,7 @@ class SecondModel(ScoringForward):
 
     def settings(self) -> dict[str, Any]:
         """What must be equal on all processes."""
-        return {"scorer": self.scorer.shown()}
+        return super().settings() | {"scorer": self.scorer.shown()}
 
     def share(self) -> None:
         """Take over the parameters and buffers of rank 0. Every process must call it."""

@@ -93,9 +93,13 @@ class Step:
             raise ValueError(f"{self.policy.name} scores with the model, got None. Give Selector(model=...).")
         scores = self.scoring_forward
         with without_trace(self.model if scores.model is None else scores.model, self.scoring):
-            if scores.cheap and self.forward is not None:
-                return self.checked(scores(self.forward, batch), len(batch.ids))
-            return self.run(batch.data, len(batch.ids))
+            found = self._scored(batch)
+            return found if scores.target is None else scores.target.complete(found, self._scored)
+
+    def _scored(self, batch: Batch) -> Outputs:
+        if self.scoring_forward.cheap and self.forward is not None:
+            return self.checked(self.scoring_forward(self.forward, batch), len(batch.ids))
+        return self.run(batch.data, len(batch.ids))
 
     # ---------------------------------------------------------------------------- one batch
 
@@ -149,10 +153,9 @@ class Step:
 
     def _note(self, made: Made, chosen: Chosen, batch: Batch, rows: int) -> None:
         """Note what a step has chosen: `batch` trains. `rows` is the number that came to this process."""
-        made.chosen, made.rows, self.chosen = chosen, rows, chosen
-        position = self.position
-        position.batches += 1
-        position.samples += rows
+        position, made.chosen, made.rows, self.chosen = self.position, chosen, rows, chosen
+        chosen.unseen &= self.scoring_forward.target is None
+        position.batches, position.samples = position.batches + 1, position.samples + rows
         position.method_called = True
         self.tokens.came(self.forward, batch, chosen)
         if self.scoring_forward.learns:
@@ -201,8 +204,7 @@ class Step:
         seconds, begun = self.ledger.seconds, time.perf_counter()
         if due:
             seen = self.score(batch)
-            if not self.scoring_forward.cheap:
-                self.ledger.scoring_forwards += len(ids)
+            self.ledger.scoring_forwards += 0 if self.scoring_forward.cheap else len(ids)
             seconds["scoring"] += time.perf_counter() - begun
             begun = time.perf_counter()
             engine.memory.observe(ids, seen, "training")
@@ -342,7 +344,7 @@ class Step:
         self.ledger.again(trained, position.ordinary(came), torch.is_grad_enabled())
         chosen.evaluated = False
 
-    # ------------------------------------------------------------------------------- epochs
+    # ------------------------------------------------------------------- epochs and layout
 
     def open(self) -> None:
         """Decide what is fixed for the open epoch, and forget the steps of the last epoch."""
@@ -373,8 +375,6 @@ class Step:
     def came(self) -> None:
         """Note that the loader yielded a batch."""
         self._steps.came()
-
-    # ------------------------------------------------------------------------------- layout
 
     @property
     def layout(self) -> Layout:

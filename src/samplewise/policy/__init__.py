@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, Literal, ParamSpec, TypeVar
 
 from samplewise.checks import Range, check_arguments, checked, nearest
 from samplewise.data.html import html_table
+from samplewise.data.outputs import from_forward
 from samplewise.pickers import Picker
 from samplewise.policy.fitting import as_tuple, refuse_misfits
 from samplewise.schedules import Schedule, resolve, sized
@@ -141,8 +142,8 @@ class Policy:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The fields of `Outputs` that forward must return. A pass computes the others that are read."""
-        return tuple(name for name in self.reads if name != "gradient_norm")
+        """The fields of `Outputs` that forward must return. The others that are read are computed."""
+        return from_forward(self.reads)
 
     @property
     def nonnegative(self) -> bool:

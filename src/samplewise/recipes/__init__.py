@@ -22,6 +22,7 @@ from samplewise.recipes.forgetting import forgetting
 from samplewise.recipes.full import full
 from samplewise.recipes.gradmatch import gradmatch, gradmatch_dynamic
 from samplewise.recipes.grand import grand
+from samplewise.recipes.greats_last_layer import greats_last_layer
 from samplewise.recipes.herding import herding
 from samplewise.recipes.ies import ies
 from samplewise.recipes.importance_sampling import importance_sampling
@@ -77,6 +78,7 @@ __all__ = [
     "gradmatch",
     "gradmatch_dynamic",
     "grand",
+    "greats_last_layer",
     "herding",
     "ies",
     "importance_sampling",

@@ -49,7 +49,7 @@ def cheap_scores_cost_what_they_compute(recipe: Recipe) -> None:
     if "gradient_norm" not in policy.reads:
         _check(policy, trace, Scoring(view=dict))
     at = Scoring(at="body.0")
-    if policy.proxy or "gradient_norm" in policy.reads:
+    if policy.proxy or {"gradient_norm", "target_product"} & {*policy.reads}:
         try:
             Training(policy, trace, scoring=at)
         except ValueError:

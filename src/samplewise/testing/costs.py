@@ -9,6 +9,7 @@ import torch
 
 from samplewise import recipes as registry
 from samplewise.loop.scoring import Scoring
+from samplewise.loop.target import reads_target
 from samplewise.pickers import Picker
 from samplewise.policy import Policy, Recipe
 from samplewise.selector import Selector
@@ -17,7 +18,7 @@ from samplewise.testing.budgets import long_enough
 from samplewise.testing.counting import Training
 from samplewise.testing.law import differs, ensure, law
 from samplewise.testing.runs import run
-from samplewise.testing.trace import Trace, build, keeps
+from samplewise.testing.trace import TARGET, Trace, build, keeps
 
 __all__ = [
     "declared_cost_is_counted_cost",
@@ -141,7 +142,8 @@ def _closed_form(
         trained += sum(_k(m, keep, 2) for m in batches)
         fixed &= finest is None or finest.keeps is not None
         if keep != 1:
-            scored += size if policy.signals and active % every == 0 else 0
+            if policy.signals and active % every == 0:
+                scored += size + len(batches) * len(TARGET) * reads_target(policy.signals)
             active += 1
     return (trained, scored) if fixed else (None, None)
 

@@ -2,20 +2,23 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import Subset
 
 from samplewise.data.outputs import Batch, Outputs
 from samplewise.loop.scoring import Scoring
+from samplewise.loop.target import reads_target
+from samplewise.policy import Policy
 from samplewise.selector import Selector
-from samplewise.testing.trace import Trace, by_tokens
+from samplewise.testing.trace import TARGET, Trace, by_tokens
 
-__all__ = ["CountingModel", "ToyData", "ToyForward", "Training", "state_of"]
+__all__ = ["CountingModel", "ToyData", "ToyForward", "Training", "state_of", "with_target"]
 
 
 class CountingModel(nn.Module):
@@ -138,6 +141,14 @@ class ToyForward:
         return Outputs(loss, shown.logits, shown.targets, shown.features, shown.head)
 
 
+def with_target(policy: Any, scoring: Scoring | None, data: Any) -> Scoring | None:
+    """The scoring, with the first samples of the data as the target set if the method needs one."""
+    if not (isinstance(policy, Policy) and reads_target(policy.signals)):
+        return scoring
+    target = Subset(data, TARGET.tolist())
+    return replace(scoring or Scoring(mode=policy.mode or "eval"), target=target)
+
+
 @dataclass
 class Training:
     """One training with a Selector, batch after batch.
@@ -163,6 +174,7 @@ class Training:
         self.model = CountingModel()
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.05, momentum=0.9)
         self.data = ToyData(self.trace)
+        self.scoring = with_target(self.policy, self.scoring, self.data)
         if self.tokens is None:
             self.tokens = "token_losses" in getattr(self.policy, "needs", ())
         self.forward = ToyForward(self.model, self.trace, self.real, self.watch, self.tokens)

@@ -3,6 +3,7 @@
 import math
 import typing
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -105,7 +106,7 @@ def losses_that_are_not_finite_are_refused(recipe: Recipe) -> None:
             shown = trace.outputs(event.ids, event.epoch)
             losses = shown.loss.clone()
             losses[[0, -1]] = bad
-            spoilt = Outputs(losses, shown.logits, shown.targets, shown.features, shown.head)
+            spoilt = replace(shown, loss=losses)
             before = selector.state_dict()["engine"]["memory"]
             named = f"ids [{int(event.ids[0])}, {int(event.ids[-1])}] in epoch {event.epoch}"
             try:

@@ -14,6 +14,7 @@ from samplewise.data.outputs import Batch, Outputs
 from samplewise.distributed import collectives
 from samplewise.rng import generator
 from samplewise.selector import Selector
+from samplewise.testing.counting import with_target
 from samplewise.testing.trace import by_tokens
 
 __all__ = ["Mode", "Run", "Samples", "Step", "alone", "shared"]
@@ -140,8 +141,9 @@ def shared(
     model = nn.parallel.DistributedDataParallel(samples.net) if wrapped else samples.net
     forward = _Forward(samples, model)
     selector = Selector(
-        policy, samples, forward, model=model, epochs=epochs, batch_size=batch, sync_every=sync_every
-    )
+        policy, samples, forward, model=model, epochs=epochs, batch_size=batch, sync_every=sync_every,
+        scoring=with_target(policy, None, samples),
+    )  # fmt: skip
     forward.selector = selector
     loader = selector.loader()
     run = Run([], [], [], {})

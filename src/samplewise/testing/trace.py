@@ -6,21 +6,26 @@ from typing import Any
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from samplewise import recipes as registry
 from samplewise.data.outputs import Outputs
 from samplewise.policy import Recipe
 from samplewise.recipes.rho_tokens import toy_targets
 from samplewise.rng import generator
+from samplewise.signals import residual
 
-__all__ = ["Trace", "build", "by_tokens", "keeps", "recipes"]
+__all__ = ["TARGET", "Trace", "build", "by_tokens", "keeps", "recipes"]
+
+TARGET = torch.arange(2)
+"""The samples of a trace towards which `greats_last_layer` chooses."""
 
 
 class Trace:
     """Outputs of n samples over some epochs, a function of (id, epoch) alone.
 
     The samples begin near chance and are learned one after the other; a few never are. Losses,
-    logits, targets and features agree with one another.
+    logits, targets and features agree with one another. The first samples, `TARGET`, are the target set.
 
     >>> trace = Trace(n=6, epochs=3)
     >>> trace.outputs(torch.tensor([4, 1]), epoch=2).loss.shape
@@ -52,7 +57,14 @@ class Trace:
             targets=self.targets[ids],
             features=self.features[at, ids],
             head=self.head,
+            target_product=self._products(at)[ids],
         )
+
+    def _products(self, at: int) -> Tensor:
+        """Products of the gradients of all samples, written out, with the mean of those of the target set."""
+        errors = residual(self.logits[at].float(), self.targets)
+        gradients = errors[:, :, None] * F.pad(self.features[at], (0, 1), value=1.0)[:, None]
+        return (gradients * gradients[TARGET].mean(0)).sum((1, 2))
 
 
 def by_tokens(outputs: Outputs, ids: Int[Tensor, " b"]) -> Outputs:
