@@ -12,13 +12,14 @@ from samplewise.data import bits
 from samplewise.engine import engine as engines
 from samplewise.engine.compact import COMPACT_FROM, CompactPlan
 from samplewise.loop.ids import dealt
-from samplewise.testing import LAWS
+from samplewise.testing import LAWS, recipes
 from samplewise.testing.trace import build
 from tests.seams.toys import Net, make, step
 
 N, EPOCHS = 700, 5
 SAME = ("eswp", "evolved_sampling", "full", "ies", "kakurenbo", "noise_budget", "online_batch_selection")
 SAME += ("seta", "ucb", "uncertainty_ema", "el2n", "random")
+BETWEEN_EPOCHS = {made.name for made in recipes() if made.level in ("epoch", "epoch+batch")} - {"full", "ies"}
 DRAWN = ("epsilon_greedy", "infobatch", "random_dynamic", "rs2")
 
 
@@ -265,7 +266,7 @@ def test_your_own_method_is_planned_as_bits_too():
     assert selector.table().times_selected.tolist() == [0, 1, 0, 1, 0]
 
 
-@pytest.mark.parametrize("name", ["infobatch", "eswp", "kakurenbo"])
+@pytest.mark.parametrize("name", [name for name in SAME + DRAWN if name in BETWEEN_EPOCHS])
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 def test_the_laws_hold_for_compact_plans(law, name, monkeypatch):
     monkeypatch.setattr(engines, "COMPACT_FROM", 1)
