@@ -18,7 +18,7 @@ from torch import Tensor
 
 import samplewise as sw
 from samplewise.testing.counting import with_target
-from samplewise.testing.trace import build
+from samplewise.testing.trace import build, by_tokens
 
 PACKAGE = str(Path(sw.__file__).parent)
 N, BATCH = 96, 16
@@ -26,14 +26,19 @@ N, BATCH = 96, 16
 
 def walked(method: str) -> tuple[int, int, int]:
     """Calls, files and moves of one step in the middle of the second epoch."""
-    data = torch.utils.data.TensorDataset(torch.randn(N, 4), torch.randint(3, (N,)))
+    inputs = torch.randn(N, 4)
+    inputs[:, 3] = torch.arange(N) / N  # the id of the sample, for losses by token
+    data = torch.utils.data.TensorDataset(inputs, torch.randint(3, (N,)))
     policy = build(sw.recipes.get(method), N, keep=0.5, period=1)
     model = torch.nn.Linear(4, 3)
 
     def forward(batch: list[Tensor]) -> sw.Outputs:
         logits = model(batch[0])
         losses = torch.nn.functional.cross_entropy(logits, batch[1], reduction="none")
-        return sw.Outputs(losses, logits, batch[1], features=batch[0], head=(model.weight, model.bias))
+        head = model.weight, model.bias
+        outputs = sw.Outputs(losses, logits, batch[1], features=batch[0], head=head)
+        chooses_tokens = getattr(policy, "token_choice", None) is not None
+        return by_tokens(outputs, (N * batch[0][:, 3]).round().long()) if chooses_tokens else outputs
 
     if getattr(policy, "proxy", False):
         forward.proxy = forward  # type: ignore[attr-defined] # a narrow view of the model takes the same path

@@ -9,8 +9,8 @@ from torch import nn
 
 import samplewise as sw
 from samplewise.data.outputs import Outputs
-from samplewise.loop.normalizing import weighted_mean
 from samplewise.loop.scoring import device_of
+from samplewise.loop.step import weighted_mean
 from samplewise.testing import Trace, build
 from tests.seams.toys import Net, make
 

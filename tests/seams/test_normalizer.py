@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 import samplewise as sw
 from samplewise.loop import normalizing
-from samplewise.loop.normalizing import weighted_mean
+from samplewise.loop.step import weighted_mean
 from tests.seams.toys import CLASSES, N, Net, Tensors, make
 
 WEIGHT = torch.tensor([0.2, 1.0, 5.0])

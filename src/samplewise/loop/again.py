@@ -7,7 +7,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from samplewise.cost.ledger import Ledger
 from samplewise.data.outputs import Outputs
+from samplewise.loop.position import Position
 
 __all__ = ["Chosen", "Made", "Steps"]
 
@@ -53,6 +55,19 @@ class Made:
     """None until the step has chosen its rows."""
     rows: int = 0
     """Number of rows of the batch on this process, without padding."""
+
+    def charge_again(self, ledger: Ledger, position: Position, filled: bool) -> None:
+        """Charge another forward of the rows. Ordinary training would run it too.
+
+        `filled`: the loader fills the batches with accepted rows, and looked at more of them.
+        """
+        chosen = self.chosen
+        if chosen is None:
+            return
+        came = round(self.rows * position.done / max(1, position.samples)) if filled else self.rows
+        trained = len(chosen.ids) if chosen.real is None else min(chosen.real, len(chosen.ids))
+        ledger.again(trained, position.ordinary(came), torch.is_grad_enabled())
+        chosen.evaluated = False
 
 
 class Steps:

@@ -10,10 +10,9 @@ from samplewise.data.outputs import Outputs, as_outputs, check_fields
 from samplewise.engine.engine import Engine
 from samplewise.engine.exports import Exports
 from samplewise.loop.early import Early, check_early
-from samplewise.loop.normalizing import weighted_mean
 from samplewise.loop.scorers import as_scorer, check_scorer
 from samplewise.loop.second_model import SecondModel
-from samplewise.loop.step import Step
+from samplewise.loop.step import Step, weighted_mean
 from samplewise.loop.target import TargetSet, target_set
 
 __all__ = ["Measured", "WithProxy", "install"]

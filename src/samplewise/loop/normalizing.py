@@ -1,4 +1,4 @@
-"""Weighted means of losses, also divided by what the samples add up to, as torch does with class weights."""
+"""Means of losses divided by what the samples add up to, as torch does with class weights."""
 
 import torch
 from jaxtyping import Float, Shaped
@@ -6,9 +6,7 @@ from torch import Tensor
 
 from samplewise.distributed import collectives
 
-__all__ = ["normalized", "weighted_mean"]
-
-_HALF = (torch.float16, torch.bfloat16)
+__all__ = ["normalized"]
 
 
 def normalized(
@@ -27,13 +25,3 @@ def normalized(
     if factors is None:
         factors = torch.full_like(given, 1 / len(given))
     return factors * torch.where(added > 0, count / added, 0).to(factors)
-
-
-def weighted_mean(losses: Float[Tensor, " k"], factors: Float[Tensor, " k"] | None) -> Tensor:
-    """(weights * losses).mean() over the k rows in float32, with factors = weights / k; None: all 1 / k.
-
-    The weights are divided by k before autograd sees them, so autograd needs one dot product only.
-    """
-    if losses.dtype in _HALF:
-        losses = losses.float()
-    return losses.mean() if factors is None else torch.dot(losses, factors.to(losses))

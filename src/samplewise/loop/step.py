@@ -16,7 +16,7 @@ from samplewise.distributed.shares import RealRows
 from samplewise.engine.engine import Engine
 from samplewise.loop.again import Chosen, Made, Steps
 from samplewise.loop.helpers import ForwardRunner, Gatekeeper
-from samplewise.loop.normalizing import normalized, weighted_mean
+from samplewise.loop.normalizing import normalized
 from samplewise.loop.position import Position
 from samplewise.loop.scoring import Scoring, without_trace
 from samplewise.loop.scoring_forward import ScoringForward
@@ -24,7 +24,7 @@ from samplewise.loop.tokens import Tokens
 from samplewise.loop.waiting import Waiting
 from samplewise.signals import take_tokens
 
-__all__ = ["Step"]
+__all__ = ["Step", "weighted_mean"]
 
 
 class Step:
@@ -157,7 +157,8 @@ class Step:
         chosen.unseen &= self.scoring_forward.target is None
         position.batches, position.samples = position.batches + 1, position.samples + rows
         position.method_called = True
-        self.tokens.came(self.forward, batch, chosen)
+        if self.tokens.chooses:
+            self.tokens.came(self.forward, batch, chosen)
         if self.scoring_forward.learns:
             self.scoring_forward.trains(batch, chosen.real)
 
@@ -233,7 +234,7 @@ class Step:
     def reduced(self, outputs: Outputs) -> Tensor:
         """(weights * losses).mean() of the rows that `narrow` gave, or of their tokens. Observes the rows."""
         reduced = outputs
-        if outputs.token_losses is not None or self.tokens.choice is not None:
+        if outputs.token_losses is not None or self.tokens.chooses:
             reduced = self.tokens.summed(self.awaited(), outputs)
         return weighted_mean(reduced.loss, self.finish(outputs, reduced.normalizer))
 
@@ -247,8 +248,7 @@ class Step:
         engine, ids, k, real = self.engine, chosen.ids, len(chosen.ids), chosen.real
         begun = time.perf_counter()
         if chosen.unseen and real != 0:
-            seen = ids if real is None else ids[:real]
-            given = outputs if real is None else outputs.first(real)
+            seen, given = (ids, outputs) if real is None else (ids[:real], outputs.first(real))
             if not engine.memory.observe(seen, given, "training") and chosen.whole and self._signals:
                 self.ledger.ignored_observations += len(seen)
         chosen.unseen, chosen.evaluated = False, True
@@ -292,7 +292,7 @@ class Step:
             ValueError: if there are none.
         """
         if self.chosen is None and (made := self._steps.evaluated) is not None and made.chosen is not None:
-            self._charge_again(made, made.chosen)
+            made.charge_again(self.ledger, self.position, self.waiting is not None and self.engine.narrows)
             self.chosen = made.chosen
         if self.chosen is None:
             raise ValueError(
@@ -329,20 +329,11 @@ class Step:
     def _again(self, made: Made, chosen: Chosen, batch: Batch) -> Batch:
         """The rows that were chosen before from this batch, to evaluate its loss again."""
         if chosen.evaluated:
-            self._charge_again(made, chosen)
+            made.charge_again(self.ledger, self.position, self.waiting is not None and self.engine.narrows)
         self.chosen, rows = chosen, chosen.rows
         if rows is None:
             return batch
         return Batch(batch.ids[rows], self._layout.take(batch.data, rows, len(batch.ids)))
-
-    def _charge_again(self, made: Made, chosen: Chosen) -> None:
-        """Charge another forward of a step's rows. Ordinary training would run it too."""
-        position, came = self.position, made.rows
-        if self.waiting is not None and self.engine.narrows:
-            came = round(came * position.done / max(1, position.samples))
-        trained = len(chosen.ids) if chosen.real is None else min(chosen.real, len(chosen.ids))
-        self.ledger.again(trained, position.ordinary(came), torch.is_grad_enabled())
-        chosen.evaluated = False
 
     # ------------------------------------------------------------------- epochs and layout
 
@@ -398,3 +389,12 @@ class Step:
         passes = self.policy.level == "static"  # whose passes need a data set
         if self.waiting is None and (self.position.loads or not passes) and self.engine.picks_rows():
             self._layout.check(batch.data, len(batch.ids))
+
+
+def weighted_mean(losses: Float[Tensor, " k"], factors: Float[Tensor, " k"] | None) -> Tensor:
+    """(weights * losses).mean() over the k rows in float32, with factors = weights / k; None: all 1 / k.
+
+    The weights are divided by k before autograd sees them, so autograd needs one dot product only.
+    """
+    losses = losses.float() if losses.dtype in (torch.float16, torch.bfloat16) else losses
+    return losses.mean() if factors is None else torch.dot(losses, factors.to(losses))

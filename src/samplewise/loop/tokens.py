@@ -35,6 +35,8 @@ class Tokens:
     def __init__(self, engine: Engine, ledger: Ledger, position: Position) -> None:
         self.engine, self.ledger, self.position = engine, ledger, position
         choice = engine.policy.token_choice
+        self.chooses = choice is not None
+        """Whether the method chooses tokens."""
         given = None if choice is None else choice.reference
         self.reference = given if isinstance(given, Reference) else None
         """The reference, if it is a model that runs on every batch."""

@@ -19,8 +19,8 @@ from samplewise.integrations.lightning.checks import (
 from samplewise.integrations.lightning.hooks import unwrap_batches
 from samplewise.integrations.lightning.packages import as_callback
 from samplewise.loop.normalizing import normalized
-from samplewise.loop.normalizing import weighted_mean as plain_mean
 from samplewise.loop.scoring import without_trace
+from samplewise.loop.step import weighted_mean as plain_mean
 from samplewise.selector import Selector
 
 __all__ = ["SelectionCallback", "weighted_mean"]
