@@ -104,6 +104,8 @@ _HOMES = {
     "token_outputs": "tokens",
 }
 """The module of each name that is not a module itself."""
+_LATER = {"PromptSelector", "advise"}
+"""Names that few programs use: they are loaded when they are first used."""
 
 
 def __getattr__(name: str) -> Any:
@@ -123,5 +125,5 @@ def __dir__() -> list[str]:
 
 
 if not _COMMAND:  # torch takes seconds, and `samplewise --help` needs none of it
-    for _name in __all__:
+    for _name in sorted({*__all__} - _LATER):
         __getattr__(_name)
