@@ -834,8 +834,8 @@ def goes_on_recording(monkeypatch):
 def saves_without_its_last_chunk(monkeypatch):
     save = Records.state_dict
 
-    def hasty(self):
-        state = save(self)
+    def hasty(self, copied=True):
+        state = save(self, copied)
         return {**state, "memory": {name: column.flip(0) for name, column in state["memory"].items()}}
 
     monkeypatch.setattr(Records, "state_dict", hasty)

@@ -96,7 +96,7 @@ def means(terms: Float[Tensor, "r t1"], batch: Batch) -> Losses:
 def behind(batch: Batch, m: int) -> Bool[Tensor, "r t"]:
     """Which tokens of a packed batch are not of its first m sequences, (rows, tokens).
 
-    >>> behind({"labels": torch.ones(1, 4), "seq_idx": torch.tensor([[0, 0, 1, -1]])}, 1)
+    >>> behind({"labels": torch.tensor([[5, 6, 7, 0]]), "seq_idx": torch.tensor([[0, 0, 1, -1]])}, 1)
     tensor([[False, False,  True,  True]])
     """
     of, _ = _numbers(batch, _labels(batch).shape)

@@ -10,6 +10,7 @@ import samplewise as sw
 from samplewise import pickers, recipes, schedules, signals, trackers
 from samplewise.coresets.choose import choose
 from samplewise.pickers import Picker
+from samplewise.pickers.per_group import Membership, Mixing, PerGroup
 from samplewise.policy import Policy
 from samplewise.recipes.kakurenbo import Relaxed
 from samplewise.recipes.online_batch_selection import Easing
@@ -29,6 +30,11 @@ EXAMPLES = {
     "DecoupledEma": {"rate": 0.5, "weight_rate": Linear(0.1, 0.2)},
     "Smoothed": {"amount": 0.1, "rate": Linear(0.1, 0.2)},
     "PerClass": {"inner": pickers.TopK(Linear(0.5, 0.3))},
+    "PerGroup": {
+        "inner": pickers.TopK(Linear(0.5, 0.3)),
+        "groups": Membership(("one", "two"), torch.tensor([0, 1, 0, 1], dtype=torch.int32)),
+        "mixing": Mixing("temperature"),
+    },
     "Nested": {"inner": pickers.TopK(Linear(0.5, 0.3))},
     "Always": {"subset": recipes.always_set.toy(4).picker.subset, "keep": Linear(0.5, 0.3)},
     "Given": {"subset": recipes.fixed.toy(4).picker.subset},
@@ -58,7 +64,7 @@ PARTS = [
     for module in (trackers, pickers, schedules)
     for part in (getattr(module, name) for name in module.__all__)
     if isinstance(part, type) and is_dataclass(part) and EXAMPLES.get(part.__name__, {}) is not None
-] + [Relaxed, Easing, FromSecond, Levels]
+] + [Relaxed, Easing, FromSecond, Levels, PerGroup]
 
 
 def subclass(part):
