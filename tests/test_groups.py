@@ -335,3 +335,28 @@ def test_classes_are_divided_inside_each_group():
         ("web", 0): 6,
         ("web", 1): 6,
     }
+
+
+def test_an_epoch_that_is_resumed_keeps_the_shares_it_began_with():
+    """The losses of its first half are remembered in the state, and must not change the shares."""
+    trace = Trace(N, EPOCHS)
+    groups = sw.Groups(DOMAINS, "temperature", temperature=0.2)
+
+    def fresh():
+        return sw.Selector(recipes.ordered_sgd(keep=0.5), N, epochs=EPOCHS, groups=groups)
+
+    def half(selector, epoch, start):
+        ids = torch.arange(start, N, 2)
+        selector.observe(ids, trace.outputs(ids, 3 * epoch))
+        return counts(ids[selector.choose(ids)[0]].tolist())
+
+    whole = fresh()
+    for epoch in range(2):
+        whole.plan(epoch)
+        first = half(whole, epoch, 0)
+        state = whole.state_dict()
+        second = half(whole, epoch, 1)
+    resumed = fresh()
+    resumed.load_state_dict(state)
+    assert half(resumed, 1, 1) == second
+    assert first != [3, 1, 6]  # the shares have moved from the sizes

@@ -173,7 +173,7 @@ def take(
         else:
             new[name] = value if other is None else other(value, f"{path}[{name!r}]")
     if not isinstance(batch, MutableMapping):
-        return type(batch)(new)  # type: ignore[call-arg]
+        return type(batch)(new)  # type: ignore[call-arg]  # a read-only mapping of the user is made anew
     same = copy.copy(batch)
     same.update(new)
     return same

@@ -19,11 +19,7 @@ ELSEWHERE = {
 def runnable():
     """The names of all scripts."""
     paths = sorted((ROOT / "benchmarks").glob("*.py"))
-    return [
-        path.stem
-        for path in paths
-        if path.stem != "coresets" and '__name__ == "__main__"' in path.read_text()
-    ]
+    return [path.stem for path in paths if '__name__ == "__main__"' in path.read_text()]
 
 
 @pytest.mark.parametrize("name", runnable())

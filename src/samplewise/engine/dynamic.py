@@ -41,6 +41,8 @@ class Dynamic(Engine):
         labels: Int[Tensor, " n"] | None = None,
         compact: bool | None = None,
     ) -> None:
+        self._carried: dict[str, float] = {}
+        """What a picker carries: the notes of its last choice, or what it was settled with."""
         super().__init__(Memory(policy, n, epochs, labels), seed, compact)
         self._tracked = _tracked(*policy.read_by("picker")), _tracked(*policy.read_by("batch_picker"))
         """The columns that the picker and the batch picker rank by unless they name another."""
@@ -49,9 +51,7 @@ class Dynamic(Engine):
         self._by_class = policy.by_class
         self._rng = torch.Generator()
         self._told_least = False
-        self._carries = policy.picker is not None and policy.picker.carries
-        self._carried: dict[str, float] = {}
-        """The notes of the last choice over all samples, if the next one reads them."""
+        self._carries = any(picker.carries for picker in policy.pickers)
 
     # ----------------------------------------------------------------------------------- plans
 
@@ -166,8 +166,10 @@ class Dynamic(Engine):
         return super().state_dict(copied) | ({"carried": dict(self._carried)} if self._carries else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._carried = dict(state.get("carried", {}))
         super().load_state_dict(state)
+        self._carried = dict(state.get("carried", {}))
+        if self._batch is not None and self.opened and self._batch.carries:
+            self._batch = self._batch.settled_with(self._carried)
 
     # --------------------------------------------------------------------------------- batches
 
@@ -178,6 +180,8 @@ class Dynamic(Engine):
         own = memory.columns if memory.tracker is None else memory.tracker.part(memory.columns, batch=True)
         self._batch = batch = None if picker is None else picker.settle(own)
         if batch is not None:
+            if batch.carries:
+                self._carried = dict(batch.settled)
             self.narrows = not (batch.everything or self.over(self.epoch))
             self.uneven = batch.uneven
         self._follows = memory.tracker is not None and memory.tracker.follows_choices

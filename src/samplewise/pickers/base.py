@@ -126,7 +126,8 @@ class Picker(ABC):
     nested: ClassVar[bool] = False
     """Whether it chooses only among the samples of the last choice."""
     carries: ClassVar[bool] = False
-    """Whether a choice over all samples reads the `notes` of the last one, which a state then holds."""
+    """Whether a state holds numbers of it: the `notes` of the last choice over all samples, which the next
+    one reads, or inside batches what it was settled with (`settled`)."""
     own_weights: ClassVar[bool] = False
     """Whether its choice comes with weights."""
     counts: ClassVar[Counts] = "size"
@@ -218,6 +219,15 @@ class Picker(ABC):
 
     def settle(self, state: dict[str, Tensor]) -> "Picker":
         """The picker to use in the epoch that begins, computed from the memory."""
+        return self
+
+    @property
+    def settled(self) -> Mapping[str, float]:
+        """The numbers that `settle` found, for a picker that `carries` them."""
+        return {}
+
+    def settled_with(self, numbers: Mapping[str, float]) -> "Picker":
+        """The picker of an epoch that goes on, with the numbers of a saved state."""
         return self
 
     def refuse(self, m: int) -> None:  # noqa: B027 - most pickers can choose from any number

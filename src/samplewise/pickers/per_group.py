@@ -128,8 +128,8 @@ class PerGroup(Around):
 
     @property
     def carries(self) -> bool:  # type: ignore[override]
-        """Whether the shares grow from choice to choice."""
-        return self.mixing.by == "online"
+        """Whether the shares change from choice to choice, or from epoch to epoch."""
+        return self.mixing.follows_losses
 
     @property
     def by_class(self) -> bool:  # type: ignore[override]
@@ -143,6 +143,14 @@ class PerGroup(Around):
         if not self.mixing.follows_losses:
             return self
         return replace(self, now=tuple(self._weights(state.get("loss"), None).tolist()))
+
+    @property
+    def settled(self) -> Mapping[str, float]:
+        return {} if self.now is None else self._named(self.now)
+
+    def settled_with(self, numbers: Mapping[str, float]) -> Picker:
+        found = self._before(numbers)
+        return self if found is None else replace(self, now=tuple(found.tolist()))
 
     def pick(self, pool: Pool) -> Picked:
         k, _ = self.size(pool.m, pool.least)
@@ -204,8 +212,9 @@ class PerGroup(Around):
 
     def _carried(self, weights: Shares) -> dict[str, float]:
         """The weights as notes, if the next choice needs them."""
-        if self.mixing.by != "online":
-            return {}
+        return self._named(weights) if self.mixing.by == "online" else {}
+
+    def _named(self, weights: Any) -> dict[str, float]:
         return {f"weight {name}": float(w) for name, w in zip(self.groups.names, weights, strict=True)}
 
     def _before(self, notes: Mapping[str, float]) -> Shares | None:
