@@ -62,7 +62,7 @@ def test_a_missing_ray_is_named(monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     selector, _ = make("full")
     with pytest.raises(
-        ImportError, match=r"ray is not installed\. Install it with: pip install 'ray\[train\]'"
+        ImportError, match=r"is not installed\. Install it with: pip install 'samplewise\[ray\]'"
     ):
         adapter.prepare(selector)
 

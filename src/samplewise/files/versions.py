@@ -4,7 +4,7 @@ import platform
 
 __all__ = ["VERSION", "versions"]
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 """Of samplewise. It stands in the code, because a checkout on PYTHONPATH has no package metadata."""
 
 

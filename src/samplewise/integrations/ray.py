@@ -1,8 +1,8 @@
 """Ray Train: the selector's loader, sharded by the selector and moved to each worker's device by Ray."""
 
-import importlib
 from typing import Any
 
+from samplewise.checks import require
 from samplewise.integrations.wrapped import Wrapped, bare
 from samplewise.selector import Selector
 
@@ -25,10 +25,5 @@ def prepare(selector: Selector, **arguments: Any) -> Wrapped:
 
 
 def _ray() -> Any:
-    """Import `ray.train.torch`. No extra installs Ray: its version pins would restrict the other extras."""
-    try:
-        return importlib.import_module("ray.train.torch")
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != "ray":
-            raise
-        raise ImportError("ray is not installed. Install it with: pip install 'ray[train]'") from error
+    """`ray.train.torch`; a test puts a stand-in here."""
+    return require("ray.train.torch", "ray")
