@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -136,7 +137,9 @@ def test_readme_shows_the_two_commands_and_ci_runs_the_second():
 def test_dev_names_its_commands_when_given_another():
     called = subprocess.run([str(ROOT / "dev"), "tests"], capture_output=True, text=True)
     assert called.returncode == 1
-    assert called.stderr == "dev: usage: ./dev train [options] or ./dev test [--torch VERSION] [options]\n"
+    assert called.stderr == (
+        "dev: usage: ./dev train [options], ./dev test [--torch VERSION] [options] or ./dev release-check\n"
+    )
 
 
 @pytest.mark.parametrize("version", ["", "newest", "2.14.1; rm", "../2.14"])
@@ -145,6 +148,27 @@ def test_dev_refuses_a_torch_that_is_no_version(version):
         called = subprocess.run([str(ROOT / "dev"), "test", *given], capture_output=True, text=True)
         assert called.returncode == 1
         assert called.stderr == f"dev: --torch must be a version such as 2.14.1, got '{version}'\n"
+
+
+def test_a_release_is_checked_only_where_all_is_committed_and_named(tmp_path):
+    def called(*given):
+        done = subprocess.run(
+            [str(tmp_path / "dev"), "release-check", *given], capture_output=True, text=True
+        )
+        assert done.returncode == 1
+        return done.stderr
+
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    (tmp_path / "src/samplewise/files").mkdir(parents=True)
+    (tmp_path / "src/samplewise/files/versions.py").write_text('VERSION = "9.9.9"\n')
+    (tmp_path / "CHANGELOG.md").write_text("## Unreleased\n")
+    shutil.copy(ROOT / "dev", tmp_path)
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    assert called() == "dev: release-check needs a clean tree: commit or remove the changes\n"
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "--quiet", "-m", "all"], check=True)
+    assert called() == "dev: CHANGELOG.md has no heading '## 9.9.9'\n"
+    assert called("--quick") == "dev: release-check takes no options, got '--quick'\n"
 
 
 def test_every_extra_is_explained_in_the_readme():
