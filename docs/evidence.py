@@ -1,4 +1,4 @@
-"""The tables of docs/evidence.md and of the README, from the verdicts of the committed studies."""
+"""The tables of docs/evidence.md, from the verdicts of the committed studies."""
 
 import json
 import re
@@ -112,7 +112,7 @@ def summary() -> str:
         words = [line["verdict"]["word"] for line in judged if line["verdict"]]
         counts = [f"**{n}**" if n and word == "better" else str(n) for word, n in _counts(words)]
         label = " (training too long)" if content["training_too_long"] else ""
-        link = f"[{study}](docs/evidence.md#{study}{'-training-too-long' if label else ''}){label}"
+        link = f"[{study}](#{study}{'-training-too-long' if label else ''}){label}"
         lines.append(f"| {link} | {len(judged)} | {' | '.join(counts)} |")
         better += [
             f"{content['names'].get(line['name']) or _linked(line['name'])} on {study}"
@@ -162,7 +162,7 @@ def verdict_of(recipe: str, studies: tuple[str, ...]) -> str:
 
 
 def _linked(method: str) -> str:
-    return f"[`{method}`](docs/methods.md#{re.split('[:@]', method)[0]})"
+    return f"[`{method}`](methods.md#{re.split('[:@]', method)[0]})"
 
 
 def _read(study: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Writes what the docs take from the code: methods, reference, architecture, the tables of the README.
+"""Writes what the docs take from the code: methods, reference, architecture, tables of other pages.
 
 Run `python docs/generate.py` after a change of a docstring, a recipe or a committed result; a test
 fails while a committed copy differs (`--check`).
@@ -17,6 +17,7 @@ from typing import Any, get_origin
 import architecture
 import evidence
 import places
+import situations
 
 from samplewise import recipes
 from samplewise.policy import Recipe
@@ -88,14 +89,14 @@ def call(name: str, signature: inspect.Signature) -> str:
     return name + said.replace("<factory>", "{}").replace("mappingproxy({})", "{}")
 
 
-def method_table(page: str) -> str:
-    """One row per recipe. `page` is the path of the sections, from the file that has the table."""
+def method_table() -> str:
+    """One row per recipe."""
     lines = [
         "| method | level | reads | what it does | paper | verdict |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for made in library():
-        link = f"[`{made.name}`]({page}#{made.name})"
+        link = f"[`{made.name}`](#{made.name})"
         said = _in_cell(first_line(made))
         verdict = evidence.verdict_of(made.name, JUDGED)
         lines.append(f"| {link} | {made.level} | {made.source} | {said} | {paper(made)} | {verdict} |")
@@ -136,12 +137,22 @@ def methods_page() -> str:
         "# Methods",
         NOTE,
         "After reading this page you know what each method measures, stores, chooses and costs.\n\n"
-        "Every method is a recipe: a function that returns a `Policy`. Give its name to `Selector`. For "
-        "other parameters give the call, or its command-line form to `samplewise train --method`.\n\n"
-        "*reads* says where a method's observations come from: `training` (the forwards that training "
-        "makes, and at batch level the scoring forward), `pass` (a separate pass with frozen weights) or "
-        "`none`. `keep` is always the share that is kept.",
-        method_table(""),
+        f"{method_count()} Every method is a recipe: a function that returns a `Policy`. Give its name to "
+        "`Selector`. For other parameters give the call, as in "
+        "`sw.Selector(sw.recipes.ucb(keep=0.3, period=5), ...)`, or its command-line form to "
+        "`samplewise train --method`. `keep` is always the share that is kept. `P ~ w` means that the "
+        "probability is proportional to w. Your own method needs about ten lines: "
+        "[CONTRIBUTING.md](../CONTRIBUTING.md).\n\n"
+        "Level `static` chooses once, before a training (`fixed` trains on a subset that was chosen before). "
+        "Level `epoch` chooses again between epochs. Level `batch` chooses inside every batch. Level `token` "
+        "chooses which tokens of a batch carry a loss.\n\n"
+        "*reads* says where a method's observations come from. `training` costs nothing at levels static and "
+        "epoch; at level batch it costs a scoring forward of every batch. `pass` is a forward over the data "
+        "with frozen weights before a selection. `none` reads nothing.\n\n"
+        "*verdict* says whether the method is better than ordinary training of the same cost, on two studies "
+        "of images and on `web`: many copies and wrong labels ([all verdicts](evidence.md)). Several words "
+        "belong to several parameters. No word means that the method was not judged there.",
+        method_table(),
     ]
     for made in library():
         defaults = ",".join(
@@ -214,13 +225,6 @@ def digits_table() -> str:
     return "\n".join(line for line in DIGITS.read_text().splitlines() if line.startswith("|"))
 
 
-def readme() -> str:
-    """The README with its generated parts renewed."""
-    methods = f"{method_table('docs/methods.md')}\n\n{method_count()}"
-    parts = {"methods": methods, "digits": digits_table(), "verdicts": evidence.summary()}
-    return renewed(ROOT / "README.md", parts)
-
-
 def renewed(page: Path, parts: dict[str, str]) -> str:
     """A page with the parts between its markers replaced."""
     text = page.read_text()
@@ -243,10 +247,12 @@ def pages() -> dict[Path, str]:
     """Every generated file and what it must hold."""
     docs = ROOT / "docs"
     return {
-        ROOT / "README.md": readme(),
+        ROOT / "README.md": renewed(ROOT / "README.md", {"verdicts": situations.table()}),
+        docs / "quickstart.md": renewed(docs / "quickstart.md", {"digits": digits_table()}),
         docs / "evidence.md": renewed(
             docs / "evidence.md",
             {
+                "summary": evidence.summary(),
                 "studies": evidence.evidence(),
                 "map": places.table(),
                 "claims": evidence.claims(),
