@@ -137,7 +137,8 @@ def test_dev_names_its_commands_when_given_another():
     called = subprocess.run([str(ROOT / "dev"), "tests"], capture_output=True, text=True)
     assert called.returncode == 1
     assert called.stderr == (
-        "dev: usage: ./dev train [options], ./dev test [--torch VERSION] [options] or ./dev release-check\n"
+        "dev: usage: ./dev train [options], ./dev test [--torch VERSION] [options], ./dev docs [--serve] "
+        "or ./dev release-check\n"
     )
 
 
