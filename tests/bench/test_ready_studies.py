@@ -23,13 +23,14 @@ from samplewise.bench.study.scales import SCALES
 from samplewise.bench.study.spec import parsed, read_toml
 from samplewise.cli import main
 from samplewise.coresets.parse import parse
+from tests.bench import language
 
 ROOT = Path(__file__).parents[2]
 SEEDS = ROOT / "studies" / "seeds"
 FILES = sorted([*(ROOT / "studies").glob("*.toml"), *SEEDS.glob("*.toml")])
 N = 400
 """Images of the stand-in."""
-NEED_A_FILE = ("subset=", "irreducible=")
+NEED_A_FILE = ("subset=", "irreducible=", "conditional=")
 """Methods that do not fit the toy task, whose cost is assumed."""
 
 
@@ -60,7 +61,7 @@ def built(method: str, epochs: int) -> toy.Spent:
         ValueError: if the method does not fit this number of epochs.
     """
     policy = parse(split(method)[0])
-    if method == "full" or getattr(policy, "level", "") == "static":
+    if method == "full" or getattr(policy, "level", "") in ("static", "token"):
         return toy.spent(method, epochs)
     if getattr(policy, "proxy", False):
         policy = replace(policy, proxy=False)
@@ -78,10 +79,15 @@ def test_a_dry_run_works_at_every_scale(path: Path, here: ImageData, monkeypatch
     monkeypatch.setattr(estimate, "spent", built)
     for scale in [name for name in SCALES if name in parsed(path)] or [None]:
         for part in Study.parts(path) or (None,):
-            if read_toml(path, scale, part)["task"].get("model", "").startswith("hf:"):
+            model = read_toml(path, scale, part)["task"].get("model", "")
+            if model.startswith("hf:"):
                 continue  # it takes text, and the stand-in has images
-            study = Study.load(path, data="images.npz", out="out", scale=scale, part=part)
-            vars(study.trainer)["data"] = here  # it has fewer images than the study asks for
+            if model.startswith("llama"):
+                texts = language.write(Path("texts"), animals="cola", numbers="docs")
+                study = Study.load(path, data=str(texts), out="out", scale=scale, part=part)
+            else:
+                study = Study.load(path, data="images.npz", out="out", scale=scale, part=part)
+                vars(study.trainer)["data"] = here  # it has fewer images than the study asks for
             found = study.estimate()
             assert found.runs >= study.spec.seeds * (2 + len(study.spec.methods))
             assumed = [each.name for each in found.parts if each.assumed]

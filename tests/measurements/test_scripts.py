@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from samplewise.subset import Subset
+from samplewise.tokens import ReferenceLosses
 
 ROOT = Path(__file__).parents[2]
 TESTS = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
@@ -59,3 +62,48 @@ def test_embeddings_has_a_vector_of_length_1_for_every_sentence(main, sentences,
         assert made["train_x"].shape == made["test_x"].shape == (16, 384)
         assert np.allclose(np.linalg.norm(made["train_x"], axis=1), 1, atol=1e-5)
         assert made["train_y"].tolist() == [0, 1] * 8
+
+
+def test_language_makes_a_pile_of_sentences_and_the_losses_of_references(main, tmp_path):
+    """GLUE in two files each, and pages with everything that is no sentence."""
+    glue, pages, lm, out = (tmp_path / name for name in ("glue", "pages", "lm", "out"))
+    glue.mkdir()
+    pages.mkdir()
+    for name in ("sst2", "cola"):
+        for split in ("train", "dev"):
+            texts = [f"{name} {split} row {i} of many . " for i in range(60)] + [
+                f"{name} shared by both splits"
+            ]
+            pq.write_table(pa.table({"text_a": [*texts, "too short"]}), glue / f"{name}-{split}.parquet")
+    for i in range(5):
+        prose = "\n\n".join(f"Page {i} has [a link](x.md) and `code` in sentence {j}." for j in range(9))
+        code = "```python\nnot a sentence of any page here\n```\n\n| a row of some table here |\n"
+        (pages / f"p{i}.md").write_text(
+            f"# a title of five words\n\n{prose}\n\n- A point of a list here.\n{code}"
+        )
+    (pages / "reference.md").write_text("This page repeats docstrings of other files.")
+    main("language", "make", glue, "--pages", pages, "--quick", "--out", lm)
+    train, test = (pq.read_table(lm / f"{name}.parquet").to_pylist() for name in ("train", "test"))
+    mine, theirs = ({row["text"] for row in rows} for rows in (train, test))
+    assert not mine & theirs
+    assert not any("shared" in text for text in mine)
+    docs = {row["text"] for row in [*train, *test] if row["source"] == "docs"}
+    said = {f"Page {i} has a link and code in sentence {j}." for i in range(5) for j in range(9)}
+    assert docs <= said | {"A point of a list here."}
+    assert {text.split()[1] for text in docs & theirs if text.startswith("Page")} == {"2"}
+    assert [row["source"] for row in train[-10:]] == ["cola"] * 10
+    study = tmp_path / "study.toml"
+    study.write_text(
+        "methods = ['infobatch']\nmetric = 'loss_cola'\n[task]\nlabel_column = 'source'\nepochs = 2\n"
+        "model = 'llama:width=16,layers=1,heads=2,vocabulary=300'\nmax_length = 12\nbatch_size = 4\n"
+    )
+    main("language", "references", study, "--data", lm, "--quick", "--out", out)
+    known, cola = (Subset.read(out / f"{name}.parquet") for name in ("known", "cola"))
+    before, after = (ReferenceLosses.read(out / f"{name}.parquet") for name in ("marginal", "conditional"))
+    assert set(known.ids.tolist()) < set(cola.ids.tolist())
+    assert len(before) == len(after) == known.provenance["n"]
+    cost = [losses.provenance["scoring"]["cost"] / len(before) for losses in (before, after)]
+    assert cost[0] == 1
+    assert cost[1] == pytest.approx(1 + 3 + 3 * len(known) / len(before))
+    change = before.row_means() - after.row_means()
+    assert change[known.ids].mean() > change.mean()

@@ -6,10 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LOWER_IS_BETTER", "BestEpoch"]
+__all__ = ["BestEpoch", "lower_is_better"]
 
-LOWER_IS_BETTER = ("loss",)
-"""Results that are better when they are lower."""
+
+def lower_is_better(result: str) -> bool:
+    """Whether a result is better when it is lower: a loss, or the loss on a part of the data.
+
+    >>> lower_is_better("loss"), lower_is_better("loss_docs"), lower_is_better("accuracy")
+    (True, True, False)
+    """
+    return result == "loss" or result.startswith("loss_")
 
 
 class BestEpoch:
@@ -27,7 +33,7 @@ class BestEpoch:
 
     def offer(self, epoch: int, found: dict[str, float], model: nn.Module) -> None:
         """Keep the weights of this epoch if its result is better than all before. NaN never is."""
-        sign = -1 if self.by in LOWER_IS_BETTER else 1
+        sign = -1 if lower_is_better(self.by) else 1
         value, best = sign * found[self.by], sign * self.found.get(self.by, math.nan)
         if not self.found or value > best or (math.isnan(best) and not math.isnan(value)):
             self.epoch, self.found = epoch, dict(found)

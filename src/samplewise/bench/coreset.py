@@ -9,6 +9,7 @@ from samplewise import recipes
 from samplewise.bench import machine, models, protocols
 from samplewise.bench.data import ImageData
 from samplewise.bench.folder import SCORING, RunFolder
+from samplewise.bench.language.run import LanguageTask
 from samplewise.bench.methods import chooses_coreset
 from samplewise.bench.settings import Settings
 from samplewise.bench.text.task import TextTask
@@ -19,7 +20,7 @@ from samplewise.policy import Policy
 from samplewise.subset import Subset
 
 _ANY_KEEP = 0.5
-AnyTask = TypeVar("AnyTask", Task, TextTask)
+AnyTask = TypeVar("AnyTask", Task, TextTask, LanguageTask)
 
 
 @runtime_checkable

@@ -8,10 +8,13 @@ import torch
 
 from samplewise import recipes
 from samplewise.bench.cheap import scoring_of
+from samplewise.bench.language import fits as of_language
+from samplewise.bench.language.fits import LANGUAGE_LR, is_language
 from samplewise.bench.methods import refuse_unused, split
 from samplewise.bench.models import builder
 from samplewise.bench.optim import DEFAULT_LR, LrSchedule, LrShape
-from samplewise.bench.text.fits import FINE_TUNING_LR, defaults, is_text, refuse_unfit
+from samplewise.bench.text import fits as of_texts
+from samplewise.bench.text.fits import FINE_TUNING_LR, is_text
 from samplewise.checks import Range, Share, checked
 from samplewise.coresets.over_runs import Combine
 from samplewise.policy import Weighting
@@ -89,7 +92,7 @@ class Settings:
         """
         if isinstance(given.get("text_column"), str):
             given["text_column"] = (given["text_column"],)
-        return cls(**(defaults(given) | given))
+        return cls(**(of_texts.defaults(given) | of_language.defaults(given) | given))
 
     def __post_init__(self) -> None:
         # JSON has no tuples: a stored value is read as a list.
@@ -132,8 +135,9 @@ class Settings:
         policies = self.policies()
         for name in self.method:
             refuse_unused(name, policies[name], self.of(name).schedule)
-        refuse_unfit(self)
-        for name in filter(None, (None if is_text(self.model) else self.model, self.score_model)):
+        (of_language if is_language(self.model) else of_texts).refuse_unfit(self)
+        own = is_text(self.model) or is_language(self.model)
+        for name in filter(None, (None if own else self.model, self.score_model)):
             builder(name)
         return replace(
             self,
@@ -191,7 +195,8 @@ class Settings:
 
     def _default_lr(self) -> float:
         """The learning rate of the optimizer, where none is given."""
-        return (DEFAULT_LR | (FINE_TUNING_LR if is_text(self.model) else {}))[self.optimizer]
+        own = FINE_TUNING_LR if is_text(self.model) else LANGUAGE_LR if is_language(self.model) else {}
+        return (DEFAULT_LR | own)[self.optimizer]
 
     def policies(self) -> dict[str, Any]:
         """The policy of each name, or the user's own method."""

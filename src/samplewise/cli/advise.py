@@ -9,6 +9,7 @@ import typer
 
 from samplewise.advice.result import Advice
 from samplewise.bench import advice
+from samplewise.bench.language.fits import is_language
 from samplewise.bench.lock import file_alone
 from samplewise.bench.methods import split
 from samplewise.bench.text.fits import is_text
@@ -68,9 +69,9 @@ def advise(
     """
     given = locals()
     wanted = Wanted(seconds)
-    if model is not None and is_text(model):
+    if model is not None and (is_text(model) or is_language(model)):
         raise ValueError(
-            f"samplewise advise measures image models, got --model {model}. For a text encoder, call "
+            f"samplewise advise measures image models, got --model {model}. For texts, call "
             "samplewise.integrations.transformers.advise(trainer)."
         )
     for written in method or ():

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from samplewise.bench import experiment, irreducible, scoring
+from samplewise.bench.language.fits import is_language
 from samplewise.bench.lock import file_alone
 from samplewise.bench.methods import split
 from samplewise.bench.settings import IRREDUCIBLE, Fit
@@ -92,7 +93,7 @@ def score(
     """
     work = out.with_name(f"{out.name}.work")
     all_options = locals() | {"seeds": runs}
-    if model is not None and is_text(model):
+    if model is not None and (is_text(model) or is_language(model)):
         raise ValueError(
             f"samplewise score trains image models, got --model {model}. Use a static method in samplewise "
             "train or in a study: it scores the texts first."

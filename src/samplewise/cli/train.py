@@ -11,6 +11,7 @@ from samplewise.bench import experiment
 from samplewise.bench.data import name_of
 from samplewise.bench.folder import RunFolder, latest_folder, next_folder
 from samplewise.bench.kinds import Kind
+from samplewise.bench.language.fits import is_language
 from samplewise.bench.lock import folder_alone, free_folder_alone
 from samplewise.bench.settings import Normalize, Settings, Strategy
 from samplewise.bench.text.fits import is_text
@@ -173,7 +174,15 @@ def _train(folder: Path, settings: Settings, resume: bool, save_models: bool) ->
 
 
 def _kind(settings: Settings) -> Kind:
-    """What is trained, by the model."""
+    """What is trained, by the model.
+
+    Raises:
+        ValueError: for a language model, which only a study trains.
+    """
+    if is_language(settings.model):
+        raise ValueError(
+            f"--model {settings.model} is trained in a study: add --controls, or use samplewise bench."
+        )
     if not is_text(settings.model):
         return experiment.Images()
     require("transformers", "transformers")

@@ -1,7 +1,7 @@
 """`reference_losses`: the losses of a reference on every token of a data set, computed once and stored."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +37,7 @@ def reference_losses(
     collate_fn: Callable[[list[Any]], Any] | None = None,
     num_workers: Annotated[int, Range(0)] = 0,
     dtype: str = "float32",
+    training: Sequence[Ledger] = (),
 ) -> ReferenceLosses:
     """Compute the loss of a reference on every token of a data set, and write it to a Parquet file.
 
@@ -53,6 +54,8 @@ def reference_losses(
         collate_fn: of a DataLoader; None: torch's own.
         num_workers: of a DataLoader.
         dtype: of the losses in the file, "float32" or "float16": 4 or 2 bytes a token.
+        training: the ledgers of the trainings that made the reference. Methods that read the file are charged
+            for these trainings, too.
 
     Returns:
         The losses, memory-mapped, with their cost under `provenance["scoring"]`: forwards, FLOPs and seconds.
@@ -74,8 +77,9 @@ def reference_losses(
 
     def blocks() -> Iterator[Block]:
         yield from _joined(_rows(forward, loader, model, ledger, np.dtype(dtype)))
-        seconds = time.perf_counter() - begun
-        note["scoring"] = {"cost": n, "flops": ledger.cheap_flops, "seconds": seconds}
+        cost = n + sum(each.cost for each in training)
+        seconds = time.perf_counter() - begun + sum(each.wall for each in training)
+        note["scoring"] = {"cost": cost, "flops": ledger.cheap_flops / n * cost, "seconds": seconds}
 
     write_rows(out, blocks(), dtype == "float16", note)
     return ReferenceLosses.read(out)

@@ -18,9 +18,11 @@ from samplewise.bench import augment, machine, models, rngstate
 from samplewise.bench.data import ImageData
 from samplewise.bench.forward import Forward
 from samplewise.bench.judge import rungs
+from samplewise.bench.language.run import padded
 from samplewise.bench.settings import Settings
 from samplewise.bench.study.images import ImageTrainer
 from samplewise.bench.study.jobs import FULL, Job
+from samplewise.bench.study.language import LanguageTrainer
 from samplewise.bench.study.plan import Plan
 from samplewise.bench.study.text import TextTrainer
 from samplewise.bench.study.toy import Spent, spent
@@ -234,6 +236,8 @@ def _clock(settings: Settings, n: int, timed: _Steps) -> _Clock:
 
 def _steps(trainer: ImageTrainer | TextTrainer) -> _Steps:
     with rngstate.kept():
+        if isinstance(trainer, LanguageTrainer):
+            return _of_language(trainer)
         return _of_images(trainer) if isinstance(trainer, ImageTrainer) else _of_texts(trainer)
 
 
@@ -269,6 +273,26 @@ def _of_texts(trainer: TextTrainer) -> _Steps:
     def only_forward(size: int) -> None:
         with torch.no_grad():
             run.logits(run.first_rows(size))
+
+    return _Steps(step, only_forward, None)
+
+
+def _of_language(trainer: LanguageTrainer) -> _Steps:
+    """Steps on the first texts: filling up, forward, backward, clipping, update."""
+    run = trainer.made(FULL)
+
+    def step(size: int) -> None:
+        batch = padded([run.rows[i] for i in range(size)])
+        torch.autograd.backward(run.forward(batch).loss.mean())
+        torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1e9)
+        for group in run.optimizer.param_groups:
+            group["lr"] = 0.0
+        run.optimizer.step()
+        run.optimizer.zero_grad()
+
+    def only_forward(size: int) -> None:
+        with torch.no_grad():
+            run.forward(padded([run.rows[i] for i in range(size)]))
 
     return _Steps(step, only_forward, None)
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from samplewise.bench.best import LOWER_IS_BETTER
+from samplewise.bench.best import lower_is_better
 from samplewise.bench.judge import Differences, Ladder, Verdict, judge, nearest_below
 from samplewise.bench.study.answers import Answered, answered
 from samplewise.bench.study.axes import Axis, held, ladder_on, value
@@ -15,7 +15,7 @@ from samplewise.bench.study.cache import Row
 from samplewise.bench.study.jobs import FULL, STOPPED, TUNING_SEED
 from samplewise.bench.study.plan import Plan
 from samplewise.bench.study.published import Published
-from samplewise.bench.study.spec import DELTA
+from samplewise.bench.study.spec import delta_of
 
 __all__ = ["Line", "Results", "results_of"]
 
@@ -187,7 +187,7 @@ def _verdicts(
     early = _early(plan, axis, ladder, seeds)
     if early is not None:
         found["control"][STOPPED] = early
-    delta = plan.spec.margin if axis.metric == plan.spec.metric else DELTA.get(axis.metric, plan.spec.margin)
+    delta = plan.spec.margin if axis.metric == plan.spec.metric else delta_of(axis.metric) or plan.spec.margin
     return judge(found["method"], delta) | judge(found["control"], delta)
 
 
@@ -247,7 +247,7 @@ def _other_axes(plan: Plan, axis: Axis) -> Iterable[Axis]:
         return
     for metric in row["test"]:
         if metric != axis.metric:
-            sign = -1 if metric in LOWER_IS_BETTER else 1
+            sign = -1 if lower_is_better(metric) else 1
             yield Axis(metric, axis.at, "cost", sign)
     if row.get("best"):
         yield replace(axis, at="best" if axis.at == "last" else "last")

@@ -39,6 +39,8 @@ def row_of(run: Any, scoring: float, device: str) -> dict[str, Any]:
         ],
         "machine": machine.machine(device) | machine.versions(),
     }
+    if ledger.tokens:
+        row |= {"tokens": ledger.tokens, "tokens_trained": ledger.tokens_trained}
     chosen = next(point for point in curve if point["epoch"] == best.epoch)
     if best.epoch != last["epoch"]:
         run.model.load_state_dict(best.weights)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from samplewise.bench.best import LOWER_IS_BETTER
+from samplewise.bench.best import lower_is_better
 from samplewise.bench.judge import rungs
 from samplewise.bench.methods import split
 from samplewise.bench.study import scales
@@ -17,7 +17,18 @@ from samplewise.checks import Range, checked, nearest
 from samplewise.coresets.from_file import file_of
 from samplewise.coresets.parse import divide, parse
 
-__all__ = ["CONTROLS", "DELTA", "At", "Spec", "check_methods", "located", "parsed", "read_toml", "written"]
+__all__ = [
+    "CONTROLS",
+    "DELTA",
+    "At",
+    "Spec",
+    "check_methods",
+    "delta_of",
+    "located",
+    "parsed",
+    "read_toml",
+    "written",
+]
 
 DELTA = {
     "accuracy": 0.3,
@@ -83,14 +94,14 @@ class Spec:
                 f"epochs must be >= 2 in a study, got {self.epochs}: the ladder needs at least 2 rungs."
             )
         if self.delta is None:
-            if self.metric not in DELTA:
+            if (delta := delta_of(self.metric)) is None:
                 raise ValueError(
                     f"delta must be given for the metric {self.metric!r}: the smallest difference that "
                     "matters."
                 )
-            object.__setattr__(self, "delta", DELTA[self.metric])
+            object.__setattr__(self, "delta", delta)
         if self.higher is None:
-            object.__setattr__(self, "higher", self.metric not in LOWER_IS_BETTER)
+            object.__setattr__(self, "higher", not lower_is_better(self.metric))
         check_methods(self.methods)
         object.__setattr__(self, "claims", of_study(self.claims, self.methods, self.control_methods))
         object.__setattr__(self, "names", _names(self.names, self.methods))
@@ -136,6 +147,15 @@ def _names(given: Mapping[str, str], methods: Sequence[str]) -> dict[str, str]:
 
 _STUDY = tuple(field.name for field in fields(Spec) if field.name not in ("methods", "epochs", "higher"))
 _FILE = (*_STUDY, "methods", "budgets", "validation", "task")
+
+
+def delta_of(metric: str) -> float | None:
+    """The smallest difference that matters, of a metric or of the loss on a part of the data.
+
+    >>> delta_of("loss_docs"), delta_of("bleu")
+    (0.02, None)
+    """
+    return DELTA.get("loss" if lower_is_better(metric) else metric)
 
 
 def check_methods(methods: Sequence[str]) -> None:

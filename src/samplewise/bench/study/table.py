@@ -11,7 +11,7 @@ from samplewise.bench.study.axes import AXES
 from samplewise.bench.study.drawing import Column, as_markdown, drawn
 from samplewise.bench.study.jobs import STOPPED
 from samplewise.bench.study.results import Line, Results
-from samplewise.bench.study.spec import DELTA
+from samplewise.bench.study.spec import delta_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,7 +59,7 @@ def descriptive(results: Results) -> list[Column]:
     axes = dict.fromkeys(axis for line in results.lines for axis in line.beside)
 
     def of(axis: str) -> Callable[[Line], str]:
-        digits = places(DELTA.get(axis.partition(" ")[0].rstrip(","), results.delta))
+        digits = places(delta_of(axis.partition(" ")[0].rstrip(",")) or results.delta)
         return lambda line: _described(line.beside[axis], digits) if axis in line.beside else ""
 
     return [

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from samplewise.bench.language.fits import is_language
 from samplewise.bench.settings import Settings
 from samplewise.bench.study.images import ImageTrainer
+from samplewise.bench.study.language import LanguageTrainer
 from samplewise.bench.study.text import TextTrainer
 from samplewise.bench.text.fits import PREFIX, is_text
 
@@ -19,8 +21,9 @@ def trainer_of(
     models: Path | None,
 ) -> ImageTrainer | TextTrainer:
     """The trainer of a study file, by its model."""
-    if is_text(settings.model):
-        return TextTrainer(settings, share, work, methods, by, models)
+    for chosen, made in ((is_text, TextTrainer), (is_language, LanguageTrainer)):
+        if chosen(settings.model):
+            return made(settings, share, work, methods, by, models)
     return ImageTrainer(settings, share, work, methods, by or "accuracy", models)
 
 

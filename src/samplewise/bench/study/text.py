@@ -30,6 +30,8 @@ TEXT_TRAINING = 1
 """Version of the fine-tuning. Raise it when the same settings give other results than before."""
 _COVERED = ("model", "text_column", "targets")
 """Settings that the digests of the data and of the encoder cover."""
+_OF_ITS_OWN = ("data", "encoder", "vocabulary")
+"""What every process makes itself."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class TextTrainer:
 
     def __getstate__(self) -> dict[str, Any]:
         # Every process reads data and encoder itself: that is faster than sending them.
-        return {key: value for key, value in vars(self).items() if key not in ("data", "encoder")}
+        return {key: value for key, value in vars(self).items() if key not in _OF_ITS_OWN}
 
     @cached_property
     def data(self) -> TextData:
@@ -112,23 +114,36 @@ class TextTrainer:
 
     def run(self, job: Job, on_step: OnStep) -> dict[str, Any]:
         """Do a fine-tuning."""
-        from samplewise.bench.text.experiment import Texts
-        from samplewise.bench.text.run import TextRun
-
         torch.set_num_threads(self.settings.threads or 1)
         data = altered(self.data, self.settings, job.seed)
         alone, own, policy = of_job(self.settings, job, len(data))
-        task = TextTask(job.method, policy, job.seed, data, self.encoder, own, best_by=self._by)
+        task = self._task(job, policy, data, own)
         scoring = 0.0
         if coreset.static_methods(alone):
             shared = replace(self.settings, method=self.methods, seeds=1)
             task, scoring = on_coreset(
-                task, shared, self.task_digest, self.work, lambda scored, _: TextRun(scored).score()
+                task, shared, self.task_digest, self.work, lambda scored, _: self._made(scored).score()
             )
-        done = TextRun(task).train(on_step)
+        done = self._made(task).train(on_step)
         if self.models is not None:
-            Texts().save(RunFolder(self.models).model(model_name(self.settings, job), job.seed), done)
+            self._save(RunFolder(self.models).model(model_name(self.settings, job), job.seed), done)
         return row_of(done, scoring, self.settings.device or "cpu")
+
+    def _task(self, job: Job, policy: Any, data: TextData, own: Settings) -> Any:
+        """The definition of a run."""
+        return TextTask(job.method, policy, job.seed, data, self.encoder, own, best_by=self._by)
+
+    def _made(self, task: Any) -> Any:
+        """A run that can be done."""
+        from samplewise.bench.text.run import TextRun
+
+        return TextRun(task)
+
+    def _save(self, path: Path, run: Any) -> None:
+        """Keep the trained model of a run."""
+        from samplewise.bench.text.experiment import Texts
+
+        Texts().save(path, run)
 
     def finished(self, job: Job) -> None:
         """Nothing is left behind."""

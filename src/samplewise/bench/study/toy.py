@@ -52,6 +52,8 @@ def spent(method: str, epochs: int) -> Spent:
     policy = parse(split(method)[0])
     if getattr(policy, "level", "") == "static":
         return _static(policy, epochs)
+    if getattr(policy, "level", "") == "token":  # whichever tokens carry a loss, all rows train
+        return spent("full", epochs)
     own = not isinstance(policy, Policy)  # a method of another kind plans in the run only
     if not own and policy.source == "none" and (planned := planned_samples(policy, *_SIZES, epochs)):
         share = planned / (_ROWS * epochs)

@@ -16,7 +16,7 @@ from samplewise.bench.settings import Settings, Targets
 from samplewise.bench.tables import Table
 from samplewise.bench.text.columns import TextColumns
 
-__all__ = ["TextData", "digest", "held_out", "load"]
+__all__ = ["TextData", "digest", "held_out", "labelled", "limited", "load", "refuse_empty", "texts_of"]
 
 Found = tuple[Table, Labels]
 
@@ -79,7 +79,7 @@ def load(settings: Settings) -> TextData:
     chosen = TextColumns(settings.text_column, settings.label_column)
     columns, label = chosen.choose(found["train"][0].features, source)
     (train, train_labels), (test, test_labels) = (
-        _labelled(found[split], label, source) for split in ("train", "test")
+        labelled(found[split], label, source) for split in ("train", "test")
     )
     train_labels, test_labels = _of_kind(train_labels, test_labels, settings.targets, source)
     if train_labels.values.dtype.kind == "f":
@@ -92,18 +92,18 @@ def load(settings: Settings) -> TextData:
     else:
         train_y, test_y, names = labels.encode(train_labels, test_labels, source)
         classes = class_count(source, train_y, test_y)
-    train_x, test_x = _texts(train, columns), _texts(test, columns)
+    train_x, test_x = texts_of(train, columns), texts_of(test, columns)
     if train_x.shape[1] == 2 and not any(train_x[:, 1]) and not any(test_x[:, 1]):
         train_x, test_x, columns = train_x[:, :1], test_x[:, :1], columns[:1]  # an empty column for pairs
     for table, texts in ((train, train_x), (test, test_x)):
-        _refuse_empty(table, texts, columns)
+        refuse_empty(table, texts, columns)
     data = TextData(name_of(source), classes, train_x, train_y, test_x, test_y, names, test.name)
     if not classes:
         _refuse_changes(settings, data)
-    return data if settings.limit is None else _limited(data, settings.limit)
+    return data if settings.limit is None else limited(data, settings.limit)
 
 
-def _labelled(candidates: list[Table], label: str, source: str) -> Found:
+def labelled(candidates: list[Table], label: str, source: str) -> Found:
     """The first candidate for a split that has labels, and its labels as they are in the file."""
     for table in candidates:
         if label not in table.features:
@@ -162,7 +162,7 @@ def _of_kind(train: Labels, test: Labels, targets: Targets | None, source: str) 
     return Labels(train.values.astype(kind), train.names), Labels(test.values.astype(kind), test.names)
 
 
-def _texts(table: Table, columns: tuple[str, ...]) -> np.ndarray:
+def texts_of(table: Table, columns: tuple[str, ...]) -> np.ndarray:
     """The texts of a split, (n, 1) or (n, 2); an absent one is empty."""
     for name in columns:
         if name not in table.features:
@@ -176,7 +176,7 @@ def _texts(table: Table, columns: tuple[str, ...]) -> np.ndarray:
     return texts
 
 
-def _refuse_empty(table: Table, texts: np.ndarray, columns: tuple[str, ...]) -> None:
+def refuse_empty(table: Table, texts: np.ndarray, columns: tuple[str, ...]) -> None:
     """Raise for a row without a text, or with only one of a pair."""
     empty = np.array([[not text.strip() for text in row] for row in texts]).reshape(texts.shape)
     if len(bad := np.argwhere(empty)):
@@ -198,7 +198,7 @@ def _refuse_changes(settings: Settings, data: TextData) -> None:
             )
 
 
-def _limited(data: TextData, limit: int) -> TextData:
+def limited(data: TextData, limit: int) -> TextData:
     """Keep `limit` training rows, the same in every run; of classes with sizes as equal as possible."""
     if data.classes:
         ids = limited_rows(data.train_y, data.classes, limit, data.name)

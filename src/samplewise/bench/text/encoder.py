@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ import torch
 from samplewise.bench.text.fits import PREFIX
 from samplewise.checks import require
 
-__all__ = ["Encoder", "find", "quiet"]
+__all__ = ["Encoder", "find", "quiet", "write_folder"]
 
 _FILES = ("*.json", "*.safetensors", "*.model", "*.txt")
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -197,3 +198,14 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+
+
+def write_folder(path: Path, model: Any, tokenizer: Any) -> None:
+    """Write a model and its tokenizer into a folder that transformers reads, named as `path` without .pt."""
+    folder, partial = path.with_suffix(""), path.with_suffix(".partial")
+    for old in (folder, partial):
+        shutil.rmtree(old, ignore_errors=True)
+    with quiet():
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+    partial.rename(folder)

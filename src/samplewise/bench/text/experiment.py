@@ -1,6 +1,5 @@
 """`Texts`: the fine-tunings of `samplewise train`."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,13 +68,7 @@ class Texts:
 
     def save(self, path: Path, run: TextRun) -> None:
         """Write model and tokenizer into a folder that transformers reads, named as `path` without .pt."""
-        folder, partial = path.with_suffix(""), path.with_suffix(".partial")
-        for old in (folder, partial):
-            shutil.rmtree(old, ignore_errors=True)
-        with encoder.quiet():
-            run.model.save_pretrained(partial)
-            run.task.encoder.tokenizer.save_pretrained(partial)
-        partial.rename(folder)
+        encoder.write_folder(path, run.model, run.task.encoder.tokenizer)
 
 
 def try_methods(settings: Settings, data: TextData, made: Encoder) -> dict[str, str]:

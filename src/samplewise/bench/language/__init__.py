@@ -1,0 +1,1 @@
+"""Language models that are trained from random weights in a study: data, tokens, model and run."""
