@@ -30,11 +30,12 @@ def _work(rank, work, worlds, folder, seconds):
         torch.save(found, Path(folder, f"{rank} of {world}.pt"))
 
 
-def on_ranks(work, worlds, folder, seconds=60):
+def on_ranks(work, worlds, folder, seconds=240):
     """What `work(rank, world)` returns on each rank of groups of these sizes, one after the other, by size.
 
     The same processes make up every group, since starting them takes longest. An error in one of them is
-    raised here with its traceback, and the others are stopped.
+    raised here with its traceback, and the others are stopped. `seconds`: how long one of them waits for
+    another, also at the start, where a busy machine is slow.
     """
     mp.spawn(_work, args=(work, worlds, str(folder), seconds), nprocs=max(worlds))
     return {

@@ -8,6 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration, skip_first_batches
 from accelerate.state import AcceleratorState, GradientState
+from accelerate.utils import DistributedType
 from torch import nn
 
 import samplewise as sw
@@ -257,6 +258,14 @@ def test_ways_of_loading_that_selection_cannot_count_are_refused_by_name(setting
     accelerator = Accelerator(dataloader_config=DataLoaderConfiguration(**{setting: True}))
     with pytest.raises(ValueError, match=f"{setting}=True.*does not work with selection"):
         built("full", accelerator)
+
+
+def test_deepspeed_is_refused_with_the_way_out(monkeypatch):
+    accelerator = Accelerator()
+    selector, _ = make("full")
+    monkeypatch.setitem(accelerator.state._shared_state, "distributed_type", DistributedType.DEEPSPEED)
+    with pytest.raises(ValueError, match=r"must not use DeepSpeed.*Use FSDP2.*fsdp_version=2"):
+        prepare(selector, accelerator)
 
 
 def test_what_is_prepared_cannot_be_prepared_or_skipped_again():

@@ -84,6 +84,12 @@ class AcceleratedLoader(Wrapped):
 
 def _refuse(accelerator: Accelerator, drop_last: bool) -> None:
     """Raise for settings that shard batches in another way than the selector counts them."""
+    if accelerator.state.distributed_type == "DEEPSPEED":
+        raise ValueError(
+            "prepare's accelerator must not use DeepSpeed: it is not tested. Use FSDP2, which also shards "
+            "parameters, gradients and the optimizer: Accelerator(fsdp_plugin="
+            "FullyShardedDataParallelPlugin(fsdp_version=2))."
+        )
     several = accelerator.num_processes > 1
     wrong = None
     if accelerator.dispatch_batches:

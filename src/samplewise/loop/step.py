@@ -189,15 +189,16 @@ class Step:
 
     def _at_most_one_row(self, batch: Batch, real: RealRows) -> tuple[Batch, Chosen]:
         """Keep 2 rows of a batch with at most one real row, because batch norm needs 2 rows."""
-        engine, (ids, data) = self.engine, batch
-        if real.mine:
+        engine, mine, (ids, data) = self.engine, real.mine, batch
+        if mine:
             engine.look(ids[:1], self._layout.take(data, torch.arange(1), len(ids)))
         first = torch.arange(min(2, len(ids)))
         data, ids = self._layout.take(data, first, len(ids)), ids[first]
-        self.ledger.trained(real.mine)
-        total = collectives.total(real.mine)
-        chosen = Chosen(ids, engine.weights(ids), whole=False, real=real.mine, total=total, rows=first)
-        return Batch(ids, data), chosen
+        if self.scores_epoch and engine.scores_batches:
+            self.score(Batch(ids, data))  # a sharded model waits until every rank calls it
+        self.ledger.trained(mine)
+        total, weights = collectives.total(mine), engine.weights(ids)
+        return Batch(ids, data), Chosen(ids, weights, whole=False, real=mine, total=total, rows=first)
 
     def _choose(self, batch: Batch, due: bool) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"] | None]:
         """The rows of a batch to train on, and their weights, after a scoring forward if one is `due`."""
@@ -331,9 +332,8 @@ class Step:
         if chosen.evaluated:
             made.charge_again(self.ledger, self.position, self.waiting is not None and self.engine.narrows)
         self.chosen, rows = chosen, chosen.rows
-        if rows is None:
-            return batch
-        return Batch(batch.ids[rows], self._layout.take(batch.data, rows, len(batch.ids)))
+        b = len(batch.ids)
+        return batch if rows is None else Batch(batch.ids[rows], self._layout.take(batch.data, rows, b))
 
     # ------------------------------------------------------------------- epochs and layout
 

@@ -78,7 +78,9 @@ def _devices(trainer: Any) -> str | None:
     if args.n_gpu > 1:
         return "one process uses several GPUs (DataParallel). Start one process per GPU with torchrun."
     if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
-        return "DeepSpeed and FSDP are not supported. Use DDP, or your own training loop with fully_shard."
+        return (
+            "DeepSpeed and FSDP are not supported. Use DDP, or a loop of your own with Accelerate and FSDP2."
+        )
     sizes = {"tp": trainer.get_tp_size(), "cp": trainer.get_cp_size(), "sp": trainer.get_sp_size()}
     for name, size in sizes.items():
         if size > 1:
