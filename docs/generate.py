@@ -16,6 +16,7 @@ from typing import Any, get_origin
 
 import architecture
 import evidence
+import parameters
 import places
 import situations
 
@@ -114,17 +115,18 @@ def method_count() -> str:
 
 
 def method_index() -> str:
-    """The registry as JSON, for `samplewise methods` and the completion of the shell."""
+    """The registry as JSON, for `samplewise methods`."""
     index = {
         made.name: {
             "level": made.level,
             "source": made.source,
             "paper": made.paper,
             "does": first_line(made),
-            "parameters": [
-                p.name if p.default is p.empty else f"{p.name}={p.default}"
-                for p in made.signature.parameters.values()
-            ],
+            "parameters": parameters.parameters(made),
+            "needs": parameters.needs(made),
+            **parameters.facts(made),
+            "verdicts": evidence.verdict_of(made.name, JUDGED),
+            "about": parameters.description(made),
         }
         for made in library()
     }

@@ -42,9 +42,31 @@ def test_the_cost_of_a_method_is_that_of_the_arithmetic(method: str, cost: float
 def test_a_cost_that_depends_on_losses_is_near_that_of_real_training(tmp_path: Path) -> None:
     """Every method of the study, against the ledger of its runs."""
     study = Study.load(study_file(tmp_path))
-    before = {part.name: part for part in study.estimate().parts}
+    found = study.estimate()
+    before = {part.name: part.cost for part in found.parts}
+    for part in found.scoring:
+        before[part.name.removeprefix("scoring run for ")] += part.cost
     for line in study.run().lines:
-        assert before[line.name].cost == pytest.approx(line.cost, rel=0.15), line.name
+        assert before[line.name] == pytest.approx(line.cost, rel=0.15), line.name
+
+
+def test_a_scoring_run_counts_once_for_all_keeps_of_a_method(tmp_path: Path) -> None:
+    """Two seeds; aum at two shares, tdds at one. Each scoring run is a full training here."""
+    methods = '["aum:keep=0.5", "aum:keep=0.25", "tdds:T=4,window=3,keep=0.5"]\n'
+    path = study_file(tmp_path, f"seeds = 2\ncontrols = false\nmethods = {methods}")
+    study = Study.load(path)
+    found = study.estimate()
+    assert {part.name: (part.runs, part.cost) for part in found.scoring} == {
+        "scoring run for aum:keep=0.5, aum:keep=0.25": (2, 1.0),
+        "scoring run for tdds:T=4,window=3,keep=0.5": (2, 1.0),
+    }
+    own = {part.name: part.cost for part in found.parts if not part.name.startswith("full")}
+    assert own == pytest.approx(dict(zip(study.spec.methods, (0.5, 0.25, 0.5), strict=True)))
+    ladder = sum(part.runs * part.cost for part in found.parts if part.name.startswith("full"))
+    assert found.cost == pytest.approx(ladder + 2 * (0.5 + 0.25 + 0.5 + 1 + 1))
+    study.run()
+    more = Study.load(path, methods=["aum:keep=0.3"]).estimate()
+    assert not more.scoring, "the scores are there"
 
 
 def test_finished_runs_are_not_estimated(tmp_path: Path) -> None:
@@ -90,7 +112,7 @@ def test_a_dry_run_trains_and_writes_nothing(
     path = study_file(tmp_path)
     assert main(["bench", str(path), "--dry-run", "--jobs", "2"]) == 0
     said = capsys.readouterr().out
-    assert "18 runs to do, 0 finished" in said
+    assert "18 runs and 2 scoring runs to do, 0 finished" in said
     assert "with 2 processes" in said
     assert "GiB of memory" in said
     assert [entry.name for entry in tmp_path.iterdir()] == ["small.toml"]
@@ -99,7 +121,10 @@ def test_a_dry_run_trains_and_writes_nothing(
 def test_timed_steps_foresee_the_seconds_of_runs(tmp_path: Path) -> None:
     """Roughly: these runs take a tenth of a second. The page of the judge has a measurement."""
     study = Study.load(study_file(tmp_path))
-    before = {part.name: part.seconds for part in study.estimate().parts}
+    found = study.estimate()
+    before = {part.name: part.seconds for part in found.parts}
+    for part in found.scoring:
+        before[part.name.removeprefix("scoring run for ")] += part.seconds
     rows = study.run() and list(study.plan.rows)
     shares = [
         before[row["method"]] / row["wall"] for row in rows if row["method"] in before and row["seed"] == 1

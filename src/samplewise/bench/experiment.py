@@ -18,6 +18,7 @@ from samplewise.bench.kinds import Kind, Listener
 from samplewise.bench.methods import chooses_coreset
 from samplewise.bench.saved import save_model
 from samplewise.bench.settings import Settings
+from samplewise.bench.study import timing
 from samplewise.bench.train import Run, Task, train
 from samplewise.checks import require
 from samplewise.coresets.from_file import file_of, load
@@ -30,9 +31,21 @@ from samplewise.trackers import Reducible
 class Images:
     """Trainings of images by the loop of the command."""
 
-    def prepare(self, folder: RunFolder, settings: Settings) -> ImageData:
+    def ready(self, settings: Settings) -> ImageData:
         """Load the data and try every method."""
-        return prepare(folder, settings)
+        torch.set_num_threads(settings.threads or torch.get_num_threads())
+        data = load_data(settings)
+        with rngstate.kept():
+            warm_up(settings, data)
+        return data
+
+    def begin(self, folder: RunFolder, settings: Settings, data: ImageData) -> None:
+        """Start the folder, or check that it can be continued."""
+        begin(folder, settings, about(data, len(drawn(data, settings, 0))))
+
+    def clock(self, settings: Settings, data: ImageData) -> timing.Clock:
+        """Time a few steps on the first images."""
+        return timing.of_images(settings, data)
 
     def task(self, method: str, policy: Any, seed: int, data: ImageData, settings: Settings) -> Task:
         """The run of one method with its own settings."""
@@ -62,16 +75,27 @@ class Images:
 
 
 def open_folder(path: Path, settings: Settings, resume: bool, given: dict[str, Any]) -> Settings:
-    """Start a run folder, or check that it can be continued. Return the complete settings.
+    """Start a run folder, or check that it can be continued, and tidy it. See `continued`."""
+    resolved = continued(path, settings, resume, given)
+    RunFolder(path).tidy()
+    return resolved
 
-    `given` are the settings that the user wrote on the command line. To resume, they must equal those in the
-    folder.
+
+def continued(path: Path, settings: Settings, resume: bool, given: dict[str, Any]) -> Settings:
+    """The complete settings of a run folder that starts or is continued. Nothing is written.
+
+    Args:
+        path: of the folder.
+        settings: of the command.
+        resume: whether the folder may have files.
+        given: the settings that the user wrote. To resume, they must equal those in the folder.
+
+    Raises:
+        ValueError: if the folder cannot be used.
     """
     folder = RunFolder(path)
     if not folder.begun:
-        resolved = settings.resolved()
-        folder.tidy()
-        return resolved
+        return settings.resolved()
     if not resume:
         raise ValueError(f"{path} exists. Add --resume to continue it, or choose another --out.")
     stored = folder.settings()
@@ -82,9 +106,7 @@ def open_folder(path: Path, settings: Settings, resume: bool, given: dict[str, A
             "resume, or choose another --out."
         )
     folder.results()
-    resolved = stored.resolved()
-    folder.tidy()
-    return resolved
+    return stored.resolved()
 
 
 def load_data(settings: Settings) -> ImageData:
@@ -115,9 +137,13 @@ def _refuse_images_only(settings: Settings) -> None:
 def pending(folder: RunFolder, settings: Settings) -> list[tuple[str, int]]:
     """The unfinished runs, seed by seed. `full` comes first, because other runs are compared with it."""
     finished = {(row["method"], row["seed"]) for row in folder.results()}
+    return [run for run in all_runs(settings) if run not in finished]
+
+
+def all_runs(settings: Settings) -> list[tuple[str, int]]:
+    """Every run of an experiment, in the order of `pending`."""
     order = sorted(settings.names, key=lambda method: method != "full")
-    runs = [(method, seed) for seed in range(settings.seeds) for method in order]
-    return [run for run in runs if run not in finished]
+    return [(method, seed) for seed in range(settings.seeds) for method in order]
 
 
 def count(settings: Settings) -> int:
@@ -142,7 +168,7 @@ def run(
     folder, policies = RunFolder(path), settings.policies()
     if folder.begun and not pending(folder, settings):
         return folder.results()
-    data = kind.prepare(folder, settings)
+    data = prepare(folder, settings, kind)
     static = coreset.static_methods(settings)
     subset = None if settings.subset is None else settings.names[-1]
     for row in folder.scorings().values():
@@ -169,13 +195,10 @@ def run(
     return folder.results()
 
 
-def prepare(folder: RunFolder, settings: Settings) -> ImageData:
+def prepare(folder: RunFolder, settings: Settings, kind: Kind) -> Any:
     """Load the data, try every method, and start the folder or check that it can be continued."""
-    torch.set_num_threads(settings.threads or torch.get_num_threads())
-    data = load_data(settings)
-    with rngstate.kept():
-        warm_up(settings, data)
-    begin(folder, settings, about(data, len(drawn(data, settings, 0))))
+    data = kind.ready(settings)
+    kind.begin(folder, settings, data)
     return data
 
 

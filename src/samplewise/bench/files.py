@@ -1,6 +1,8 @@
 """Reading and writing the JSON files of a run folder. Writing is atomic; a damaged file is an error."""
 
 import json
+from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +46,14 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} is damaged: it must hold a JSON object")
     return content
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON has it. A number that is not finite becomes null, and a path text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

@@ -68,7 +68,7 @@ def run(path: Path, settings: Settings, listener: Listener) -> ScoreTable:
     folder = RunFolder(path)
     if not folder.begun:  # a class that cannot be split raises before any file is written
         halves(altered(experiment.load_data(settings), settings, 0).train_y, 0)
-    data = altered(experiment.prepare(folder, settings), settings, 0)
+    data = altered(experiment.prepare(folder, settings, experiment.Images()), settings, 0)
     first, second = halves(data.train_y, 0)
     losses = torch.full((len(data),), float("nan"))
     sides = [(first, second), (second, first)] if settings.fit == "cross" else [(first, second)]

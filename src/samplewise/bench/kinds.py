@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from samplewise.bench.folder import RunFolder
 from samplewise.bench.settings import Settings
+from samplewise.bench.study.timing import Clock
 
 __all__ = ["Kind", "Listener"]
 
@@ -34,8 +35,14 @@ class Listener(Protocol):
 class Kind(Protocol):
     """What a training takes: images, or texts. It makes and does the runs of an experiment."""
 
-    def prepare(self, folder: RunFolder, settings: Settings) -> Any:
-        """Load the data, try every method, and start the folder or check that it can be continued."""
+    def ready(self, settings: Settings) -> Any:
+        """Load the data and try every method, so that what cannot run raises before any file is written."""
+
+    def begin(self, folder: RunFolder, settings: Settings, data: Any) -> None:
+        """Start the folder, or check that it can be continued with these data."""
+
+    def clock(self, settings: Settings, data: Any) -> Clock:
+        """Time a few steps on the data."""
 
     def task(self, method: str, policy: Any, seed: int, data: Any, settings: Settings) -> Any:
         """The run of one method with its own settings."""

@@ -45,7 +45,7 @@ def run(path: Path, settings: Settings, listener: Listener) -> ScoreTable:
     All runs use the label noise of seed 0, so they score the same data.
     """
     policies, folder = columns(settings), RunFolder(path)
-    data = altered(experiment.prepare(folder, settings), settings, 0)
+    data = altered(experiment.prepare(folder, settings, experiment.Images()), settings, 0)
     for row in folder.scorings().values():
         listener.scored(row)
     with rngstate.kept():

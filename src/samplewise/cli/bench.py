@@ -9,13 +9,15 @@ import typer
 from rich.console import Console
 
 from samplewise.bench.study import beside, claims_table, outputs, table
+from samplewise.bench.study.estimate import Estimate
 from samplewise.bench.study.results import Results
 from samplewise.bench.study.running import said
 from samplewise.bench.study.study import FailedRunsError, Study
 from samplewise.cli import options
 from samplewise.cli.console import terminal
-from samplewise.cli.estimate import show_estimate, show_sum
+from samplewise.cli.estimate import document, show_estimate, sum_of, takes
 from samplewise.cli.options import option
+from samplewise.cli.output import Output
 from samplewise.cli.study_progress import StudyWatch
 
 Scale = Literal["small", "paper"]
@@ -46,24 +48,20 @@ def bench(
     part: Annotated[
         list[str] | None, option("A part of the study. Repeat the option for several.", default="all of them")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show runs, cost, time and memory, and train nothing.")
-    ] = False,
+    dry_run: options.DryRun = False,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Judge methods: is one better than ordinary training of the same cost?
 
     Finished runs are kept, and the same command continues an interrupted study.
     """
+    output = Output(quiet, as_json)
     load = partial(Study.load, study, out=out, data=data, methods=method or (), seeds=seeds, scale=scale)
-    studies = [load(part=name) for name in part or Study.parts(study) or (None,)]
+    with output.working():
+        studies = [load(part=name) for name in part or Study.parts(study) or (None,)]
     if dry_run:
-        found = []
-        while studies:  # each has its data in memory
-            judged = studies.pop(0)
-            found.append(judged.estimate(jobs))
-            show_estimate(found[-1], jobs, terminal(), judged.spec.name)
-        if len(found) > 1:
-            show_sum(found, jobs, terminal())
+        foresee(studies, jobs, output)
         return
     again = ["bench", str(study)]
     for each in method or ():
@@ -73,43 +71,79 @@ def bench(
     at_once = jobs if jobs > 1 else None
     for name, value in (("scale", scale), ("seeds", seeds), ("data", data), ("out", out), ("jobs", at_once)):
         again += [f"--{name}", str(value)] if value is not None else []
-    code = 0
-    while studies:  # each has its data in memory
-        try:
-            conduct(studies.pop(0), jobs, again)
-        except typer.Exit as ended:
-            code = ended.exit_code
-            if code != 1:
-                raise
-    if code:
-        raise typer.Exit(code)
+    conduct(studies, jobs, again, output)
 
 
-def conduct(judged: Study, jobs: int, again: list[str]) -> None:
-    """Run a study and show what it found.
+def foresee(studies: list[Study], jobs: int, output: Output) -> None:
+    """Show what studies would take. The list is empty afterwards: each has its data in memory.
 
     Args:
-        judged: the study.
-        jobs: processes that train at the same time.
-        again: the arguments of the command that continues it after Ctrl-C.
+        studies: to foresee.
+        jobs: processes that would run at the same time.
+        output: what the command prints.
     """
+    found: dict[str, Estimate] = {}
+    with output.working():
+        while studies:
+            judged = studies.pop(0)
+            one = found[judged.spec.name] = judged.estimate(jobs)
+            show_estimate(one, terminal(), judged.spec.name)
+            if studies or len(found) > 1:
+                terminal().print(takes(one, jobs), soft_wrap=True, markup=False)
+    several = [*found.values()]
+    said = sum_of(several, jobs) if len(several) > 1 else takes(several[0], jobs)
+    output.end(said, lambda: {"studies": {name: document(one) for name, one in found.items()}})
+
+
+def conduct(studies: list[Study], jobs: int, again: list[str], output: Output) -> None:
+    """Run studies and show what they found. The list is empty afterwards: each has its data in memory.
+
+    Args:
+        studies: to run, one after the other.
+        jobs: processes that run at the same time.
+        again: the arguments of the command that continues them after Ctrl-C.
+        output: what the command prints.
+
+    Raises:
+        typer.Exit: with code 1 if a run failed; the studies after it are run. With 130 after Ctrl-C.
+    """
+    found, failed = [], False
+    while studies:
+        judged = studies.pop(0)
+        with output.working():
+            results, complete = _conduct(judged, jobs, again)
+        found.append((judged.folder, results))
+        failed |= not complete
+        if not output.as_json:
+            output.end(f"{table.in_words(results)} The folder is {judged.folder}.", dict)
+    if output.as_json:
+        said = " ".join(table.in_words(results) for _, results in found)
+        documents = [{"folder": folder} | outputs.document(results) for folder, results in found]
+        output.end(said, lambda: {"studies": documents})
+    if failed:
+        raise typer.Exit(1)
+
+
+def _conduct(judged: Study, jobs: int, again: list[str]) -> tuple[Results, bool]:
+    """Run a study and show its tables. Return what it found, and whether every run finished."""
     console = terminal()
-    console.print(f"study folder {judged.folder}", style="dim", soft_wrap=True, markup=False)
     try:
         with StudyWatch(console, judged, jobs) as watch:
             results = judged.run(jobs, watch)
     except FailedRunsError as error:
-        _show(judged.results(), judged.folder, console)
+        results = judged.results()
+        _show(results, judged.folder, console)
         for job, reason in error.failures:
             typer.echo(f"failed: {job.named}: {said(reason)}", err=True)
         typer.echo("The same command repeats only these runs.", err=True)
-        raise typer.Exit(1) from None
+        return results, False
     except KeyboardInterrupt:
         kept = f"{len(judged.plan.rows)} finished runs are kept in {judged.folder / 'rows.jsonl'}."
         how = shlex.join(["samplewise", *again])
         typer.echo(f"\ninterrupted. {kept} Continue with: {how}", err=True)
         raise typer.Exit(130) from None
     _show(results, judged.folder, console)
+    return results, True
 
 
 def _show(results: Results, folder: Path, console: Console) -> None:
@@ -129,7 +163,5 @@ def _show(results: Results, folder: Path, console: Console) -> None:
         for line in claims_table.lines(results):
             console.print(line, style="" if line.startswith(" ") else "bold", markup=False)
         console.print(claims_table.note(results), style="dim", markup=False)
-    console.print()
-    console.print(table.in_words(results), style="bold", markup=False)
     files = ", ".join(str(path) for name in outputs.FILES if (path := folder / name).exists())
     console.print(f"\nFiles: {files}", soft_wrap=True, markup=False)

@@ -1,5 +1,7 @@
 """`samplewise train --controls`: the methods of the command as a study."""
 
+import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,10 @@ from samplewise.bench.settings import Settings
 from samplewise.bench.study.study import Study
 from samplewise.bench.study.writing import study_file
 from samplewise.cli.bench import conduct
+from samplewise.cli.output import Output
 from samplewise.files.atomic import replacing
 
-__all__ = ["is_controlled", "judge"]
+__all__ = ["is_controlled", "judge", "study_of"]
 
 _FILE = "study.toml"
 
@@ -21,7 +24,14 @@ def is_controlled(folder: Path | None) -> bool:
     return folder is not None and (folder / _FILE).is_file()
 
 
-def judge(settings: Settings, given: dict[str, Any], folder: Path, resume: bool, save_models: bool) -> None:
+def judge(
+    settings: Settings,
+    given: dict[str, Any],
+    folder: Path,
+    resume: bool,
+    save_models: bool,
+    output: Output,
+) -> None:
     """Write a study file into the run folder, and run it. With `resume`, continue the one that is there.
 
     Args:
@@ -30,10 +40,31 @@ def judge(settings: Settings, given: dict[str, Any], folder: Path, resume: bool,
         folder: the run folder.
         resume: whether the folder may exist.
         save_models: whether the model of every run is kept.
+        output: what the command prints.
 
     Raises:
         ValueError: if the folder cannot be used, or the settings make no study.
     """
+    again = ["train", "--out", str(folder), "--resume", *["--save-model"] * save_models]
+    with output.working():
+        study = _of_folder(settings, given, folder, resume, save_models, _begun)
+    conduct([study], 1, again, output)
+
+
+def study_of(settings: Settings, given: dict[str, Any], folder: Path, resume: bool) -> Study:
+    """The study that `judge` would run. Nothing is written. The arguments are those of `judge`."""
+    return _of_folder(settings, given, folder, resume, False, _outside)
+
+
+def _of_folder(
+    settings: Settings,
+    given: dict[str, Any],
+    folder: Path,
+    resume: bool,
+    save_models: bool,
+    begin: Callable[[Path, str, bool], Study],
+) -> Study:
+    """The study of a folder; `begin` makes the one of a new folder from its file, its text and the models."""
     if settings.history:
         raise ValueError(
             "--history needs tables of scores, but --controls writes none. Leave out one of them."
@@ -46,14 +77,20 @@ def judge(settings: Settings, given: dict[str, Any], folder: Path, resume: bool,
     if not is_controlled(folder):
         if RunFolder(folder).begun:
             raise ValueError(f"{folder} was started without --controls. Choose another --out.")
-        study = _begun(file, study_file(settings, given), save_models)
-    elif not resume:
+        return begin(file, study_file(settings, given), save_models)
+    if not resume:
         raise ValueError(f"{folder} exists. Add --resume to continue it, or choose another --out.")
-    else:
-        study = Study.load(file, out=folder, save_models=save_models)
-        _refuse_others(study, given, folder)
-    again = ["train", "--out", str(folder), "--resume", *["--save-model"] * save_models]
-    conduct(study, 1, again)
+    study = Study.load(file, out=folder, save_models=save_models)
+    _refuse_others(study, given, folder)
+    return study
+
+
+def _outside(file: Path, text: str, save_models: bool) -> Study:
+    """The study of a file that is written nowhere but in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / file.name
+        copy.write_text(text)
+        return Study.load(copy, out=file.parent, save_models=save_models)
 
 
 def _begun(file: Path, text: str, save_models: bool) -> Study:

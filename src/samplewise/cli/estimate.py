@@ -1,61 +1,73 @@
-"""The output of `samplewise bench --dry-run`."""
+"""The output of --dry-run: the missing runs, what each takes, and all of them together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from samplewise.bench.study.estimate import Estimate
 from samplewise.cli.study_progress import duration
+from samplewise.report.drawing import grid
 
-__all__ = ["show_estimate", "show_sum"]
+__all__ = ["document", "show_estimate", "sum_of", "takes"]
 
 
-def show_estimate(found: Estimate, jobs: int, console: Console, name: str) -> None:
-    """Print the missing runs, what each takes, and all of them together.
+def show_estimate(found: Estimate, console: Console, name: str) -> None:
+    """Print the table of the missing runs, and what is to be known of its numbers.
 
     Args:
         found: the estimate.
-        jobs: processes that run at the same time.
         console: of the command.
-        name: of the study, with its scale and its part.
+        name: of the study or of the data.
     """
-    console.print(name, style="bold", markup=False)
-    table = Table(box=box.SIMPLE_HEAD)
-    for i, header in enumerate(("method", "runs", "cost of each", "time of each")):
-        table.add_column(header, justify="right" if i else "left")
-    for part in found.parts:
+    rows = []
+    for part in (*found.parts, *found.scoring):
         cost = f"{100 * part.cost:.0f} %{' (assumed)' * part.assumed}"
         each = "not known" if part.seconds is None else duration(part.seconds)
-        table.add_row(Text(part.name), str(part.runs), cost, each)
-    if found.parts:
-        console.print(table)
-    lines = [
-        f"{found.runs} runs to do, {found.finished} finished. They cost as much as {found.cost:.1f} full "
-        f"trainings and take about {_took([found], jobs)}, with about {found.memory / 2**30:.1f} GiB of "
-        "memory.",
-    ]
+        rows.append((part.name, str(part.runs), cost, each))
+    headers = ("method", "runs", "cost of each", "time of each")
+    for drawn in grid(headers, rows, console.width, name) if rows else ():
+        console.print(drawn)
+        console.print()
     if found.exact:
-        lines.append(
-            f"Exact controls between two rungs come on top: about {found.exact} runs of full training."
+        console.print(
+            f"Exact controls between two rungs come on top: about {found.exact} runs of full training.",
+            soft_wrap=True,
         )
     if any(part.assumed for part in found.parts):
-        lines.append("Assumed: the cost is not known beforehand, so it is that of full training.")
-    for line in lines:
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(
+            "Assumed: the cost is not known beforehand, so it is that of full training.", soft_wrap=True
+        )
 
 
-def show_sum(found: Sequence[Estimate], jobs: int, console: Console) -> None:
-    """Print what the parts of a study take together."""
-    runs, cost = sum(part.runs for part in found), sum(part.cost for part in found)
-    console.print(
-        f"All {len(found)} parts: {runs} runs to do. They cost as much as {cost:.1f} full trainings and take "
-        f"about {_took(found, jobs)}.",
-        soft_wrap=True,
-        markup=False,
+def takes(found: Estimate, jobs: int = 1) -> str:
+    """The runs, their cost, time and memory in words."""
+    scoring = sum(part.runs for part in found.scoring)
+    more = f" and {scoring} scoring run{'s' * (scoring > 1)}" if scoring else ""
+    units = "" if found.unit is None else f" ({round(found.cost * found.unit):,} forwards)"
+    memory = f"{found.memory / 2**30:.1f} GiB of memory"
+    return (
+        f"{found.runs} runs{more} to do, {found.finished} finished. They cost as much as {found.cost:.1f} "
+        f"full trainings{units} and take about {_took([found], jobs)}, with about {memory}."
     )
+
+
+def sum_of(found: Sequence[Estimate], jobs: int) -> str:
+    """What the parts of a study take together, in words."""
+    runs, cost = sum(part.runs for part in found), sum(part.cost for part in found)
+    return (
+        f"All {len(found)} parts: {runs} runs to do. They cost as much as {cost:.1f} full trainings and take "
+        f"about {_took(found, jobs)}."
+    )
+
+
+def document(found: Estimate) -> Mapping[str, Any]:
+    """The estimate as plain values: costs in full trainings and in forwards, seconds, bytes."""
+    forwards = None if found.unit is None else found.cost * found.unit
+    told = asdict(found)
+    memory = told.pop("memory")
+    return told | {"runs": found.runs, "cost": found.cost, "forwards": forwards, "memory_bytes": memory}
 
 
 def _took(found: Sequence[Estimate], jobs: int) -> str:

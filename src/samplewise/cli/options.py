@@ -139,6 +139,16 @@ Device = Annotated[str | None, option("cpu, cuda, cuda:1, ...", default="cuda if
 Amp = Annotated[bool | None, option("Train in bfloat16 autocast.", "--amp")]
 Workers = Annotated[int | None, option("Loader processes.", default=DEFAULT.workers)]
 Threads = Annotated[int | None, option("CPU threads of torch.", default="torch's choice")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only errors and the last sentence.")]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON document and nothing else. Progress goes to stderr."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show runs, cost, time and memory. Train and write nothing.")
+]
+PRINTING = {"quiet", "as_json", "dry_run"}
+"""The parameters of a command that say what it prints."""
 
 
 def settings_of(options: dict[str, Any], other: set[str]) -> tuple[Settings, dict[str, Any]]:

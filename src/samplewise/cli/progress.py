@@ -1,6 +1,7 @@
 """Live progress of an experiment: a bar in a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -15,10 +16,16 @@ EVERY = 10.0
 
 
 class Watch:
-    """Shows which run is under way, its accuracy, and how long all of them will take."""
+    """Shows which run is under way, its accuracy, and how long all of them will take.
 
-    def __init__(self, console: Console, runs: int) -> None:
-        self.console, self.runs = console, runs
+    Args:
+        console: where it shows them.
+        runs: how many there are.
+        heads: lines to print before the first run. A command that is refused prints none of them.
+    """
+
+    def __init__(self, console: Console, runs: int, heads: Sequence[str] = ()) -> None:
+        self.console, self.runs, self.heads = console, runs, list(heads)
         self.finished = 0
         self.run = self.state = ""
         self.next_line = time.monotonic() + EVERY
@@ -47,6 +54,7 @@ class Watch:
 
     def began(self, method: str, seed: int) -> None:
         """A run starts or continues."""
+        self._open()
         self.run, self.state = f"run {self.finished + 1}/{self.runs}  {method}, seed {seed}", ""
         self.bar.update(self.task, description=escape(self.run), state="")
 
@@ -75,7 +83,13 @@ class Watch:
             f"{row['method']}, seed {row['seed']}: {_measured(row):.2f} % in {row['seconds']:.1f} s"
         )
 
+    def _open(self) -> None:
+        """Print the heads, once."""
+        while self.heads:
+            self.console.print(self.heads.pop(0), style="dim", soft_wrap=True, markup=False)
+
     def _finished(self, line: str) -> None:
+        self._open()
         self.finished += 1
         self.bar.update(self.task, completed=float(self.finished))
         self._print(f"[dim]{self.finished:>3}/{self.runs}[/]  {escape(line)}")

@@ -1,19 +1,22 @@
 """The end of `samplewise train`: the table in the terminal, the pictures and the table on disk."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from samplewise.bench import methods
 from samplewise.bench.altered import described
-from samplewise.bench.folder import RunFolder
+from samplewise.bench.folder import RunFolder, plain
 from samplewise.report import keep, pictures, table
 from samplewise.report.measure import ACCURACY, PEARSON
 from samplewise.report.summary import summarise
 
 
-def show(path: Path, console: Console) -> None:
-    """Summarise a finished experiment."""
+def show(path: Path, console: Console) -> tuple[str, Mapping[str, Any]]:
+    """Summarise a finished experiment. Return what it found, in a sentence and as a document."""
     folder = RunFolder(path)
     config, settings = folder.config(), folder.settings()
     order = list(settings.names)
@@ -35,7 +38,19 @@ def show(path: Path, console: Console) -> None:
     lines = [f"# {title}", "", table.markdown(summaries, measure), *notes, ""]
     (path / "table.md").write_text("\n".join(lines))
     console.print()
-    console.print(table.terminal(summaries, title, measure))
+    for part in table.terminal(summaries, title, measure, console.width):
+        console.print(part)
+        console.print()
     for note in notes:
         console.print(note, style="dim", soft_wrap=True)
     console.print(f"\nPictures: {', '.join(map(str, drawn))}", soft_wrap=True, markup=False)
+    found = {
+        "folder": path,
+        "data": about,
+        "settings": plain(settings),
+        "summary": [asdict(summary) for summary in summaries],
+        "results": folder.results(),
+        "notes": notes,
+        "pictures": drawn,
+    }
+    return table.in_words(summaries, measure), found

@@ -3,23 +3,28 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from samplewise.bench import experiment, irreducible, scoring
+from samplewise.bench import experiment, foreseen, irreducible, scoring
+from samplewise.bench.data import name_of
+from samplewise.bench.folder import RunFolder
 from samplewise.bench.language.fits import is_language
 from samplewise.bench.lock import file_alone
 from samplewise.bench.methods import split
-from samplewise.bench.settings import IRREDUCIBLE, Fit
+from samplewise.bench.settings import IRREDUCIBLE, Fit, Settings
 from samplewise.bench.text.fits import is_text
 from samplewise.checks import require
 from samplewise.cli import options
 from samplewise.cli.console import terminal
+from samplewise.cli.estimate import document, show_estimate, takes
 from samplewise.cli.files import interrupted, refuse_existing
 from samplewise.cli.options import option
+from samplewise.cli.output import Output
 from samplewise.cli.progress import Watch
 from samplewise.coresets.over_runs import Combine
+from samplewise.coresets.table import ScoreTable
 
 
 def score(
@@ -85,6 +90,9 @@ def score(
     threads: options.Threads = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue where the command was stopped.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    dry_run: options.DryRun = False,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Train on all samples, and write the scores of static methods to a file.
 
@@ -98,7 +106,9 @@ def score(
             f"samplewise score trains image models, got --model {model}. Use a static method in samplewise "
             "train or in a study: it scores the texts first."
         )
-    settings, given = options.settings_of(all_options, {"out", "runs", "resume", "force", "work"})
+    settings, given = options.settings_of(
+        all_options, {"out", "runs", "resume", "force", "work", *options.PRINTING}
+    )
     settings = replace(settings, method=given.get("method", ()), seeds=given.get("seeds", 1))
     for written in settings.method:
         if split(written)[1]:
@@ -108,15 +118,18 @@ def score(
             )
     if IRREDUCIBLE in settings.method and fit is None:
         settings = replace(settings, fit="cross")
-    console = terminal()
-    with file_alone(out):
+    output = Output(quiet, as_json)
+    if dry_run:
+        _foresee(settings, work, resume, given, output)
+        return
+    with output.working(), file_alone(out):
         refuse_existing(out, force)
         settings = experiment.open_folder(work, settings, resume, given)
         if settings.fit is None:
             scoring.columns(settings)
         require("pyarrow", "scores")
         try:
-            with Watch(console, 2 if settings.fit == "cross" else settings.seeds) as watch:
+            with Watch(terminal(), 2 if settings.fit == "cross" else settings.seeds) as watch:
                 compute = scoring.run if settings.fit is None else irreducible.run
                 table = compute(work, settings, watch)
         except KeyboardInterrupt:
@@ -124,4 +137,29 @@ def score(
             raise interrupted(work, again) from None
         table.to_parquet(out)
         shutil.rmtree(work)
-    console.print(f"{out}: {len(table):,} samples, {', '.join(table.columns)}", soft_wrap=True, markup=False)
+    names = [name for name in table.provenance.get("methods", ()) if name in table.columns]
+    told = {"file": out, "samples": len(table), "columns": [*table.columns], "methods": names}
+    told |= {"scoring": table.provenance.get("scoring", {})}
+    output.end(_said(out, table, names), lambda: told)
+
+
+def _said(out: Path, table: ScoreTable, methods: list[str]) -> str:
+    """What the file has, in words."""
+    if not methods:
+        return f"{out} has the losses of {len(table):,} samples in the column {IRREDUCIBLE}."
+    most = max(spent["cost"] for spent in table.provenance["scoring"].values())
+    return (
+        f"{out} has scores of {len(table):,} samples by {', '.join(methods)}. Scoring cost {most:,.0f} "
+        f"forwards. Choose with: samplewise select {out} --method {methods[0]} --keep 0.3 -o subset.parquet"
+    )
+
+
+def _foresee(settings: Settings, work: Path, resume: bool, given: dict[str, Any], output: Output) -> None:
+    """Show what the command would take. Nothing is written."""
+    with output.working():
+        settings = experiment.continued(work, settings, resume, given)
+        if settings.fit is None:
+            scoring.columns(settings)
+        found = foreseen.of_scoring(settings, RunFolder(work), experiment.Images())
+        show_estimate(found, terminal(), f"{name_of(settings.data)}, {settings.model}")
+    output.end(takes(found), lambda: document(found))

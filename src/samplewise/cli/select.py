@@ -10,8 +10,10 @@ import typer
 from samplewise.bench.lock import file_alone
 from samplewise.bench.settings import Normalize
 from samplewise.checks import Range, checked
+from samplewise.cli import options
 from samplewise.cli.console import terminal
 from samplewise.cli.files import refuse_existing
+from samplewise.cli.output import Output
 from samplewise.coresets.table import ScoreTable
 from samplewise.files.columns import naming
 from samplewise.policy import Policy, Weighting
@@ -64,6 +66,8 @@ def select(
         typer.Option(help="Seed of the random draws, if the method draws.", show_default="the recording's"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Choose a coreset by the scores in a file of `samplewise score`."""
     wanted = Wanted(keep, balance, weights, normalize, seed)
@@ -75,17 +79,29 @@ def select(
         with naming(scores):
             subset = table.subset(method, **vars(wanted))
         subset.to_parquet(out, table)
-    console = terminal()
-    for line in _lines(subset, table, table.policy(method), out):
-        console.print(line, soft_wrap=True, markup=False)
+    output = Output(quiet, as_json)
+    with output.working():
+        for line in _lines(subset, table, table.policy(method)):
+            terminal().print(line, soft_wrap=True, markup=False)
+    output.end(_said(subset, table, out), lambda: _document(subset, out))
 
 
-def _lines(subset: Subset, table: ScoreTable, policy: Policy, out: Path) -> list[str]:
-    """What was chosen, and from where."""
+def _said(subset: Subset, table: ScoreTable, out: Path) -> str:
+    """What was chosen, in a sentence."""
     said = subset.provenance
     balanced = ", by class" * bool(said["balance"])
     weighted = "no weights" if subset.weights is None else f"weights {subset.weighting}"
-    lines = [f"{out}: {len(subset):,} of {len(table):,} samples by {said['method']}{balanced}, {weighted}"]
+    return f"{out}: {len(subset):,} of {len(table):,} samples by {said['method']}{balanced}, {weighted}"
+
+
+def _document(subset: Subset, out: Path) -> dict[str, Any]:
+    keys = ("method", "policy", "keep", "k", "n", "balance", "weights", "normalize", "draw_seed", "scoring")
+    return {"file": out} | {key: subset.provenance.get(key) for key in keys}
+
+
+def _lines(subset: Subset, table: ScoreTable, policy: Policy) -> list[str]:
+    """How many samples of each class were chosen, and where the scores come from."""
+    said, lines = subset.provenance, []
     if table.labels is not None:
         classes, sizes = torch.unique(table.labels, return_counts=True)
         counts = table.labels[subset.ids].bincount(minlength=int(classes[-1]) + 1)[classes]

@@ -52,6 +52,7 @@ class StudyWatch:
             transient=True,
         )
         self.task = self.bar.add_task("starting", total=None, left="")
+        self.opened = False
 
     def __enter__(self) -> "StudyWatch":
         self.bar.start()
@@ -63,7 +64,10 @@ class StudyWatch:
         self.bar.stop()
 
     def began(self, job: Job, missing: int) -> None:
-        """A run starts or continues."""
+        """A run starts or continues. The first one shows the folder: a study that is refused has none."""
+        if not self.opened:
+            self.opened = True
+            self.console.print(f"study folder {self.study.folder}", style="dim", soft_wrap=True, markup=False)
         self.begun[job] = time.monotonic()
         self.runs = self.finished + missing
         self.bar.update(

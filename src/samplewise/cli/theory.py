@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich import box
-from rich.table import Table
 
 from samplewise.bench.folder import next_folder
 from samplewise.bench.lock import folder_alone, free_folder_alone
@@ -17,8 +15,11 @@ from samplewise.checks import Range, checked, require
 from samplewise.cli.console import terminal
 from samplewise.files.atomic import replacing
 from samplewise.report import perceptron as picture
+from samplewise.report.drawing import grid
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from samplewise.theory.perceptron import Comparison
 
 theory = typer.Typer(
@@ -124,14 +125,17 @@ def _compare(wanted: Wanted, folder: Path, force: bool) -> None:
         picture.draw(columns, title, said, file)
     console = terminal()
     for name, comparison in compared.items():
-        console.print(_table(name, comparison))
+        for drawn in _table(name, comparison, console.width):
+            console.print(drawn)
+            console.print()
     any_one = next(iter(compared.values()))
     console.print(
         f"whole pool: {100 * any_one.full.error:.2f} % error in theory; its support vectors are "
         f"{100 * any_one.critical_keep:.1f} % of it",
         soft_wrap=True,
     )
-    console.print(f"{folder / FILES[0]}, {folder / FILES[1]}", soft_wrap=True, markup=False)
+    console.print(_said(compared), style="bold", soft_wrap=True)
+    console.print(f"Files: {folder / FILES[0]}, {folder / FILES[1]}", soft_wrap=True, markup=False)
 
 
 FILES = ("perceptron.json", "perceptron.png")
@@ -201,14 +205,23 @@ def _column(name: str, comparison: "Comparison") -> picture.Stages:
     )
 
 
-def _table(name: str, comparison: "Comparison") -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"{name}: error, %", title_justify="left")
+def _said(compared: "dict[str, Comparison]") -> str:
+    """What selecting again and again gives at the last stage, in a sentence."""
+    name, best = min(compared.items(), key=lambda pair: pair[1].recursion[-1].error)
+    last, once = best.recursion[-1].error, best.static[-1].error
+    word = "less than" if last < once else "more than" if last > once else "the same as"
+    return (
+        f"After {len(best.recursion)} stages, theory has {100 * last:.2f} % error ({name}), {word} the "
+        f"{100 * once:.2f} % of selecting once with the first probe."
+    )
+
+
+def _table(name: str, comparison: "Comparison", width: int) -> "list[Table]":
     headers = ("stage", "kept", "recursion", "fresh pools", "one pool", "first probe")
-    for header in headers:
-        table.add_column(header, justify="right", no_wrap=True)
+    rows = []
     stages = zip(comparison.recursion, comparison.fresh, comparison.same, comparison.static, strict=True)
     for stage, (solved, fresh, same, static) in enumerate(stages, 1):
         simulated = (f"{100 * e.mean:.2f} ± {100 * e.standard_error:.2f}" for e in (fresh.error, same.error))
         kept, recursion, probe = (f"{100 * share:.2f}" for share in (solved.keep, solved.error, static.error))
-        table.add_row(str(stage), kept, recursion, *simulated, probe)
-    return table
+        rows.append((str(stage), kept, recursion, *simulated, probe))
+    return grid(headers, rows, width, f"{name}: error, %")

@@ -1,13 +1,14 @@
 """`samplewise train`: methods against each other on one data set, with seeds, in a run folder."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from samplewise.bench import experiment
+from samplewise.bench import experiment, foreseen
 from samplewise.bench.data import name_of
 from samplewise.bench.folder import RunFolder, latest_folder, next_folder
 from samplewise.bench.kinds import Kind
@@ -17,10 +18,13 @@ from samplewise.bench.settings import Normalize, Settings, Strategy
 from samplewise.bench.text.fits import is_text
 from samplewise.checks import require
 from samplewise.cli import options
+from samplewise.cli.bench import foresee
 from samplewise.cli.console import terminal
-from samplewise.cli.controls import is_controlled, judge
+from samplewise.cli.controls import is_controlled, judge, study_of
+from samplewise.cli.estimate import document, show_estimate, takes
 from samplewise.cli.files import interrupted
 from samplewise.cli.options import DEFAULT, option
+from samplewise.cli.output import Output
 from samplewise.cli.progress import Watch
 from samplewise.cli.results import show
 from samplewise.policy import Weighting
@@ -139,38 +143,63 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run folder (or the newest one).")
     ] = False,
+    dry_run: options.DryRun = False,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Train with every method and every seed, and show what selection saved.
 
     Continue an interrupted command with --resume. The results are the same as without the break.
     """
-    settings, given = options.settings_of(locals(), {"out", "resume", "controls", "save_model"})
+    settings, given = options.settings_of(
+        locals(), {"out", "resume", "controls", "save_model", *options.PRINTING}
+    )
     if subset is not None and method is None:
         settings, given = replace(settings, method=()), given | {"method": ()}
     if out is None and resume:
         out = latest_folder(ROOT, name_of(settings.data))
+    output = Output(quiet, as_json)
     if controls or is_controlled(out):
-        judge(settings, given, out or next_folder(ROOT, name_of(settings.data)), resume, save_model)
+        folder = out or next_folder(ROOT, name_of(settings.data))
+        if dry_run:
+            foresee([study_of(settings, given, folder, resume)], 1, output)
+        else:
+            judge(settings, given, folder, resume, save_model, output)
         return
-    with _folder(settings, out) as folder:
-        _train(folder, experiment.open_folder(folder, settings, resume, given), resume, save_model)
+    if dry_run:
+        _foresee(settings, out or next_folder(ROOT, name_of(settings.data)), resume, given, output)
+        return
+    with output.working(), _folder(settings, out) as folder:
+        settings = experiment.open_folder(folder, settings, resume, given)
+        sentence, found = _train(folder, settings, resume, save_model)
+    output.end(f"{sentence} The folder is {folder}.".strip(), lambda: found)
 
 
-def _train(folder: Path, settings: Settings, resume: bool, save_models: bool) -> None:
+def _train(
+    folder: Path, settings: Settings, resume: bool, save_models: bool
+) -> tuple[str, Mapping[str, Any]]:
     require("matplotlib", "report")
     require("scipy.stats", "bench")
     require("pyarrow", "scores")
-    console = terminal()
+    console, heads = terminal(), [f"run folder {folder}"]
     if resume and not RunFolder(folder).begun:
-        console.print(f"nothing to resume in {folder}: starting", style="dim", soft_wrap=True, markup=False)
-    console.print(f"run folder {folder}", style="dim", soft_wrap=True, markup=False)
+        heads.insert(0, f"nothing to resume in {folder}: starting")
     try:
-        with Watch(console, experiment.count(settings)) as watch:
+        with Watch(console, experiment.count(settings), heads) as watch:
             experiment.run(folder, settings, watch, save_models, _kind(settings))
-        show(folder, console)
+        return show(folder, console)
     except KeyboardInterrupt:
         again = ["train", "--out", str(folder), "--resume", *["--save-model"] * save_models]
         raise interrupted(folder, again) from None
+
+
+def _foresee(settings: Settings, folder: Path, resume: bool, given: dict[str, Any], output: Output) -> None:
+    """Show what the command would take. Nothing is written."""
+    with output.working():
+        settings = experiment.continued(folder, settings, resume, given)
+        found = foreseen.of_training(settings, RunFolder(folder), _kind(settings))
+        show_estimate(found, terminal(), f"{name_of(settings.data)}, {settings.model}")
+    output.end(takes(found), lambda: document(found))
 
 
 def _kind(settings: Settings) -> Kind:

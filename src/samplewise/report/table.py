@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from samplewise.report.drawing import grid
 from samplewise.report.measure import ACCURACY, Measure
 from samplewise.report.summary import Summary
 
@@ -80,22 +81,33 @@ def markdown(summaries: list[Summary], measure: Measure = ACCURACY) -> str:
     return "\n".join(lines) + "\n"
 
 
-def terminal(summaries: list[Summary], title: str, measure: Measure = ACCURACY) -> "Table":
-    """The table for a terminal (rich)."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+def terminal(
+    summaries: list[Summary], title: str, measure: Measure = ACCURACY, width: int = 200
+) -> list["Table"]:
+    """The table for a terminal (rich) of `width` characters. A narrow one gets several tables."""
     top = headers(summaries, measure)
     rows = [[cell.replace("+-", "±") for cell in cells(summary, len(top))] for summary in summaries]
-    for i, header in enumerate(top):
-        # In a narrow terminal, headers are wrapped, but numbers are not.
-        width = max(len(row[i]) for row in rows)
-        table.add_column(header, justify="right" if i else "left", min_width=width)
-    for row in rows:
-        table.add_row(*map(Text, row))  # Text: brackets in a name must not be read as markup
-    return table
+    return grid(top, rows, width, title)
+
+
+def in_words(summaries: list[Summary], measure: Measure = ACCURACY) -> str:
+    """What the table says, in a sentence. It judges nothing: that takes `--controls`."""
+    full = next((s for s in summaries if s.method == "full"), None)
+    others = [s for s in summaries if s is not full]
+    what = measure.label.removesuffix(", %")
+    if not others:
+        return "" if full is None else f"full reaches {full.accuracy:.2f} % {what}."
+    best = max(others, key=lambda s: s.accuracy)
+    among = f" of {len(others)} methods, the highest" if len(others) > 1 else ""
+    said = f"{best.method} reaches {best.accuracy:.2f} % {what}{among}"
+    if full is not None:
+        said += f", and full {full.accuracy:.2f} %"
+    said += f". It costs {_percent(best.cost_share)} of ordinary training"
+    if best.saved is not None:
+        about = "about " * (best.baseline == "estimated")
+        more, share = ("less", best.saved) if best.saved >= 0 else ("more", -best.saved)
+        said += f" and takes {about}{_percent(share)} {more} time"
+    return f"{said}. This is no verdict: --controls judges methods at the same cost."
 
 
 def _percent(share: float) -> str:

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from samplewise.bench.study.drawing import Column, as_markdown, drawn
 from samplewise.bench.study.jobs import FULL
 from samplewise.bench.study.published import TIME_SAVED, Published, full_line
 from samplewise.bench.study.results import Line, Results
+from samplewise.report.drawing import Column, as_markdown, drawn
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,7 +54,9 @@ def markdown(results: Results) -> str:
 def terminal(results: Results, width: int) -> list["Table"]:
     """The tables for a terminal (rich)."""
     rows = _rows(results)
-    return drawn(_columns(rows), rows, width, f"{results.name}: {_TITLE}") if rows else []
+    return (
+        drawn(_columns(rows), rows, width, f"{results.name}: {_TITLE}", lambda row: row.kind) if rows else []
+    )
 
 
 def notes(results: Results) -> list[str]:

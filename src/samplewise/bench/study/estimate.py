@@ -1,25 +1,17 @@
 """What a study will take: its runs, their cost, time and memory. Nothing is trained for a result."""
 
-import resource
-import sys
-import tempfile
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import fmean
 
 import torch
-from torch import nn
 
-from samplewise.advice.rehearsal import descend
-from samplewise.bench import augment, machine, models, rngstate
-from samplewise.bench.data import ImageData
-from samplewise.bench.forward import Forward
+from samplewise.bench import coreset, rngstate
+from samplewise.bench.folder import SCORING
 from samplewise.bench.judge import rungs
-from samplewise.bench.language.run import padded
-from samplewise.bench.settings import Settings
+from samplewise.bench.methods import chooses_coreset, split
+from samplewise.bench.study import timing
 from samplewise.bench.study.images import ImageTrainer
 from samplewise.bench.study.jobs import FULL, Job
 from samplewise.bench.study.language import LanguageTrainer
@@ -27,27 +19,19 @@ from samplewise.bench.study.plan import Plan
 from samplewise.bench.study.text import TextTrainer
 from samplewise.bench.study.toy import Spent, spent
 from samplewise.bench.study.trainer import Trainer
-from samplewise.bench.text.task import TextTask
-from samplewise.bench.train import Images, collate
 from samplewise.coresets.parse import parse
-from samplewise.files import checkpoints
 
-__all__ = ["Estimate", "Part", "estimate"]
-
-_LONGEST = 0.25
-"""Seconds for the timing of one kind of step."""
-_SMALL = 4
-"""The second kind of step has this part of the batch."""
+__all__ = ["Estimate", "Part", "estimate", "expected"]
 
 
 @dataclass(frozen=True)
 class Part:
-    """The missing runs of one method and one length.
+    """The missing runs of one method and one length, or the scoring runs that several methods share.
 
     Args:
         name: the method, with the epochs of a shorter or longer run of `full`.
         runs: how many are missing.
-        cost: of each, in full trainings, scoring included.
+        cost: of each, in full trainings, without a scoring run.
         seconds: of each, tests included; None if it is not known.
         assumed: whether the cost could not be found, and is that of full training.
     """
@@ -61,10 +45,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the missing runs of a study will take. Exact controls between two rungs come on top.
+    """What missing runs will take. Of a study, exact controls between two rungs come on top.
 
     Args:
         parts: the missing runs.
+        scoring: the missing scoring runs of static methods. Methods that share one count it once.
+        unit: the forward units of a full training; None if they are not known.
         finished: rows that are there.
         seconds: the wall clock of all missing runs, with the processes that run at the same time.
         memory: bytes that the processes take together, as this one does now.
@@ -72,44 +58,37 @@ class Estimate:
     """
 
     parts: tuple[Part, ...]
+    scoring: tuple[Part, ...]
+    unit: int | None
     finished: int
     seconds: float | None
     memory: int
-    exact: int
+    exact: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        parts: Sequence[Part],
+        scoring: Sequence[Part],
+        unit: int | None,
+        finished: int,
+        jobs: int = 1,
+        exact: int = 0,
+    ) -> "Estimate":
+        """Add up the seconds, and read the memory of this process. `jobs` processes run at the same time."""
+        known = [part.runs * part.seconds for part in (*parts, *scoring) if part.seconds is not None]
+        seconds = sum(known) / jobs if len(known) == len(parts) + len(scoring) else None
+        return cls(tuple(parts), tuple(scoring), unit, finished, seconds, jobs * timing.resident(), exact)
 
     @property
     def runs(self) -> int:
-        """The number of missing runs."""
+        """The number of missing runs, without scoring runs."""
         return sum(part.runs for part in self.parts)
 
     @property
     def cost(self) -> float:
-        """Their cost in full trainings."""
-        return sum(part.runs * part.cost for part in self.parts)
-
-
-@dataclass(frozen=True)
-class _Clock:
-    """Seconds on the task.
-
-    Args:
-        step: of a step, without what grows with its samples.
-        sample: of a sample in a step.
-        forward: of a sample that is only scored or tested.
-        save: of the checkpoint after an epoch.
-    """
-
-    step: float
-    sample: float
-    forward: float
-    save: float
-
-    def of(self, spent: Spent, epochs: int, n: int, batch_size: int) -> float:
-        """Seconds of a run, without its tests."""
-        steps, step = -(-n // batch_size), self.step + spent.around
-        scoring = spent.scoring_epochs * (step * steps + self.sample * n + self.save)
-        trained = spent.steps * steps * step + spent.trained * n * self.sample + self.save
-        return scoring + epochs * (trained + spent.scored * n * self.forward)
+        """Their cost in full trainings, with that of the scoring runs."""
+        return sum(part.runs * part.cost for part in (*self.parts, *self.scoring))
 
 
 def estimate(plan: Plan, trainer: Trainer, jobs: int = 1) -> Estimate:
@@ -125,23 +104,40 @@ def estimate(plan: Plan, trainer: Trainer, jobs: int = 1) -> Estimate:
     """
     costs = {method: _cost(method, plan) for method in plan.judged}
     ladder = rungs(plan.spec.epochs, longer=any(cost > 1 for cost in costs.values()))
-    wanted = _wanted(plan, ladder)
+    missing = _missing(plan, ladder)
     timed = _from_rows(plan) if len(plan.rows) else _from_steps(trainer)
     parts = []
-    for (method, epochs), runs in wanted.items():
-        found, assumed = _spent(method, epochs)
+    for (method, epochs), runs in Counter((job.method, job.epochs) for job in missing).items():
+        found, assumed = expected(method, epochs)
         name = f"full, {epochs} epoch{'s' * (epochs > 1)}" if method == FULL else method
-        cost = found.cost(epochs) / plan.spec.epochs
+        cost = found.training(epochs) / plan.spec.epochs
         parts.append(Part(name, runs, cost, timed(method, epochs, found), assumed))
-    known = [part.runs * part.seconds for part in parts if part.seconds is not None]
-    seconds = sum(known) / jobs if len(known) == len(parts) else None
     between = {int(cost * plan.spec.epochs + 1e-6) for cost in costs.values()} - {0, *ladder}
     exact = len(between) * plan.spec.seeds
-    return Estimate(tuple(parts), len(plan.rows), seconds, jobs * _resident(), exact)
+    unit = None
+    if isinstance(trainer, ImageTrainer | TextTrainer):
+        unit = 3 * len(trainer.data) * plan.spec.epochs
+    return Estimate.of(parts, _scoring(plan, missing, timed), unit, len(plan.rows), jobs, exact)
 
 
 Timed = Callable[[str, int, Spent], float | None]
-"""Seconds of a run, by method, epochs and what it spends."""
+"""Seconds of a run without its scoring run, by method, epochs and what it spends."""
+
+
+def _scoring(plan: Plan, missing: Sequence[Job], timed: Timed) -> list[Part]:
+    """The scoring runs: one for each seed serves all keeps of a method. Finished rows had theirs."""
+    made = {method: parse(split(method)[0]) for method in plan.judged}
+    leads = coreset.leaders({method: policy for method, policy in made.items() if chooses_coreset(policy)})
+    wanted = {(leads[job.method], job.seed) for job in missing if job.method in leads}
+    wanted -= {(leads[row["method"]], row["seed"]) for row in plan.rows if row["method"] in leads}
+    parts, ordinary = [], expected(FULL, plan.spec.epochs)[0]
+    for lead, runs in Counter(lead for lead, _ in sorted(wanted)).items():
+        epochs = expected(lead, plan.spec.epochs)[0].scoring_epochs
+        if epochs:
+            served = [method for method in leads if leads[method] == lead]
+            name = f"scoring run for {', '.join(served)}"
+            parts.append(Part(name, runs, epochs / plan.spec.epochs, timed(SCORING, epochs, ordinary)))
+    return parts
 
 
 def _from_rows(plan: Plan) -> Timed:
@@ -151,12 +147,12 @@ def _from_rows(plan: Plan) -> Timed:
     for row in rows:
         known[row["method"], row["epochs"]].append(row["wall"])
     epoch = sum(row["wall"] for row in rows) / sum(
-        _spent(row["method"], row["epochs"])[0].cost(row["epochs"]) for row in rows
+        expected(row["method"], row["epochs"])[0].cost(row["epochs"]) for row in rows
     )
 
     def timed(method: str, epochs: int, found: Spent) -> float:
-        same = known.get((method, epochs))
-        return fmean(same) if same else epoch * found.cost(epochs)
+        same, alone = known.get((method, epochs)), found.training(epochs)
+        return fmean(same) * alone / found.cost(epochs) if same else epoch * alone
 
     return timed
 
@@ -165,11 +161,21 @@ def _from_steps(trainer: Trainer) -> Timed:
     """By timed steps and forwards on the data. Tests of the model are in it."""
     if not isinstance(trainer, ImageTrainer | TextTrainer):
         return lambda method, epochs, found: None
-    clock = _clock(trainer.settings, len(trainer.data), _steps(trainer))
     settings, n = trainer.settings, len(trainer.data)
+    torch.set_num_threads(settings.threads or 1)
+    if isinstance(trainer, ImageTrainer):
+        clock = timing.of_images(settings, trainer.data)
+    elif isinstance(trainer, LanguageTrainer):
+        with rngstate.kept():
+            run = trainer.made(FULL)
+        clock = timing.of_language(settings, n, run)
+    else:
+        clock = timing.of_texts(settings, trainer.data, trainer.encoder)
     validation, test = len(trainer.data.split("validation")[1]), len(trainer.data.test_y)
 
     def timed(method: str, epochs: int, found: Spent) -> float:
+        if method == SCORING:  # it is not tested
+            return clock.of(found, epochs, n, settings.batch_size)
         own = replace(settings, method=(method,)).of(method)
         tested = (epochs // own.test_every + 1) * validation + 2 * test
         return clock.of(found, epochs, n, own.batch_size) + tested * clock.forward
@@ -177,8 +183,8 @@ def _from_steps(trainer: Trainer) -> Timed:
     return timed
 
 
-def _wanted(plan: Plan, ladder: tuple[int, ...]) -> Counter[tuple[str, int]]:
-    """The missing runs, by method and length."""
+def _missing(plan: Plan, ladder: tuple[int, ...]) -> list[Job]:
+    """The runs that have no row."""
     pairs = [(FULL, epochs) for epochs in ladder]
     pairs += [(method, plan.epochs(method)) for method in plan.judged]
     jobs = [Job(*pair, seed) for pair in pairs for seed in range(plan.spec.seeds)]
@@ -188,152 +194,18 @@ def _wanted(plan: Plan, ladder: tuple[int, ...]) -> Counter[tuple[str, int]]:
         jobs += [job for pair in pairs for job in plan.tuning(*pair) if plan.rows.get(job) is None]
     else:
         jobs = [job for job in jobs if plan.rows.get(job) is None]
-    return Counter((job.method, job.epochs) for job in jobs)
+    return jobs
 
 
 def _cost(method: str, plan: Plan) -> float:
     """The cost of a method in full trainings."""
     epochs = plan.epochs(method)
-    return _spent(method, epochs)[0].cost(epochs) / plan.spec.epochs
+    return expected(method, epochs)[0].cost(epochs) / plan.spec.epochs
 
 
-def _spent(method: str, epochs: int) -> tuple[Spent, bool]:
+def expected(method: str, epochs: int) -> tuple[Spent, bool]:
     """What a method spends, and whether that is assumed: a table of scores, say, does not fit the toy."""
     try:
         return spent(method, epochs), False
     except (ValueError, TypeError, RuntimeError):
         return spent(FULL, epochs), True
-
-
-@dataclass(frozen=True)
-class _Steps:
-    """What is timed on a task.
-
-    Args:
-        step: a step as in a run, of a number of samples.
-        forward: a forward of a number of samples, without gradients.
-        model: whose checkpoint is timed; None if runs save none.
-    """
-
-    step: Callable[[int], None]
-    forward: Callable[[int], None]
-    model: nn.Module | None
-
-
-def _clock(settings: Settings, n: int, timed: _Steps) -> _Clock:
-    """Time steps of full training with whole and with smaller batches, and forwards."""
-    torch.set_num_threads(settings.threads or 1)
-    size = min(settings.batch_size, n)
-    small = max(2, size // _SMALL)
-    with rngstate.kept():
-        whole = _median(lambda: timed.step(size))
-        part = _median(lambda: timed.step(small))
-        alone = _median(lambda: timed.forward(size)) / size
-        save = 0.0 if timed.model is None else _saving(timed.model)
-    sample = max(0.0, (whole - part) / (size - small)) if size > small else whole / size
-    return _Clock(max(0.0, whole - sample * size), sample, alone, save)
-
-
-def _steps(trainer: ImageTrainer | TextTrainer) -> _Steps:
-    with rngstate.kept():
-        if isinstance(trainer, LanguageTrainer):
-            return _of_language(trainer)
-        return _of_images(trainer) if isinstance(trainer, ImageTrainer) else _of_texts(trainer)
-
-
-def _of_images(trainer: ImageTrainer) -> _Steps:
-    """Steps on the first images: collating, augmenting, forward, backward, update."""
-    settings, data = trainer.settings, trainer.data
-    model = models.build(settings.model, data.channels, data.classes, data.side, seed=0)
-    forward = Forward(model.to(settings.device or "cpu"), data, settings, proxy=False)
-
-    def only_forward(size: int) -> None:
-        with torch.no_grad():
-            forward.logits(data.train_x[:size])
-
-    return _Steps(lambda size: _step(forward, data, size), only_forward, model)
-
-
-def _of_texts(trainer: TextTrainer) -> _Steps:
-    """Steps on the first texts in the order of a run: padding, forward, backward, clipping, update."""
-    from samplewise.bench.text.run import TextRun
-
-    task = TextTask(FULL, parse(FULL), 0, trainer.data, trainer.encoder, trainer.settings)
-    run = TextRun(task)
-    optimizer = run.trainer.create_optimizer()
-
-    def step(size: int) -> None:
-        optimizer.zero_grad()
-        torch.autograd.backward(run.model(**run.first_rows(size)).loss)
-        torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1e9)
-        for group in optimizer.param_groups:
-            group["lr"] = 0.0
-        optimizer.step()
-
-    def only_forward(size: int) -> None:
-        with torch.no_grad():
-            run.logits(run.first_rows(size))
-
-    return _Steps(step, only_forward, None)
-
-
-def _of_language(trainer: LanguageTrainer) -> _Steps:
-    """Steps on the first texts: filling up, forward, backward, clipping, update."""
-    run = trainer.made(FULL)
-
-    def step(size: int) -> None:
-        batch = padded([run.rows[i] for i in range(size)])
-        torch.autograd.backward(run.forward(batch).loss.mean())
-        torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1e9)
-        for group in run.optimizer.param_groups:
-            group["lr"] = 0.0
-        run.optimizer.step()
-        run.optimizer.zero_grad()
-
-    def only_forward(size: int) -> None:
-        with torch.no_grad():
-            run.forward(padded([run.rows[i] for i in range(size)]))
-
-    return _Steps(step, only_forward, None)
-
-
-def _step(forward: Forward, data: ImageData, size: int) -> None:
-    """A step as in a run, on the first rows: collating, augmenting, forward, backward, update."""
-    rows = Images(data.train_x[:size], data.train_y[:size])
-    images, labels = collate([rows[i] for i in range(size)])
-    if forward.settings.augment:
-        images = augment.crop_and_flip(images, 0, 0, 0)
-    torch.autograd.backward(forward((images, labels)).loss.mean())
-    descend(forward.model, lr=0.0)
-
-
-def _saving(model: nn.Module) -> float:
-    """Seconds of a checkpoint: the weights, twice as much for the optimizer and the best epoch."""
-    weights = model.state_dict()
-    with tempfile.TemporaryDirectory() as folder:
-        begun = time.monotonic()
-        checkpoints.save(
-            Path(folder) / "checkpoint.pt", {"model": weights, "optimizer": weights, "best": weights}
-        )
-        return time.monotonic() - begun
-
-
-def _median(call: Callable[[], None]) -> float:
-    """The median seconds of a call, after one that does not count."""
-    call()
-    device, ends = torch.device("cpu"), time.monotonic() + _LONGEST
-    found: list[float] = []
-    while not found or (time.monotonic() < ends and len(found) < 30):
-        begun = machine.clock(device)
-        call()
-        found.append(machine.clock(device) - begun)
-    return sorted(found)[len(found) // 2]
-
-
-def _resident() -> int:
-    """Bytes that this process takes in memory."""
-    status = Path("/proc/self/statm")
-    if status.exists():
-        return int(status.read_text().split()[1]) * resource.getpagesize()
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024

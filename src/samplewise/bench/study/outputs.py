@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ def document(results: Results) -> dict[str, Any]:
         "in_words": table.in_words(results),
         "notes": table.notes(results),
     }
-    found: dict[str, Any] = _plain(said | asdict(results) | {"claims": claims_table.documents(results)})
+    found: dict[str, Any] = files.plain(said | asdict(results) | {"claims": claims_table.documents(results)})
     return found
 
 
@@ -88,14 +87,3 @@ def _of_one_type(values: list[Any]) -> list[Any]:
     if not any(isinstance(value, str) for value in values):
         return values
     return [None if value is None else str(value) for value in values]
-
-
-def _plain(value: Any) -> Any:
-    """The same as JSON has it."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, float) and not isfinite(value):
-        return None
-    return value

@@ -8,10 +8,10 @@ from samplewise.bench.judge import Verdict
 from samplewise.bench.judge.paired import ALPHA, FEWEST
 from samplewise.bench.judge.verdicts import seeds_for
 from samplewise.bench.study.axes import AXES
-from samplewise.bench.study.drawing import Column, as_markdown, drawn
 from samplewise.bench.study.jobs import STOPPED
 from samplewise.bench.study.results import Line, Results
 from samplewise.bench.study.spec import delta_of
+from samplewise.report.drawing import Column, as_markdown, drawn
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -168,7 +168,7 @@ def terminal(results: Results, width: int) -> list["Table"]:
     for main, columns in ((True, main_columns(results)), (False, descriptive(results))):
         lines = _ordered(results, main)
         if len(columns) > 1 and lines:
-            found += drawn(columns, lines, width, _title(results, main))
+            found += drawn(columns, lines, width, _title(results, main), lambda line: line.kind)
     return found
 
 

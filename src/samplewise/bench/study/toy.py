@@ -38,7 +38,11 @@ class Spent:
 
     def cost(self, epochs: int) -> float:
         """The cost of a run of this length, in epochs of full training, scoring included."""
-        return (self.trained + self.scored / 3) * epochs + self.scoring_epochs
+        return self.training(epochs) + self.scoring_epochs
+
+    def training(self, epochs: int) -> float:
+        """The same without a scoring run."""
+        return (self.trained + self.scored / 3) * epochs
 
 
 @lru_cache(maxsize=1024)

@@ -12,6 +12,7 @@ from samplewise.bench import coreset, experiment, rngstate
 from samplewise.bench.altered import altered, drawn
 from samplewise.bench.folder import RunFolder
 from samplewise.bench.settings import Settings
+from samplewise.bench.study import timing
 from samplewise.bench.text import data as texts
 from samplewise.bench.text import encoder
 from samplewise.bench.text.data import TextData
@@ -32,15 +33,22 @@ class Texts:
     A run that was stopped starts again from its first epoch: only finished runs are kept.
     """
 
-    def prepare(self, folder: RunFolder, settings: Settings) -> TextData:
-        """Load the data, try every method, and start the folder or check that it can be continued."""
+    def ready(self, settings: Settings) -> TextData:
+        """Load the data and try every method."""
         torch.set_num_threads(settings.threads or torch.get_num_threads())
         found, made = texts.load(settings), encoder.find(settings.model, settings.max_length)
         if wrong := try_methods(settings, altered(found, settings, 0), made):
             raise ValueError(next(iter(wrong.values())))
-        n = len(drawn(found, settings, 0))
-        experiment.begin(folder, settings, about(found, n, texts.digest(found), made))
         return found
+
+    def begin(self, folder: RunFolder, settings: Settings, data: TextData) -> None:
+        """Start the folder, or check that it can be continued."""
+        n, made = len(drawn(data, settings, 0)), encoder.find(settings.model, settings.max_length)
+        experiment.begin(folder, settings, about(data, n, texts.digest(data), made))
+
+    def clock(self, settings: Settings, data: TextData) -> timing.Clock:
+        """Time a few steps on the first texts."""
+        return timing.of_texts(settings, data, encoder.find(settings.model, settings.max_length))
 
     def task(self, method: str, policy: Any, seed: int, data: TextData, settings: Settings) -> TextTask:
         """The run of one method with its own settings."""

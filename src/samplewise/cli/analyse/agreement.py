@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import torch
 import typer
-from rich import box
-from rich.table import Table
 from torch import Tensor
 
 from samplewise.checks import Range, check_arguments, nearest, require
@@ -20,6 +18,7 @@ from samplewise.cli.analyse.common import (
     Sources,
     folder_for,
     read_sources,
+    show,
     stems,
     write_json,
 )
@@ -28,8 +27,11 @@ from samplewise.coresets.choose import ranked_column
 from samplewise.coresets.table import ScoreTable
 from samplewise.files.atomic import replacing
 from samplewise.files.columns import naming
+from samplewise.report.drawing import grid
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from samplewise.analysis.agreement import Agreement, Scores
 
 FILES = ("agreement.json", "agreement.png")
@@ -72,10 +74,7 @@ def agreement(
         write_json(folder / FILES[0], _content(found))
         with replacing(folder / FILES[1]) as file:
             draw(found, file, at)
-        console = terminal()
-        console.print(_table(found))
-        console.print(f"{found.n:,} samples are in all tables, {len(found.names)} scores", soft_wrap=True)
-        console.print(", ".join(str(folder / name) for name in FILES), soft_wrap=True, markup=False)
+        show(_table(found, terminal().width), _said(found), [folder / name for name in FILES])
 
 
 class _Wanted:
@@ -149,20 +148,31 @@ def _content(found: "Agreement") -> dict[str, Any]:
     }
 
 
-def _table(found: "Agreement") -> Table:
+def _table(found: "Agreement", width: int) -> "list[Table]":
     """The means of both kinds of pairs at each share."""
     title = "means over pairs: Spearman, and the common part of the chosen samples at each keep"
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    table.add_column("pairs")
-    table.add_column("Spearman", justify="right")
-    for keep in found.keeps:
-        table.add_column(f"{keep:g}", justify="right")
+    rows = []
     for label, within in (("seeds of one method", True), ("different methods", False)):
         shared = np.atleast_1d(found.mean(found.shared, within))
         if np.isfinite(shared).all():
             correlation = float(found.mean(found.spearman, within))
-            table.add_row(label, f"{correlation:.3f}", *(f"{share:.2f}" for share in shared))
+            rows.append([label, f"{correlation:.3f}", *(f"{share:.2f}" for share in shared)])
     k = len(found.names)
     chance = found.shared_by_chance[:, np.triu(np.ones((k, k), dtype=bool), 1)].mean(1)
-    table.add_row("random sets", "0", *(f"{share:.2f}" for share in chance))
-    return table
+    rows.append(["random sets", "0", *(f"{share:.2f}" for share in chance)])
+    return grid(["pairs", "Spearman", *(f"{keep:g}" for keep in found.keeps)], rows, width, title)
+
+
+def _said(found: "Agreement") -> str:
+    """How far the scores agree, in a sentence."""
+    k = len(found.names)
+    said = f"{found.n:,} samples are in all tables, with {k} scores."
+    known = {(i, j): float(found.spearman[i, j]) for i in range(k) for j in range(i)}
+    known = {pair: value for pair, value in known.items() if np.isfinite(value)}
+    if not known:
+        return f"{said} No pair has a correlation, because scores are all equal."
+    i, j = max(known, key=known.__getitem__)
+    return (
+        f"{said} {found.names[j]} and {found.names[i]} agree most (Spearman {known[i, j]:.2f}); the lowest "
+        f"correlation of a pair is {min(known.values()):.2f}."
+    )

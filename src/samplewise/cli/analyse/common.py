@@ -1,8 +1,7 @@
 """What all sub-commands of `samplewise analyse` share: the tables they read, the files they write."""
 
 import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+from samplewise.bench.files import plain
 from samplewise.bench.folder import RunFolder, next_folder
 from samplewise.bench.lock import folder_alone, free_folder_alone
 from samplewise.checks import nearest
+from samplewise.cli.console import terminal
 from samplewise.coresets.table import ScoreTable
 from samplewise.files.atomic import replacing
 
@@ -123,17 +124,17 @@ def folder_for(command: str, out: Path | None, force: bool, files: Sequence[str]
         yield folder
 
 
+def show(tables: Iterable[Any], said: str, files: Iterable[Path]) -> None:
+    """Print tables, what they say in a sentence, and the files that were written."""
+    console = terminal()
+    for drawn in tables:
+        console.print(drawn)
+        console.print()
+    console.print(said, style="bold", soft_wrap=True, markup=False)
+    console.print(f"Files: {', '.join(map(str, files))}", soft_wrap=True, markup=False)
+
+
 def write_json(file: Path, content: Any) -> None:
     """Write plain values. Numbers that are not finite become null: JSON has none."""
     with replacing(file) as opened:
-        opened.write((json.dumps(_finite(content), indent=1) + "\n").encode())
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return value
+        opened.write((json.dumps(plain(content), indent=1) + "\n").encode())

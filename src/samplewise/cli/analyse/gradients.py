@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from samplewise.bench import experiment
 from samplewise.bench.altered import altered, described, drawn
@@ -17,12 +15,15 @@ from samplewise.bench.settings import Settings
 from samplewise.bench.train import Run
 from samplewise.checks import Range, check_arguments, require
 from samplewise.cli import options
-from samplewise.cli.analyse.common import Force, Out, folder_for, write_json
+from samplewise.cli.analyse.common import Force, Out, folder_for, show, write_json
 from samplewise.cli.console import terminal
 from samplewise.cli.options import option
 from samplewise.files.atomic import replacing
+from samplewise.report.drawing import grid
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from samplewise.analysis.gradients import CorruptedGradients
 
 FILES = ("gradients.json", "gradients.png")
@@ -89,8 +90,7 @@ def gradients(
         content = said | {"wrong_labels": share, "gradients": which, "methods": rows}
         write_json(folder / FILES[0], content)
         _draw(found, share, which, changed, settings, folder / FILES[1])
-        console.print(_table(rows))
-        console.print(", ".join(str(folder / name) for name in FILES), soft_wrap=True, markup=False)
+        show(_table(rows, console.width), _said(rows), [folder / name for name in FILES])
 
 
 class _Wanted:
@@ -160,13 +160,23 @@ def _draw(
         draw(found, share, which, opened, title)
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
+def _said(rows: list[dict[str, Any]]) -> str:
+    """Whose gradient has the most and the least of wrong labels, in a sentence."""
+    most, least = (pick(rows, key=lambda row: row["mean_of_norms"]) for pick in (max, min))
+    high, low = (f"{100 * row['mean_of_norms']:.1f} % with {row['method']}" for row in (most, least))
+    said = f"Wrong labels make up {high} of the gradient norms"
+    return f"{said}." if most is least else f"{said}, the most, and {low}, the least."
+
+
+def _table(rows: list[dict[str, Any]], width: int) -> "list[Table]":
     title = "wrong labels: their part over the whole training, %"
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    table.add_column("method")
-    for header in ("of samples", "of gradient norms", "of the summed gradient", "test accuracy, %"):
-        table.add_column(header, justify="right")
-    for row in rows:
-        cells = (f"{100 * row[f'mean_{field}']:.1f}" for field in ("of_samples", "of_norms", "of_sum"))
-        table.add_row(row["method"], *cells, f"{row['test_accuracy']:.2f}")
-    return table
+    headers = ("method", "of samples", "of gradient norms", "of the summed gradient", "test accuracy, %")
+    lines = [
+        (
+            row["method"],
+            *(f"{100 * row[f'mean_{field}']:.1f}" for field in ("of_samples", "of_norms", "of_sum")),
+            f"{row['test_accuracy']:.2f}",
+        )
+        for row in rows
+    ]
+    return grid(headers, lines, width, title)

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import typer
-from rich import box
-from rich.table import Table
 
 from samplewise.bench.folder import RunFolder
 from samplewise.bench.settings import Settings
@@ -22,13 +20,17 @@ from samplewise.cli.analyse.common import (
     Sources,
     folder_for,
     read_sources,
+    show,
     write_json,
 )
 from samplewise.cli.console import terminal
 from samplewise.files.atomic import replacing
 from samplewise.files.columns import naming, write_columns
+from samplewise.report.drawing import grid
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from samplewise.analysis.groups import SelectionGroups
     from samplewise.analysis.posterior import Posterior
 
@@ -96,11 +98,10 @@ def _split(folder: Path, sources: Sequence[Source], wanted: Wanted, posterior: b
     with replacing(folder / FILES[2]) as file:
         draw(found, file)
     console = terminal()
-    console.print(_table(found, draws))
+    show(_table(found, draws, console.width), _said(found), [folder / name for name in FILES])
     for name, split in found.items():
         for note in split.mixture.notes:
             console.print(f"{name}: {note}", soft_wrap=True, markup=False)
-    console.print(", ".join(str(folder / name) for name in FILES), soft_wrap=True, markup=False)
     console.print("To train on each group alone, and on as many random samples:", soft_wrap=True)
     for name, split in found.items():
         for line in _trainings(folder, split, by_method[name][0], wanted.seed):
@@ -156,21 +157,37 @@ def _write_ids(file: Path, found: "dict[str, SelectionGroups]") -> None:
     write_columns(file, columns, {"groups": ["never", "sometimes", "always"]})
 
 
-def _table(found: "dict[str, SelectionGroups]", draws: "dict[str, Posterior]") -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("method")
-    for header in ("never, %", "sometimes, %", "always, %", "never up to", "always from"):
-        table.add_column(header, justify="right", no_wrap=True)
+def _said(found: "dict[str, SelectionGroups]") -> str:
+    """What the groups are, in a sentence for each method."""
+    said = []
+    for name, split in found.items():
+        never, _, always = (f"{100 * share:.1f} %" for share in split.shares)
+        random = " and ".join(
+            f"{100 * share:.1f} %" for share in (split.chance_shares[0], split.chance_shares[2])
+        )
+        said.append(
+            f"{name} never selects {never} of the samples and always {always}; random selection {random} by "
+            "the same limits."
+        )
+    return " ".join(said)
+
+
+def _table(found: "dict[str, SelectionGroups]", draws: "dict[str, Posterior]", width: int) -> "list[Table]":
+    headers = ("method", "never, %", "sometimes, %", "always, %", "never up to", "always from")
+    rows: list[tuple[str, ...]] = []
     for name, split in found.items():
         cells = [f"{100 * share:.1f}" for share in split.shares]
         if name in draws:
             ends = 100 * draws[name].interval(draws[name].groups())
             cells = [f"{cell} ({ends[0, i]:.1f} to {ends[1, i]:.1f})" for i, cell in enumerate(cells)]
-        table.add_row(name, *cells, *_limits(split.mixture.limits))
-        table.add_row("  random, same limits", *(f"{100 * share:.1f}" for share in split.chance_shares))
-        own = (f"{100 * share:.1f}" for share in split.chance_own_shares)
-        table.add_row("  random, own limits", *own, *_limits(split.chance_mixture.limits))
-    return table
+        rows.append((name, *cells, *_limits(split.mixture.limits)))
+        same, own = (
+            [f"{100 * share:.1f}" for share in shares]
+            for shares in (split.chance_shares, split.chance_own_shares)
+        )
+        rows.append(("  random, same limits", *same, "", ""))
+        rows.append(("  random, own limits", *own, *_limits(split.chance_mixture.limits)))
+    return grid(headers, rows, width)
 
 
 def _limits(limits: tuple[float, float]) -> tuple[str, str]:

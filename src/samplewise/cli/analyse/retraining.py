@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.table import Table
 
 from samplewise.bench.folder import RunFolder
 from samplewise.checks import require
-from samplewise.cli.analyse.common import Force, Out, folder_for, write_json
+from samplewise.cli.analyse.common import Force, Out, folder_for, show, write_json
 from samplewise.cli.console import terminal
 from samplewise.files.atomic import replacing
+from samplewise.report.drawing import grid
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from samplewise.analysis.retraining import Retrained
 
 FILES = ("retraining.json", "retraining.png")
@@ -38,20 +39,25 @@ def retraining(
         write_json(folder / FILES[0], {"groups": [asdict(one) for one in found]})
         with replacing(folder / FILES[1]) as file:
             draw(found, file)
-        console = terminal()
-        console.print(_table(found))
-        console.print(", ".join(str(folder / name) for name in FILES), soft_wrap=True, markup=False)
+        show(_table(found, terminal().width), _said(found), [folder / name for name in FILES])
 
 
-def _table(found: "list[Retrained]") -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("trained on")
-    for header in ("samples", "accuracy, %", "as many random", "difference, points", "seeds"):
-        table.add_column(header, justify="right", no_wrap=True)
+def _said(found: "list[Retrained]") -> str:
+    """Which group differs most from random samples, in a sentence."""
+    best, worst = (pick(found, key=lambda one: one.difference) for pick in (max, min))
+    if best is worst:
+        return f"Training on {best.group} gives {best.difference:+.2f} points beside as many random samples."
+    return (
+        f"Beside as many random samples, training on {best.group} gives the most ({best.difference:+.2f} "
+        f"points) and on {worst.group} the least ({worst.difference:+.2f})."
+    )
+
+
+def _table(found: "list[Retrained]", width: int) -> "list[Table]":
+    headers = ("trained on", "samples", "accuracy, %", "as many random", "difference, points", "seeds")
+    rows = []
     for one in found:
         ends = "" if one.low is None or one.high is None else f" ({one.low:+.2f} to {one.high:+.2f})"
-        table.add_row(
-            one.group, f"{one.samples:,.0f}", f"{one.accuracy:.2f}", f"{one.random:.2f}",
-            f"{one.difference:+.2f}{ends}", str(one.seeds),
-        )  # fmt: skip
-    return table
+        numbers = f"{one.samples:,.0f}", f"{one.accuracy:.2f}", f"{one.random:.2f}"
+        rows.append((one.group, *numbers, f"{one.difference:+.2f}{ends}", str(one.seeds)))
+    return grid(headers, rows, width)

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 from jaxtyping import Bool
-from rich import box
-from rich.table import Table
 from torch import Tensor
 
 from samplewise.analysis import (
@@ -25,11 +23,15 @@ from samplewise.bench.data import ImageData
 from samplewise.bench.folder import RunFolder
 from samplewise.checks import nearest
 from samplewise.cli.analyse.arrays import read_array
-from samplewise.cli.analyse.common import Source, folder_for, stems, write_json
+from samplewise.cli.analyse.common import Source, folder_for, show, stems, write_json
 from samplewise.cli.analyse.images import class_name
 from samplewise.cli.console import terminal
 from samplewise.files.atomic import replacing
 from samplewise.files.columns import naming, write_columns
+from samplewise.report.drawing import grid
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _JSON, _PICTURE = "label-errors.json", "label-errors.png"
 _IMAGES = 10
@@ -80,16 +82,12 @@ def answer(
             about = f"{_counted(scored)}; {len(found)} run{'s' * (len(found) > 1)}."
             with replacing(folder / _PICTURE) as file:
                 picture.draw(scored, file, title="Suspected label errors", said=_best(scored), caption=about)
-    console = terminal()
-    if scored:
-        console.print(_table(scored))
-        console.print(_best(scored), soft_wrap=True, markup=False)
+    one, width = ranked[0][0], terminal().width
+    shown = _table(scored, width) if scored else []
     if top:
-        one = ranked[0][0]
-        which = "lowest" if one.lowest else "highest"
-        console.print(f"{found[0].name}: the {which} {one.name}", soft_wrap=True, markup=False)
-        console.print(_first(found[0], one, masks[0], top))
-    console.print(", ".join(str(folder / name) for name in written), soft_wrap=True, markup=False)
+        shown += _first(found[0], one, masks[0], top, width)
+    known = _best(scored) if scored else _suspected(found[0], one)
+    show(shown, known, [folder / name for name in written])
 
 
 def _grid(
@@ -237,17 +235,21 @@ def _best(scored: dict[str, list[Detection]]) -> str:
     )
 
 
-def _table(scored: dict[str, list[Detection]]) -> Table:
+def _suspected(source: Source, one: Suspects) -> str:
+    """Whom a ranking suspects first, in a sentence: which labels are wrong is not known."""
+    which = "lowest" if one.lowest else "highest"
+    return (
+        f"{source.name}: sample {int(one.ids[0])} is suspected first, with the {which} {one.name}. Which "
+        "labels are wrong is not known, so look at the first ones."
+    )
+
+
+def _table(scored: dict[str, list[Detection]], width: int) -> "list[Table]":
     chance = fmean(one.chance for runs in scored.values() for one in runs)
     title = f"Suspected label errors: {_counted(scored)} (chance: {chance:.3f})"
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    table.add_column("ranked by", no_wrap=True)
-    for header in _numbers(next(iter(scored.values()))):
-        table.add_column(header, justify="right")
-    for name in _by_area(scored):
-        cells = [_cell(values) for values in _numbers(scored[name]).values()]
-        table.add_row(name, *cells)
-    return table
+    headers = ["ranked by", *_numbers(next(iter(scored.values())))]
+    rows = [[name, *map(_cell, _numbers(scored[name]).values())] for name in _by_area(scored)]
+    return grid(headers, rows, width, title)
 
 
 def _cell(values: Sequence[float]) -> str:
@@ -255,16 +257,15 @@ def _cell(values: Sequence[float]) -> str:
     return f"{fmean(values):.3f}{spread}"
 
 
-def _first(source: Source, one: Suspects, mask: Tensor | None, top: int) -> Table:
+def _first(source: Source, one: Suspects, mask: Tensor | None, top: int, width: int) -> "list[Table]":
     """The first suspects of one ranking."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in ("id", "label", one.name, *(["wrong"] if mask is not None else [])):
-        table.add_column(header, justify="right")
+    title = f"{source.name}: the {'lowest' if one.lowest else 'highest'} {one.name}"
+    cells = []
     labels = source.table.labels
     rows = torch.searchsorted(source.table.ids, one.ids[:top])
     for i, row in enumerate(rows.tolist()):
         score = float(one.scores[i])
         truth = [] if mask is None else ["yes" if mask[one.ids[i]] else "no"]
         label = "" if labels is None else str(int(labels[row]))
-        table.add_row(str(int(one.ids[i])), label, f"{-score if one.lowest else score:.4g}", *truth)
-    return table
+        cells.append([str(int(one.ids[i])), label, f"{-score if one.lowest else score:.4g}", *truth])
+    return grid(["id", "label", one.name, *(["wrong"] if mask is not None else [])], cells, width, title)

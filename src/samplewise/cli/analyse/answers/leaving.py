@@ -2,23 +2,25 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Int
-from rich import box
-from rich.table import Table
 from torch import Tensor
 
 from samplewise.analysis import Group, Leaving, class_counts, leaving, leaving_groups
 from samplewise.analysis.pictures import heat, images
 from samplewise.bench.data import ImageData
-from samplewise.cli.analyse.common import Source, folder_for, stems, write_json
+from samplewise.cli.analyse.common import Source, folder_for, show, stems, write_json
 from samplewise.cli.analyse.images import class_name, images_of
 from samplewise.cli.console import terminal
 from samplewise.files.atomic import replacing
 from samplewise.files.columns import naming, write_columns
+from samplewise.report.drawing import grid
 from samplewise.rng import generator
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _CLASSES = 20
 """With more classes than this, the picture of the shares has all classes in one column."""
@@ -58,9 +60,11 @@ def answer(
                 with replacing(folder / f"{name}.png") as file:
                     _grid(source, one, groups, data_of, examples, seed, file)
             console.print(source.name, style="bold", markup=False)
-            console.print(_table(source, one, groups, data_of))
-            console.print(_said(one), soft_wrap=True)
-    console.print(", ".join(str(folder / file) for file in sorted(files)), soft_wrap=True, markup=False)
+            for drawn in _table(source, one, groups, data_of, console.width):
+                console.print(drawn)
+                console.print()
+    said = " ".join(f"{source.name}: {_said(one)}" for source, one in zip(kept, analysed, strict=True))
+    show((), said, [folder / file for file in sorted(files)])
 
 
 def _columns(source: Source, one: Leaving) -> dict[str, Tensor]:
@@ -172,16 +176,14 @@ def _said(one: Leaving) -> str:
     )
 
 
-def _table(source: Source, one: Leaving, groups: Sequence[Group], data: ImageData | None) -> Table:
-    counts = _counts(source, groups)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("group", no_wrap=True)
-    for header in ("samples", "share", "epochs in the plan", "came back"):
-        table.add_column(header, justify="right")
-    table.add_column("more than their share")
+def _table(
+    source: Source, one: Leaving, groups: Sequence[Group], data: ImageData | None, width: int
+) -> "list[Table]":
+    counts, most = _counts(source, groups), "more than their share"
+    rows = []
     for i, group in enumerate(groups):
         inside = one.epochs_in[group.ids].double()
-        table.add_row(
+        cells = (
             group.name,
             f"{len(group.ids):,}",
             f"{100 * len(group.ids) / len(one):.1f} %",
@@ -189,7 +191,9 @@ def _table(source: Source, one: Leaving, groups: Sequence[Group], data: ImageDat
             f"{int((one.returns[group.ids] > 0).sum()):,}",
             "" if counts is None else _typical(counts, i, data),
         )
-    return table
+        rows.append(cells)
+    headers = ("group", "samples", "share", "epochs in the plan", "came back", most)
+    return grid(headers, rows, width, words=(most,))
 
 
 def _typical(counts: Tensor, group: int, data: ImageData | None) -> str:

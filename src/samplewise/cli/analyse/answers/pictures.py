@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
-from rich.table import Table
 
 from samplewise.analysis import (
     Beside,
@@ -23,12 +21,13 @@ from samplewise.analysis.pictures import published as published_picture
 from samplewise.analysis.results import keep_rows
 from samplewise.bench.collected import collected
 from samplewise.bench.study.jobs import canonical
-from samplewise.cli.analyse.common import folder_for, write_json
+from samplewise.cli.analyse.common import folder_for, show, write_json
 from samplewise.cli.analyse.numbers import read_published
 from samplewise.cli.console import terminal
 from samplewise.coresets.parse import items
 from samplewise.files.atomic import replacing
 from samplewise.report import keep as keep_picture
+from samplewise.report.drawing import grid as drawn
 from samplewise.report.page import FULL
 
 _PERCENT = ("accuracy", "worst_class", "top5_accuracy")
@@ -48,13 +47,22 @@ def keep(runs: Sequence[Path], out: Path | None, force: bool) -> None:
         write_json(folder / files[0], {"runs": [str(path) for path in runs], "points": points})
         title = f"Accuracy against keep: {', '.join(path.name or str(path) for path in runs)}"
         keep_picture.draw(*keep_rows(results), title, folder / files[1])
-    table = _table("test accuracy, %: mean (lowest to highest seed)", "method", "keep", "accuracy")
+    rows = []
     for point in points:
         if point["method"] == FULL and point["keep"] != 1:
             continue  # the picture draws full training over the whole axis: one row of it is enough
         accuracy = f"{point['mean']:.2f} ({point['low']:.2f} to {point['high']:.2f})"
-        table.add_row(str(point["method"]), f"{point['keep']:g}", accuracy)
-    _show(table, folder, files)
+        rows.append((str(point["method"]), f"{point['keep']:g}", accuracy))
+    title = "test accuracy, %: mean (lowest to highest seed)"
+    mean, method, x = max(
+        (mean, line.method, x) for line in lines for x, mean in zip(line.x, line.mean, strict=True)
+    )
+    said = (
+        f"The highest mean is {mean:.2f} %, of {method} at keep = {x:g}. This is no verdict: samplewise "
+        "bench judges methods at the same cost."
+    )
+    tables = drawn(("method", "keep", "accuracy"), rows, terminal().width, title)
+    show(tables, said, [folder / name for name in files])
 
 
 def heat(
@@ -88,12 +96,23 @@ def heat(
         )
         with replacing(folder / files[1]) as file:
             _heat_picture(grid, metric, digits, file)
-    table = _table(
-        f"{grid.recipe}: test {metric}, mean over seeds", f"{y} \\ {x}", *map("{:g}".format, grid.xs)
+    rows = [[f"{value:g}", *row] for value, row in zip(grid.ys, _cells(grid, digits, " ± "), strict=True)]
+    heads, title = (
+        [f"{y} \\ {x}", *map("{:g}".format, grid.xs)],
+        f"{grid.recipe}: test {metric}, mean over seeds",
     )
-    for value, row in zip(grid.ys, _cells(grid, digits, " ± "), strict=True):
-        table.add_row(f"{value:g}", *row)
-    _show(table, folder, files)
+    tables = drawn(heads, rows, terminal().width, title)
+    show(tables, _extremes(grid, metric, digits), [folder / name for name in files])
+
+
+def _extremes(grid: Grid, metric: str, digits: int) -> str:
+    """Where the highest and the lowest cell are, in a sentence."""
+    said = []
+    for word, find in (("highest", np.nanargmax), ("lowest", np.nanargmin)):
+        row, column = np.unravel_index(int(find(grid.mean)), grid.mean.shape)
+        where = f"{grid.x} = {grid.xs[column]:g} and {grid.y} = {grid.ys[row]:g}"
+        said.append(f"the {word} is {grid.mean[row, column]:.{digits}f} at {where}")
+    return f"Of the means of test {metric}, {said[0]}; {said[1]}."
 
 
 def _heat_picture(grid: Grid, metric: str, digits: int, file: Any) -> None:
@@ -136,9 +155,9 @@ def published(
     entries, noted = read_published(numbers, metric)
     results = collected(runs or [numbers], metric)
     base = reference if reference is not None else noted
-    rows = [_row(entry, results) for entry in entries]
-    named = {str(entry["method"]): row.method for entry, row in zip(entries, rows, strict=True)}
-    found = beside_published(rows, None if base is None else named.get(base, base))
+    told = [_row(entry, results) for entry in entries]
+    named = {str(entry["method"]): row.method for entry, row in zip(entries, told, strict=True)}
+    found = beside_published(told, None if base is None else named.get(base, base))
     files = ("published.json", "published.png")
     unit = " (percentage points)" if metric in _PERCENT else ""
     of = f"test {metric}" + (f", difference to {found.reference}{unit}" if found.reference else "")
@@ -149,12 +168,10 @@ def published(
                 found, file, title="Published numbers beside ours", result=of, said=_said(found)
             )
     digits = 2 if metric in _PERCENT else 4
-    table = _table(
-        of, "setting", "method", "published", "ours", "95 % interval", "ours - published", "source"
-    )
-    for one in found.rows:
-        table.add_row(one.row.setting, one.row.method, *_numbers(one, digits), one.row.source)
-    _show(table, folder, files, _said(found))
+    heads = ("method", "setting", "published", "ours", "95 % interval", "ours - published", "source")
+    rows = [(one.row.method, one.row.setting, *_numbers(one, digits), one.row.source) for one in found.rows]
+    tables = drawn(heads, rows, terminal().width, of, words=("setting", "source"))
+    show(tables, _said(found), [folder / name for name in files])
 
 
 def _row(entry: dict[str, Any], results: Sequence[Result]) -> Published:
@@ -226,18 +243,3 @@ def _plain(found: Comparison, numbers: Path, runs: Sequence[Path], metric: str) 
             for one in found.rows
         ],
     }
-
-
-def _table(title: str, *headers: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    for i, header in enumerate(headers):
-        table.add_column(header, justify="left" if i == 0 else "right")
-    return table
-
-
-def _show(table: Table, folder: Path, files: Sequence[str], said: str = "") -> None:
-    console = terminal()
-    console.print(table)
-    if said:
-        console.print(said, soft_wrap=True, markup=False)
-    console.print(", ".join(str(folder / name) for name in files), soft_wrap=True, markup=False)

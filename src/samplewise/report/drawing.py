@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Column", "as_markdown", "drawn"]
+__all__ = ["Column", "as_markdown", "drawn", "grid"]
 
 _GAP = 2
 """Spaces between two columns in a terminal."""
+_LONGEST = 26
+"""A longer word, such as a path, is broken into parts of this length."""
 
 
 @dataclass(frozen=True)
@@ -23,16 +25,49 @@ class Column:
     words: bool = False
 
 
-def drawn(columns: Sequence[Column], lines: Sequence[Any], width: int, title: str) -> list["Table"]:
+def drawn(
+    columns: Sequence[Column],
+    lines: Sequence[Any],
+    width: int,
+    title: str,
+    kind: Callable[[Any], Any] = lambda line: None,
+) -> list["Table"]:
     """The table for a terminal (rich). Where all columns do not fit, there are several tables.
+
+    No number is cut. Words wrap.
 
     Args:
         columns: the first one names the line, and stands in every table.
-        lines: each has a `kind`. A new kind begins a section.
+        lines: what the rows are of.
+        width: of the terminal, in characters.
+        title: of every table; it may be empty.
+        kind: of a line. A new kind begins a section.
+    """
+    return [_rich(group, lines, title, kind) for group in _fitting(columns, lines, width)]
+
+
+def grid(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int,
+    title: str = "",
+    words: Sequence[str] = (),
+) -> list["Table"]:
+    """The same for cells that are made. The first column is words.
+
+    Args:
+        headers: of the columns.
+        rows: the cells. They may hold no line break.
         width: of the terminal, in characters.
         title: of every table.
+        words: headers of further columns that may wrap.
     """
-    return [_rich(group, lines, title) for group in _fitting(columns, lines, width)]
+
+    def cell(i: int) -> Callable[[Sequence[str]], str]:
+        return lambda row: row[i]
+
+    columns = [Column(head, cell(i), not i or head in words) for i, head in enumerate(headers)]
+    return drawn(columns, rows, width, title)
 
 
 def as_markdown(columns: Sequence[Column], lines: Sequence[Any]) -> str:
@@ -45,7 +80,8 @@ def as_markdown(columns: Sequence[Column], lines: Sequence[Any]) -> str:
 
 def _pieces(text: str) -> list[str]:
     """The parts of a cell of words that a line of it can begin with: words, and parameters of a method."""
-    return re.findall(r"[^\s:,]*[:,]?\s*|\s+", text)[:-1]
+    found = re.findall(r"[^\s:,]*[:,]?\s*|\s+", text)[:-1]
+    return [piece[i : i + _LONGEST] for piece in found for i in range(0, len(piece), _LONGEST)]
 
 
 def _wrapped(text: str, width: int) -> str:
@@ -91,20 +127,29 @@ def _used(widths: Sequence[int]) -> int:
     return sum(widths) + _GAP * (len(widths) - 1)
 
 
-def _rich(columns: Sequence[tuple[Column, int]], lines: Sequence[Any], title: str) -> "Table":
+def _rich(
+    columns: Sequence[tuple[Column, int]], lines: Sequence[Any], title: str, kind: Callable[[Any], Any]
+) -> "Table":
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(
-        title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
-        padding=(0, _GAP - 1, 0, 0), show_edge=False,
-    )  # fmt: skip
+        title=Text(title) if title else None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, _GAP - 1, 0, 0),
+        show_edge=False,
+    )
     for column, width in columns:
-        table.add_column(column.header, justify="left" if column.words else "right", width=width)
+        table.add_column(
+            Text(column.header), justify="left" if column.words else "right", width=width, overflow="fold"
+        )
     shown = [line for line in lines if any(column.cell(line) for column, _ in columns[1:])]
     for before, line in zip(shown[:1] + shown, shown, strict=False):
-        if before.kind != line.kind:
+        if kind(before) != kind(line):
             table.add_section()
         cells = [(column, column.cell(line), width) for column, width in columns]
         table.add_row(*(Text(_wrapped(text, width) if c.words else text) for c, text, width in cells))
