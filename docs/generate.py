@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_origin
 
 import architecture
+import choices
 import evidence
 import parameters
 import places
@@ -144,7 +145,7 @@ def methods_page() -> str:
         "`sw.Selector(sw.recipes.ucb(keep=0.3, period=5), ...)`, or its command-line form to "
         "`samplewise train --method`. `keep` is always the share that is kept. `P ~ w` means that the "
         "probability is proportional to w. Your own method needs about ten lines: "
-        "[CONTRIBUTING.md](../CONTRIBUTING.md).\n\n"
+        "[Add your own method](tutorials/add-a-method.md).\n\n"
         "Level `static` chooses once, before a training (`fixed` trains on a subset that was chosen before). "
         "Level `epoch` chooses again between epochs. Level `batch` chooses inside every batch. Level `token` "
         "chooses which tokens of a batch carry a loss.\n\n"
@@ -250,6 +251,8 @@ def pages() -> dict[Path, str]:
     docs = ROOT / "docs"
     return {
         ROOT / "README.md": renewed(ROOT / "README.md", {"verdicts": situations.table()}),
+        docs / "choose.md": renewed(docs / "choose.md", {"choices": choices.table()}),
+        docs / "when-not.md": renewed(docs / "when-not.md", {"verdicts": situations.table()}),
         docs / "quickstart.md": renewed(docs / "quickstart.md", {"digits": digits_table()}),
         docs / "evidence.md": renewed(
             docs / "evidence.md",

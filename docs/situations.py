@@ -24,6 +24,7 @@ SITUATIONS = {
     "wrong labels, a few clean rows, no copies": ("web-single",),
     "sentence vectors": ("features-cola", "features-sst2"),
     "text, a fine-tuned encoder": ("text-cola", "text-sst2", "text-stsb"),
+    "text, a language model": ("lm",),
 }
 """The studies of a situation, also those without results yet."""
 
