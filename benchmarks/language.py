@@ -56,8 +56,8 @@ SMALL = "llama:width=64,layers=2,heads=2"
 """The reference: a small model, as it runs on all rows before a training that may take a part of them."""
 EPOCHS, AFTER = 2, 6
 """Epochs of the small model on all rows, and then on the known ones."""
-SLOWER = 1 / 3
-"""The learning rate on the known rows, in shares of that on all. With the same, it only remembers them."""
+RATE, RATE_AFTER = 6e-3, 2e-3
+"""Its learning rates. With the first one on the known rows, it only remembers them."""
 QUICK = 20
 
 
@@ -161,8 +161,8 @@ def write_references(given: argparse.Namespace) -> None:
     known = known_rows(whole, content.get("validation", 0.1), KNOWN // (QUICK if given.quick else 1))
     small = replace(settings, model=f"{SMALL},vocabulary={len(trainer.vocabulary)}")
 
-    def run(rows: TextData, epochs: int, share: float = 1.0) -> LanguageRun:
-        own = replace(small, epochs=epochs, lr=(small.lr or 0.0) * share)
+    def run(rows: TextData, epochs: int, lr: float = RATE) -> LanguageRun:
+        own = replace(small, epochs=epochs, lr=lr)
         return LanguageRun(LanguageTask("reference", recipes.full(), 0, rows, trainer.vocabulary, own))
 
     def stored(done: LanguageRun, name: str, training: tuple[Ledger, ...]) -> None:
@@ -182,7 +182,7 @@ def write_references(given: argparse.Namespace) -> None:
     before = run(data, 1 if given.quick else EPOCHS).train()
     stored(before, "marginal", ())
     rows = data.trained_on(data.train_x[known.numpy()], data.train_y[known])
-    after = run(rows, 1 if given.quick else AFTER, SLOWER)
+    after = run(rows, 1 if given.quick else AFTER, RATE_AFTER)
     after.model.load_state_dict(before.model.state_dict())
     after.train()
     stored(after, "conditional", (before.selector.ledger, after.selector.ledger))
