@@ -19,9 +19,9 @@ SOURCE = Path(sw.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 HEAVY = {
     "accelerate", "cleanlab", "datasets", "lightning", "matplotlib", "pandas", "PIL", "pyarrow",
-    "pytorch_lightning", "rich", "scipy", "sklearn", "transformers", "typer",
+    "itables", "pytorch_lightning", "rich", "scipy", "sklearn", "transformers", "typer", "vl_convert",
 }  # fmt: skip
-UPSTAIRS = {"cli", "bench", "report", "integrations", "testing", "theory", "analysis"}
+UPSTAIRS = {"cli", "bench", "html", "report", "integrations", "testing", "theory", "analysis"}
 
 
 def modules():

@@ -18,6 +18,7 @@ COMMANDS = {
         "methods",
         "List every method with its parameters, as `samplewise train --method` takes them.",
     ),
+    "report": ("report", "Write what runs and studies found as one HTML file that needs no network."),
     "analyse": ("analyse.app", "Ask score tables and run folders what selection did."),
     "theory": ("theory", "Compare the theory of selection with simulations."),
 }

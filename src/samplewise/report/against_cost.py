@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Point", "draw", "interval"]
+__all__ = ["Point", "draw", "interval", "rungs_near"]
 
 _SEEN = 0.04
 """The share of the axes that is left free around the data."""
@@ -79,7 +79,7 @@ def draw(
     figure = page(8.2, 4.9, title, said, caption)
     axes = figure.add_subplot()
     methods, controls = _finite(methods), _finite(controls)
-    rungs = _shown(_finite(full), [*methods, *controls])
+    rungs = rungs_near(_finite(full), [*methods, *controls])
     looks = styles([point.name for point in methods])
     _full(axes, rungs)
     _controls(axes, controls)
@@ -105,7 +105,7 @@ def _finite(points: Sequence[Point]) -> list[Point]:
     return [point for point in points if isfinite(point.x) and isfinite(point.y)]
 
 
-def _shown(rungs: list[Point], points: list[Point]) -> list[Point]:
+def rungs_near(rungs: Sequence[Point], points: Sequence[Point]) -> Sequence[Point]:
     """The rungs from the last one below all points on: cheaper ones would leave no room for differences."""
     if not points:
         return rungs
@@ -114,7 +114,7 @@ def _shown(rungs: list[Point], points: list[Point]) -> list[Point]:
     return [*below[-1:], *(rung for rung in rungs if rung.x > cheapest)]
 
 
-def _full(axes: "Axes", rungs: list[Point]) -> None:
+def _full(axes: "Axes", rungs: Sequence[Point]) -> None:
     x = [rung.x for rung in rungs]
     if len(rungs) > 1:
         low, high = ([rung.y + side * rung.y_half for rung in rungs] for side in (-1, 1))

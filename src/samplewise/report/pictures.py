@@ -10,7 +10,7 @@ from samplewise.report.curves import Curve
 from samplewise.report.measure import ACCURACY, Measure
 from samplewise.report.summary import Row
 
-__all__ = ["PICTURES", "draw"]
+__all__ = ["PICTURES", "draw", "during", "points"]
 
 PICTURES = ("accuracy-cost.png", "curves.png", "accuracy-seconds.png")
 _RUNG = re.compile(r"full(@epochs=\d+)?")
@@ -39,12 +39,11 @@ def draw(
     paths = [folder / name for name in PICTURES]
     seeds = sorted({sum(row["method"] == method for row in results) for method in order} - {0})
     about = f"{' or '.join(map(str, seeds))} seed{'s' * (seeds != [1])}, {machine}."
-    points = [point for method in order if (point := _point(method, results, measure))]
-    rungs = [point for point in points if _RUNG.fullmatch(point.name)]
+    methods, rungs = points(results, order, measure)
     bars = "Means with 95 % intervals (Student's t) over seeds. " if seeds[-1:] > [1] else ""
     against_cost.draw(
-        [point for point in points if point not in rungs],
-        sorted(rungs, key=lambda point: point.x),
+        methods,
+        rungs,
         [],
         paths[0],
         title=title,
@@ -52,18 +51,12 @@ def draw(
         highest=100.0,
         caption=f"{bars}Cost: forwards (1 each) and backwards (2 each). {about}",
     )
-    wholes = {(row["method"], row["seed"]): row["cost"] / row["cost_share"] for row in results}
-    shares = [
-        row | {"share": 100 * row["cost"] / wholes[row["method"], row["seed"]]}
-        for row in epochs
-        if (row["method"], row["seed"]) in wholes
-    ]
     for path, key, label in (
         (paths[1], "share", "cost so far, % of full training"),
         (paths[2], "seconds", "seconds of training and selecting"),
     ):
         curves.draw(
-            [line for method in order if (line := _curve(shares, method, key, measure))],
+            during(results, epochs, order, key, measure),
             path,
             title=title,
             cost=label,
@@ -71,6 +64,28 @@ def draw(
             caption=f"Means over seeds after each tested epoch. {about}",
         )
     return paths
+
+
+def points(
+    results: list[Row], order: list[str], measure: Measure = ACCURACY
+) -> tuple[list[Point], list[Point]]:
+    """Mean cost and result of every method with intervals, and of full training of all lengths by cost."""
+    found = [point for method in order if (point := _point(method, results, measure))]
+    rungs = sorted((one for one in found if _RUNG.fullmatch(one.name)), key=lambda one: one.x)
+    return [one for one in found if one not in rungs], rungs
+
+
+def during(
+    results: list[Row], epochs: list[Row], order: list[str], key: str, measure: Measure = ACCURACY
+) -> list[Curve]:
+    """The curve of every method against `share`, the cost in percent of full training, or another column."""
+    wholes = {(row["method"], row["seed"]): row["cost"] / row["cost_share"] for row in results}
+    shares = [
+        row | {"share": 100 * row["cost"] / wholes[row["method"], row["seed"]]}
+        for row in epochs
+        if (row["method"], row["seed"]) in wholes
+    ]
+    return [line for method in order if (line := _curve(shares, method, key, measure))]
 
 
 def _point(method: str, results: list[Row], measure: Measure = ACCURACY) -> Point | None:

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from samplewise.bench.study import table
-from samplewise.bench.study.results import Line, Results
+from samplewise.bench.study.results import Kind, Line, Results
 from samplewise.report import against_cost, curves, forest
 from samplewise.report.against_cost import Point, interval
 from samplewise.report.page import FULL
 
-__all__ = ["PICTURES", "draw"]
+__all__ = ["PICTURES", "about", "curves_of", "differences", "draw", "label", "points", "said"]
 
 PICTURES = ("accuracy-cost.png", "differences.png", "curves.png")
 
@@ -20,7 +20,7 @@ def draw(results: Results, folder: Path) -> list[Path]:
     """
     paths = [folder / name for name in PICTURES]
     _against_cost(results, paths[0])
-    found = _differences(results)
+    found = differences(results)
     if found:
         _forest(results, found, paths[1])
     else:
@@ -30,22 +30,23 @@ def draw(results: Results, folder: Path) -> list[Path]:
 
 
 def _against_cost(results: Results, path: Path) -> None:
-    points = {
-        kind: [point for line in results.lines if line.kind == kind and (point := _point(line, results))]
-        for kind in ("method", "control", "ladder")
-    }
     against_cost.draw(
-        points["method"],
-        points["ladder"],
-        points["control"],
+        points(results, "method"),
+        points(results, "ladder"),
+        points(results, "control"),
         path,
         title=table.heading(results),
-        result=_label(results, "test"),
-        said=_said(results),
+        result=label(results, "test"),
+        said=said(results),
         caption=f"Means over seeds with 95 % intervals (Student's t), which are those of each mean alone. "
         "Verdicts come from paired differences. Lengths of full training that are cheaper than every point "
-        f"are left out. {_about(results)}",
+        f"are left out. {about(results)}",
     )
+
+
+def points(results: Results, kind: Kind) -> list[Point]:
+    """Cost and result of every line of a kind that has one."""
+    return [point for line in results.of(kind) if (point := _point(line, results))]
 
 
 def _point(line: Line, results: Results) -> Point | None:
@@ -63,7 +64,8 @@ def _point(line: Line, results: Results) -> Point | None:
     )
 
 
-def _differences(results: Results) -> list[forest.Difference]:
+def differences(results: Results) -> list[forest.Difference]:
+    """The paired differences of all methods and controls that have verdicts of at least two seeds."""
     found = []
     for line in (*results.of("method"), *results.of("control")):
         verdict = line.verdict
@@ -92,44 +94,52 @@ def _forest(results: Results, found: list[forest.Difference], path: Path) -> Non
         path,
         title=f"{table.heading(results)}: against full of the same cost",
         result=f"difference of test {results.axis.metric}, right is better ({better} {results.axis.metric})",
-        said=_said(results),
+        said=said(results),
         caption="Mean paired difference to the ladder with its 95 % interval (Student's t), not adjusted for "
         "the number of methods. Verdicts are adjusted. Upright mark: difference to full training with the "
         f"whole number of epochs nearest below. Shaded: smaller than delta = {results.delta:g}. "
-        f"{_about(results)}",
+        f"{about(results)}",
     )
 
 
 def _curves(results: Results, path: Path) -> None:
-    whole = [line for line in results.of("ladder") if line.epochs == results.epochs]
-    lines = [(FULL, line) for line in whole]
-    lines += [(results.shown(line.name), line) for line in results.of("method")]
     curves.draw(
-        [
-            curves.Curve(name, [100 * cost for cost, _ in line.curve], [value for _, value in line.curve])
-            for name, line in lines
-            if line.curve
-        ],
+        curves_of(results),
         path,
         title=f"{table.heading(results)}: during training",
         cost="cost so far, % of full training",
-        result=_label(results, "validation"),
-        said=_said(results),
-        caption=f"Means over seeds after each tested epoch, on validation data. {_about(results)}",
+        result=label(results, "validation"),
+        said=said(results),
+        caption=f"Means over seeds after each tested epoch, on validation data. {about(results)}",
         digits=table.places(results.delta),
     )
 
 
-def _label(results: Results, split: str) -> str:
+def curves_of(results: Results) -> list[curves.Curve]:
+    """The validation results of full training and of every method, against cost in percent."""
+    whole = [line for line in results.of("ladder") if line.epochs == results.epochs]
+    lines = [(FULL, line) for line in whole]
+    lines += [(results.shown(line.name), line) for line in results.of("method")]
+    return [
+        curves.Curve(name, [100 * cost for cost, _ in line.curve], [value for _, value in line.curve])
+        for name, line in lines
+        if line.curve
+    ]
+
+
+def label(results: Results, split: str) -> str:
+    """The judged result in words."""
     at = " (best epoch)" if results.axis.at == "best" and split == "test" else ""
     return f"{split} {results.axis.metric}{at}"
 
 
-def _said(results: Results) -> str:
+def said(results: Results) -> str:
+    """The question of the study, and what its ladder says about the task."""
     return f"{results.question} {results.about_the_task}".strip()
 
 
-def _about(results: Results) -> str:
+def about(results: Results) -> str:
+    """Samples, seeds, machines, and what is missing, in a sentence."""
     counts = sorted({line.seeds for line in results.lines})
     ends = " to ".join(map(str, dict.fromkeys(counts[:1] + counts[-1:])))
     seeds = "1 seed, so no intervals" if counts == [1] else f"{ends} seeds"

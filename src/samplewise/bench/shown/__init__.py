@@ -1,0 +1,1 @@
+"""Run folders, studies and score tables on disk as the facts of a report."""
