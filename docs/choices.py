@@ -50,7 +50,7 @@ CHOICES = (
     ),
     Choice(
         "The same, and one method shall be tried",
-        "[`kakurenbo`](methods.md#kakurenbo). It also raises the learning rate, and the study is not tuned: "
+        "[`kakurenbo`](methods/kakurenbo.md). It also raises the learning rate, and the study is not tuned: "
         "so the gain may be that of the rate.",
         (Says("images-easy", "kakurenbo", "better"),),
     ),
@@ -86,12 +86,12 @@ CHOICES = (
     ),
     Choice(
         "Copies of the same image, right labels",
-        "**One row of every image**, seen more often: [`fixed`](methods.md#fixed) with a subset.",
+        "**One row of every image**, seen more often: [`fixed`](methods/fixed.md) with a subset.",
         (Says("web-copies/wrong-0", ONCE, "better"),),
     ),
     Choice(
         "Copies, and wrong labels",
-        "**One row of every image, with the label that most copies have**: [`fixed`](methods.md#fixed) "
+        "**One row of every image, with the label that most copies have**: [`fixed`](methods/fixed.md) "
         "with a subset.",
         (
             Says("web-copies/wrong-20", VOTED, "better"),

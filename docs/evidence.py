@@ -112,7 +112,7 @@ def summary() -> str:
         words = [line["verdict"]["word"] for line in judged if line["verdict"]]
         counts = [f"**{n}**" if n and word == "better" else str(n) for word, n in _counts(words)]
         label = " (training too long)" if content["training_too_long"] else ""
-        link = f"[{study}](#{study}{'-training-too-long' if label else ''}){label}"
+        link = f"[{study}](#{_place(study + label)}){label}"
         lines.append(f"| {link} | {len(judged)} | {' | '.join(counts)} |")
         better += [
             f"{content['names'].get(line['name']) or _linked(line['name'])} on {study}"
@@ -161,8 +161,32 @@ def verdict_of(recipe: str, studies: tuple[str, ...]) -> str:
     return "; ".join(cells)
 
 
+def of_method(recipe: str) -> list[tuple[str, ...]]:
+    """What every study says about a recipe: study, form, cost, difference with its interval, verdict."""
+    rows = []
+    for path in sorted(STUDIES.rglob("verdicts.json")):
+        study = path.parent.relative_to(STUDIES).as_posix()
+        content = _read(study)
+        label = " (training too long)" if content["training_too_long"] else ""
+        place = "where-selection-wins-a-map" if "/" in study else _place(study + label)
+        for line in content["lines"]:
+            if line["kind"] == "ladder" or re.split("[:@,]", line["name"])[0] != recipe:
+                continue
+            verdict = line["verdict"]
+            points = _with_interval(verdict["mean"], verdict["interval"]) if verdict else ""
+            form = content["names"].get(line["name"]) or f"`{line['name']}`"
+            cost = f"{100 * line['cost']:.0f} %"
+            rows.append((f"[{study}](../evidence.md#{place}){label}", form, cost, points, _word(line)))
+    return rows
+
+
+def _place(heading: str) -> str:
+    """The name of the section with this heading in a link."""
+    return re.sub(r"[^\w\- ]", "", heading).replace(" ", "-")
+
+
 def _linked(method: str) -> str:
-    return f"[`{method}`](methods.md#{re.split('[:@]', method)[0]})"
+    return f"[`{method}`](methods/{re.split('[:@]', method)[0]}.md)"
 
 
 def _read(study: str) -> dict[str, Any]:

@@ -7,28 +7,25 @@ fails while a committed copy differs (`--check`).
 import importlib
 import inspect
 import json
-import re
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_origin
 
 import architecture
 import choices
+import errors
 import evidence
+import example_table
+import method_pages
 import parameters
 import places
 import situations
 
-from samplewise import recipes
-from samplewise.policy import Recipe
 from samplewise.testing import LAWS
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "benchmarks" / "results" / "digits.md"
-JUDGED = ("images-easy", "recent", "images-hard", "web")
-"""The studies whose verdicts stand in the table of methods."""
 MODULES = (
     "samplewise",
     "samplewise.signals",
@@ -58,61 +55,6 @@ MODULES = (
     "samplewise.bench.protocols",
     "samplewise.testing",
 )
-NOTE = "<!-- Written by docs/generate.py: edit the docstrings instead. -->"
-
-
-def library() -> list[Recipe]:
-    """The recipes that samplewise itself registers, in the order of the table: level, then name."""
-    ours = [made for made in recipes.all().values() if made.__module__.startswith("samplewise.")]
-    levels = {"static": 0, "epoch": 1, "batch": 2, "epoch+batch": 3, "token": 4}
-    return sorted(ours, key=lambda made: (levels[made.level], made.name))
-
-
-def first_line(documented: Any) -> str:
-    """The sentence a docstring begins with."""
-    return (inspect.getdoc(documented) or "").partition("\n")[0]
-
-
-def _in_cell(said: str) -> str:
-    """The text with the characters of a table escaped."""
-    return said.replace("|", r"\|")
-
-
-def paper(made: Recipe) -> str:
-    """The paper, linked where it has an arXiv number."""
-    number = re.fullmatch(r"arXiv:([\d.]+)", made.paper)
-    return f"[{made.paper}](https://arxiv.org/abs/{number[1]})" if number else made.paper
-
-
-def call(name: str, signature: inspect.Signature) -> str:
-    """A call with its defaults and without types."""
-    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
-    said = str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
-    return name + said.replace("<factory>", "{}").replace("mappingproxy({})", "{}")
-
-
-def method_table() -> str:
-    """One row per recipe."""
-    lines = [
-        "| method | level | reads | what it does | paper | verdict |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for made in library():
-        link = f"[`{made.name}`](#{made.name})"
-        said = _in_cell(first_line(made))
-        verdict = evidence.verdict_of(made.name, JUDGED)
-        lines.append(f"| {link} | {made.level} | {made.source} | {said} | {paper(made)} | {verdict} |")
-    return "\n".join(lines)
-
-
-def method_count() -> str:
-    """The number of methods, in all and of each level.
-
-    A new recipe changes the sentence, so it is written here and not by hand.
-    """
-    levels = Counter(made.level for made in library())
-    said = ", ".join(f"{count} of level `{level}`" for level, count in levels.items())
-    return f"There are {levels.total()} methods: {said}."
 
 
 def method_index() -> str:
@@ -122,58 +64,16 @@ def method_index() -> str:
             "level": made.level,
             "source": made.source,
             "paper": made.paper,
-            "does": first_line(made),
+            "does": method_pages.first_line(made),
             "parameters": parameters.parameters(made),
             "needs": parameters.needs(made),
             **parameters.facts(made),
-            "verdicts": evidence.verdict_of(made.name, JUDGED),
+            "verdicts": evidence.verdict_of(made.name, method_pages.JUDGED),
             "about": parameters.description(made),
         }
-        for made in library()
+        for made in method_pages.library()
     }
     return json.dumps(index, indent=1) + "\n"
-
-
-def methods_page() -> str:
-    """One section per recipe: its call, its command-line form, and its docstring."""
-    parts = [
-        "# Methods",
-        NOTE,
-        "After reading this page you know what each method measures, stores, chooses and costs.\n\n"
-        f"{method_count()} Every method is a recipe: a function that returns a `Policy`. Give its name to "
-        "`Selector`. For other parameters give the call, as in "
-        "`sw.Selector(sw.recipes.ucb(keep=0.3, period=5), ...)`, or its command-line form to "
-        "`samplewise train --method`. `keep` is always the share that is kept. `P ~ w` means that the "
-        "probability is proportional to w. Your own method needs about ten lines: "
-        "[Add your own method](tutorials/add-a-method.md).\n\n"
-        "Level `static` chooses once, before a training (`fixed` trains on a subset that was chosen before). "
-        "Level `epoch` chooses again between epochs. Level `batch` chooses inside every batch. Level `token` "
-        "chooses which tokens of a batch carry a loss.\n\n"
-        "*reads* says where a method's observations come from. `training` costs nothing at levels static and "
-        "epoch; at level batch it costs a scoring forward of every batch. `pass` is a forward over the data "
-        "with frozen weights before a selection. `none` reads nothing.\n\n"
-        "*verdict* says whether the method is better than ordinary training of the same cost, on two studies "
-        "of images and on `web`: many copies and wrong labels ([all verdicts](evidence.md)). Several words "
-        "belong to several parameters. No word means that the method was not judged there.",
-        method_table(),
-    ]
-    for made in library():
-        defaults = ",".join(
-            f"{p.name}={'FILE' if p.default is p.empty else p.default}".replace(" ", "")
-            for p in made.signature.parameters.values()
-        )
-        spec = f"{made.name}:{defaults}" if defaults else made.name
-        parts.append(
-            f"## {made.name}\n\n"
-            f"Level {made.level}. Reads {made.source}. Paper: {paper(made)}.\n\n"
-            f"```text\nsw.recipes.{call(made.name, made.signature)}\n--method {_quoted(spec)}\n```\n\n"
-            f"{inspect.getdoc(made)}"
-        )
-    return "\n\n".join(parts) + "\n"
-
-
-def _quoted(spec: str) -> str:
-    return f"'{spec}'" if "(" in spec else spec
 
 
 def public(module: str) -> Iterator[tuple[str, Any]]:
@@ -193,21 +93,22 @@ def reference_page() -> str:
     """Every public name with the first sentence of its docstring."""
     parts = [
         "# Reference",
-        NOTE,
+        method_pages.NOTE,
         "On this page you find every public name with one sentence. `help(name)` shows the rest. `sw` stands "
-        "for `samplewise`. The recipes are in [methods.md](methods.md).",
+        "for `samplewise`. The recipes are in [methods.md](methods.md). On the site, the pages beside this "
+        "one have the whole docstrings with types.",
     ]
     told: set[int] = set()
     for module in MODULES:
-        lines = [f"## {module}", "", first_line(importlib.import_module(module)), ""]
+        lines = [f"## {module}", "", method_pages.first_line(importlib.import_module(module)), ""]
         lines += ["| name | what it is |", "| --- | --- |"]
         for name, value in public(module):
             if id(value) not in told:
-                said = first_line(value) if _documented(value) else f"`{value}`"
-                lines.append(f"| `{_called(name, value)}` | {_in_cell(said)} |")
+                said = method_pages.first_line(value) if _documented(value) else f"`{value}`"
+                lines.append(f"| `{_called(name, value)}` | {method_pages.in_cell(said)} |")
                 told.add(id(value))
         parts.append("\n".join(lines))
-    laws = [f"| `{law.__name__}` | {first_line(law)} |" for law in LAWS]
+    laws = [f"| `{law.__name__}` | {method_pages.first_line(law)} |" for law in LAWS]
     parts.append("\n".join(["## The laws", "", "| in `LAWS` | what it checks |", "| --- | --- |", *laws]))
     return "\n\n".join(parts) + "\n"
 
@@ -219,7 +120,7 @@ def _called(name: str, value: Any) -> str:
     return (
         name
         if inspect.ismodule(value) or get_origin(value) or abstract
-        else call(name, inspect.signature(value))
+        else method_pages.call(name, inspect.signature(value))
     )
 
 
@@ -264,10 +165,13 @@ def pages() -> dict[Path, str]:
                 "judge": evidence.judge(),
             },
         ),
-        docs / "methods.md": methods_page(),
+        docs / "methods.md": method_pages.index(),
+        **{docs / "methods" / f"{made.name}.md": method_pages.page(made) for made in method_pages.library()},
+        docs / "examples.md": example_table.page(method_pages.NOTE),
+        docs / "errors.md": errors.page(method_pages.NOTE),
         ROOT / "src" / "samplewise" / "cli" / "methods.json": method_index(),
         docs / "reference.md": reference_page(),
-        docs / "architecture.md": architecture.page(NOTE),
+        docs / "architecture.md": architecture.page(method_pages.NOTE),
         docs / "images" / "architecture.svg": architecture.picture(),
     }
 
@@ -276,4 +180,5 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--check"]:
         sys.exit(f"run python docs/generate.py: {', '.join(found)} differ" if (found := stale()) else 0)
     for path, text in pages().items():
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text)

@@ -1,7 +1,8 @@
-"""Fits the pages to the site: links that leave docs/, pages and pictures from outside of it, hidden code.
+"""Fits the pages to the site: links out of docs/, pages and pictures from outside, hidden code, the API.
 
 The pages are written for the repository, where `../studies/x.toml` leads somewhere. On the site a link to
-a page stays a link to the page, a picture is copied, and everything else leads to the repository.
+a page stays a link to the page, a picture is copied, and everything else leads to the repository. The API
+pages are made here: one for each module of docs/reference.md, with the whole docstrings and types.
 """
 
 import posixpath
@@ -20,10 +21,52 @@ PICTURES = (".png", ".svg")
 LINK = re.compile(r"\[([^][]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the pages of the methods, by level, and those of the API into the navigation."""
+    rows = re.findall(
+        r"^\| \[`\w+`\]\((methods/\w+\.md)\) \| ([\w+]+) \|", _text("docs/methods.md"), re.MULTILINE
+    )
+    levels: dict[str, list[str]] = {}
+    for page, level in rows:
+        levels.setdefault(f"Level {level}", []).append(page)
+    added = {"methods.md": [{level: pages} for level, pages in levels.items()]}
+    added["reference.md"] = [{module: f"api/{module}.md"} for module in _modules()]
+    for entry in config.nav or ():
+        for pages in entry.values() if isinstance(entry, dict) else ():
+            for first, more in added.items():
+                if pages[0] == first:
+                    pages += more
+    return config
+
+
+def _text(path: str) -> str:
+    return (ROOT / path).read_text()
+
+
+def _modules() -> dict[str, list[str]]:
+    """The modules of docs/reference.md with the paths of their names. A module is no name."""
+    sections = re.split(r"^## (samplewise[\w.]*)$", _text("docs/reference.md"), flags=re.MULTILINE)[1:]
+    found = {}
+    for module, text in zip(sections[::2], sections[1::2], strict=True):
+        rows = re.findall(r"^\| `(\w+)(\(?)", text.partition("\n## ")[0], re.MULTILINE)
+        folder = ROOT / "src" / module.replace(".", "/")
+        paths = []
+        for name, called in rows:
+            taken = (folder / name).is_dir() or (folder / f"{name}.py").exists()
+            if called or not taken:
+                # A function in a file of the same name is found in that file only.
+                paths.append(f"{module}.{name}.{name}" if taken else f"{module}.{name}")
+        found[module] = paths
+    return {module: paths for module, paths in found.items() if paths}
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages of the root, and the pictures outside of docs/ that a page shows."""
     for name, there in ROOT_PAGES.items():
         files.append(File.generated(config, there, abs_src_path=str(ROOT / name)))
+    for module, paths in _modules().items():
+        text = "\n\n".join([f"# {module}", *(f"::: {path}" for path in paths)])
+        files.append(File.generated(config, f"api/{module}.md", content=text))
     shown = {
         path
         for file in files.documentation_pages()

@@ -15,6 +15,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+import yaml
 
 import samplewise
 from samplewise import recipes
@@ -174,6 +175,21 @@ def test_a_release_is_checked_only_where_all_is_committed_and_named(tmp_path):
 def test_every_extra_is_explained_on_the_page_about_installing():
     explained = re.findall(r"^\| `(\w+)` \| ", (ROOT / "docs" / "install.md").read_text(), re.MULTILINE)
     assert sorted(explained) == sorted(PROJECT["optional-dependencies"])
+
+
+def test_every_method_has_a_page_and_no_page_is_left_of_another():
+    ours = {made.name for made in recipes.all().values() if made.__module__.startswith("samplewise.")}
+    assert {page.stem for page in (ROOT / "docs" / "methods").iterdir()} == ours
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    wanted = {"cff-version", "message", "title", "authors", "version", "license", "repository-code", "type"}
+    assert wanted <= set(citation)
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["version"] == samplewise.__version__
+    assert (citation["license"], citation["repository-code"]) == (PROJECT["license"], REPOSITORY)
+    assert f"version = {{{samplewise.__version__}}}" in (ROOT / "docs" / "cite.md").read_text()
 
 
 def test_constraints_pin_every_dependency_exactly():

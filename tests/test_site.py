@@ -97,3 +97,17 @@ def test_links_out_of_docs_lead_to_the_repository_and_pictures_are_copied(site, 
 def test_what_only_tests_read_is_not_shown(pages):
     for path, page in pages.items():
         assert not re.search("begin [a-z]+: written by|Written by docs/generate", "".join(page.text)), path
+
+
+def test_the_api_has_every_public_name_with_its_types(site, pages):
+    reference = (ROOT / "docs" / "reference.md").read_text()
+    count = 0
+    for module, section in re.findall(r"^## (samplewise[\w.]*)$(.*?)(?=^## |\Z)", reference, re.M | re.S):
+        for name in re.findall(r"^\| `(\w+)\(", section, re.MULTILINE):
+            page = pages[site / "api" / module / "index.html"]
+            assert {f"{module}.{name}", f"{module}.{name}.{name}"} & page.places, f"{module}.{name}"
+            count += 1
+    assert count > 200
+    selector = "".join(pages[site / "api" / "samplewise" / "index.html"].text)
+    assert "batch_size:Annotated[int|None,Range(1)]=None" in re.sub(r"\s", "", selector)
+    assert ">>> batch = Batch(torch.arange(5)" in selector

@@ -52,7 +52,7 @@ def test_the_table_counts_the_verdicts_of_methods_and_names_what_was_better():
         "| [one](#one) | 3 | **1** | 0 | 0 | 1 |",
         "| [two](#two-training-too-long) (training too long) | 1 | **1** | 0 | 0 | 0 |",
         "",
-        "Better than ordinary training of the same cost: [`ucb:keep=0.5`](methods.md#ucb) on one; "
+        "Better than ordinary training of the same cost: [`ucb:keep=0.5`](methods/ucb.md) on one; "
         "one row on two.",
         "",
         "2 studies gave 3 verdicts on methods: 2 better, 0 as good, 0 not shown, 1 worse.",
