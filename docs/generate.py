@@ -46,6 +46,7 @@ MODULES = (
     "samplewise.loop.gradients",
     "samplewise.coresets.history",
     "samplewise.advice.result",
+    "samplewise.integrations.loggers",
     "samplewise.pickers.greedy",
     "samplewise.analysis",
     "samplewise.theory",

@@ -26,12 +26,16 @@ def command(made, name="task", *more):
 
 
 def test_classes_with_a_coreset_and_a_kept_model(made, tmp_path, capsys):
-    methods = ("--method", "full", "--method", "el2n:keep=0.5", "--save-model", "--out", tmp_path / "run")
+    methods = ("--method", "full", "--method", "el2n:keep=0.5", "--save-model", "--log", "csv")
+    methods += ("--out", tmp_path / "run")
     assert main(command(made, "task", *methods)) == 0
     rows = {row["method"]: row for row in RunFolder(tmp_path / "run").results()}
     assert rows["full"]["cost"] == 3 * 40
     assert rows["el2n:keep=0.5"]["cost_without_scoring"] == 3 * 20
     assert {"test_accuracy", "test_matthews", "test_worst_class", "best_accuracy"} <= set(rows["full"])
+    log = (tmp_path / "run" / "log-full-0.csv").read_text().splitlines()
+    assert len(log) == 2
+    assert log[1].startswith("0,1.0,")
     shown = capsys.readouterr().out
     assert "task-train: 40 texts" in shown
     kept = tmp_path / "run" / "model-el2n_keep=0.5-0"

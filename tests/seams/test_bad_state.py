@@ -46,7 +46,7 @@ def keys_of(state, path=()):
             yield from keys_of(value, (*path, key))
 
 
-LATER = {"tokens", "tokens_trained", "prior_flops"}
+LATER = {"tokens", "tokens_trained", "prior_flops", "trained_before", "ordinary_before"}
 """Counts that states of an earlier version have not."""
 
 
@@ -58,6 +58,7 @@ def test_a_state_of_an_earlier_version_has_counted_no_tokens():
     selector.load_state_dict(state)
     ledger = selector.ledger
     assert (ledger.tokens, ledger.tokens_trained) == (0, 0)
+    assert ledger.kept_share is None, "the share of the open epoch counts from here"
     assert ledger.samples_backpropagated == saved()["ledger"]["samples_backpropagated"] > 0
 
 

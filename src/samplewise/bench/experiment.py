@@ -15,6 +15,7 @@ from samplewise.bench.altered import altered, drawn
 from samplewise.bench.data import ImageData
 from samplewise.bench.folder import SCORING, RunFolder, plain
 from samplewise.bench.kinds import Kind, Listener
+from samplewise.bench.logs import Loggers
 from samplewise.bench.methods import chooses_coreset
 from samplewise.bench.saved import save_model
 from samplewise.bench.settings import Settings
@@ -152,7 +153,12 @@ def count(settings: Settings) -> int:
 
 
 def run(
-    path: Path, settings: Settings, listener: Listener, save_models: bool = False, kind: Kind | None = None
+    path: Path,
+    settings: Settings,
+    listener: Listener,
+    save_models: bool = False,
+    kind: Kind | None = None,
+    loggers: Loggers = lambda method, seed: (),
 ) -> list[dict[str, Any]]:
     """Do every unfinished run. Return the rows of all runs.
 
@@ -162,6 +168,7 @@ def run(
         listener: is told of the progress.
         save_models: whether every run keeps its trained model in the folder.
         kind: what a training takes; images by default.
+        loggers: makes those of a run. Scoring runs have none.
     """
     require("pyarrow", "scores")
     kind = Images() if kind is None else kind
@@ -185,7 +192,8 @@ def run(
                 shared = kind.scoring(SCORING, policies[method], seed, ready, settings)
                 scored(shared, static, folder, listener, kind)
             task = kind.task(method, policies[method], seed, ready, settings)
-            task = replace(task, baseline_seconds=full[0]["seconds"] if full else None)
+            seconds = full[0]["seconds"] if full else None
+            task = replace(task, baseline_seconds=seconds, loggers=loggers(method, seed))
             if method in static:
                 task = coreset.on_subset(task, Subset.read(folder.subset(method, seed)))
             elif method == subset:

@@ -35,6 +35,7 @@ class RunFolder:
     - `results.jsonl`: one line for each finished run. `curves.jsonl`: one line for each tested epoch of it.
     - `scores-METHOD-SEED.parquet`: the scores of a finished run.
     - `checkpoint-METHOD-SEED.pt`: the state of an unfinished run, which has no line in the other files.
+    - `log-METHOD-SEED.csv`: the numbers of every epoch of a run, with `--log csv`.
     - `model-METHOD-SEED.pt`: the trained model of a finished run, with `--save-model`.
     - `scoring.jsonl`: one line for each seed whose scoring run is finished. `scores-scoring-SEED.parquet` is
       its table, `subset-METHOD-SEED.parquet` the coreset of each method.
@@ -178,6 +179,10 @@ class RunFolder:
     def scores(self, method: str, seed: int) -> Path:
         """Path of the score table of a finished run."""
         return self.path / f"scores-{_file_word(method)}-{seed}.parquet"
+
+    def log(self, method: str, seed: int) -> Path:
+        """Path of the log of a run, without its suffix."""
+        return self.path / f"log-{_file_word(method)}-{seed}"
 
     def model(self, method: str, seed: int) -> Path:
         """Path of the trained model of a finished run, if models are kept."""

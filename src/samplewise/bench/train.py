@@ -24,6 +24,7 @@ from samplewise.bench.recorded import epoch_row, finished_row
 from samplewise.bench.rows import AnyEpoch, EpochRow, ValidatedEpoch, check_curve
 from samplewise.bench.settings import Settings
 from samplewise.files import checkpoints
+from samplewise.integrations.loggers import EpochLogger, attach
 from samplewise.loop.loader import Loader
 
 TOP = 5
@@ -62,7 +63,7 @@ class Task:
     `policy` is a `Policy` or the user's own method. `stretch` is the number of its epochs per epoch of
     ordinary training. `model` replaces the model of the settings, for a proxy that only scores. If the data
     have a validation split, a run is tested on it after its epochs, and `best_by` names the result that
-    chooses the best epoch.
+    chooses the best epoch. `loggers` get the numbers of every epoch.
     """
 
     method: str
@@ -74,6 +75,7 @@ class Task:
     stretch: float = 1.0
     model: str | None = None
     best_by: str = "accuracy"
+    loggers: tuple[EpochLogger, ...] = ()
 
 
 class Run:
@@ -295,6 +297,7 @@ def train(
 
     kind = EpochRow if run.best is None else ValidatedEpoch
     run.begin(checkpoint, kind, filter(tested, range(1, settings.epochs + 1)))
+    attach(run.selector, *task.loggers)
     loader = run.loader()
     for epoch in range(run.done, settings.epochs):
         run.train_epoch(loader, epoch, checkpoint, on_step)

@@ -1,6 +1,6 @@
 """`samplewise train`: methods against each other on one data set, with seeds, in a run folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from samplewise.bench.folder import RunFolder, latest_folder, next_folder
 from samplewise.bench.kinds import Kind
 from samplewise.bench.language.fits import is_language
 from samplewise.bench.lock import folder_alone, free_folder_alone
+from samplewise.bench.logs import KINDS, loggers_in
 from samplewise.bench.settings import Normalize, Settings, Strategy
 from samplewise.bench.text.fits import is_text
 from samplewise.checks import require
@@ -143,6 +144,13 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run folder (or the newest one).")
     ] = False,
+    log: Annotated[
+        list[str] | None,
+        option(
+            f"Also log the numbers of every epoch of every run: {', '.join(KINDS)}. Repeat the option.",
+            complete=lambda incomplete: [kind for kind in KINDS if kind.startswith(incomplete)],
+        ),
+    ] = None,
     dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
@@ -152,7 +160,7 @@ def train(
     Continue an interrupted command with --resume. The results are the same as without the break.
     """
     settings, given = options.settings_of(
-        locals(), {"out", "resume", "controls", "save_model", *options.PRINTING}
+        locals(), {"out", "resume", "controls", "save_model", "log", *options.PRINTING}
     )
     if subset is not None and method is None:
         settings, given = replace(settings, method=()), given | {"method": ()}
@@ -160,6 +168,10 @@ def train(
         out = latest_folder(ROOT, name_of(settings.data))
     output = Output(quiet, as_json)
     if controls or is_controlled(out):
+        if log:
+            raise ValueError(
+                "--log is for single trainings, but --controls makes a study. Leave out one of them."
+            )
         folder = out or next_folder(ROOT, name_of(settings.data))
         if dry_run:
             foresee([study_of(settings, given, folder, resume)], 1, output)
@@ -171,25 +183,27 @@ def train(
         return
     with output.working(), _folder(settings, out) as folder:
         settings = experiment.open_folder(folder, settings, resume, given)
-        sentence, found = _train(folder, settings, resume, save_model)
+        sentence, found = _train(folder, settings, resume, save_model, log or ())
     output.end(f"{sentence} The folder is {folder}.".strip(), lambda: found)
 
 
 def _train(
-    folder: Path, settings: Settings, resume: bool, save_models: bool
+    folder: Path, settings: Settings, resume: bool, save_models: bool, logs: Sequence[str]
 ) -> tuple[str, Mapping[str, Any]]:
     require("matplotlib", "report")
     require("scipy.stats", "bench")
     require("pyarrow", "scores")
+    loggers = loggers_in(RunFolder(folder), logs)
     console, heads = terminal(), [f"run folder {folder}"]
     if resume and not RunFolder(folder).begun:
         heads.insert(0, f"nothing to resume in {folder}: starting")
     try:
         with Watch(console, experiment.count(settings), heads) as watch:
-            experiment.run(folder, settings, watch, save_models, _kind(settings))
+            experiment.run(folder, settings, watch, save_models, _kind(settings), loggers)
         return show(folder, console)
     except KeyboardInterrupt:
         again = ["train", "--out", str(folder), "--resume", *["--save-model"] * save_models]
+        again += [word for kind in logs for word in ("--log", kind)]
         raise interrupted(folder, again) from None
 
 

@@ -59,6 +59,7 @@ class Ledger:
         self.cheap_scoring_forwards, self.cheap_flops = 0, 0
         self.tokens = self.tokens_trained = 0
         self.prior_flops = 0.0
+        self.trained_before, self.ordinary_before = 0, 0.0
         self.selections: list[dict[str, float]] = []
 
     def trained(self, samples: int, forward: bool = True) -> None:
@@ -99,6 +100,19 @@ class Ledger:
         self.prior_flops += flops
         self.prior_seconds += seconds
 
+    def opened(self) -> None:
+        """Note that an epoch begins, for its `kept_share`."""
+        self.trained_before, self.ordinary_before = self.samples_backpropagated, self.ordinary_samples
+
+    @property
+    def kept_share(self) -> float | None:
+        """Samples that the open epoch, or else the last one, back-propagated, beside ordinary training.
+
+        None before its first sample.
+        """
+        ordinary = self.ordinary_samples - self.ordinary_before
+        return (self.samples_backpropagated - self.trained_before) / ordinary if ordinary else None
+
     def selected(self, epoch: int, notes: Mapping[str, float]) -> None:
         """Keep what a picker says about its selection for `epoch`."""
         self.selections.append({"epoch": epoch, **notes})
@@ -115,12 +129,13 @@ class Ledger:
         """Multiply loaded counts by `factor`, for a run that continues on another number of ranks."""
         counts = ("samples_backpropagated", "training_forwards", "scoring_forwards", "scoring_backwards")
         more = ("ignored_observations", "proxy_scoring_forwards", "cheap_scoring_forwards")
-        for name in (*counts, *more, "tokens", "tokens_trained"):
+        for name in (*counts, *more, "tokens", "tokens_trained", "trained_before"):
             setattr(self, name, round(getattr(self, name) * factor))
         self.prior_cost *= factor
         self.prior_flops *= factor
         self.ordinary_samples *= factor
         self.ordinary_again *= factor
+        self.ordinary_before *= factor
         self.assistant_flops = round(self.assistant_flops * factor)
         self.cheap_flops = round(self.cheap_flops * factor)
 
@@ -219,9 +234,11 @@ class Ledger:
         return {**vars(self), "seconds": dict(self.seconds), **lists}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from saved counts and times. A state of an earlier version has no tokens."""
+        """Continue from saved counts and times. A state of an earlier version lacks some."""
         selections = [dict(notes) for notes in state["selections"]]
         vars(self).update(state, seconds=dict(state["seconds"]), selections=selections)
+        if "trained_before" not in state:
+            self.opened()
 
     def as_dict(self) -> dict[str, float | str | None]:
         """Counts, seconds by stage, costs and shares as plain numbers, for a logger.

@@ -37,7 +37,7 @@ __all__ = ["refuse_damaged"]
 _OWNER = ("policy", "n", "seed")
 _WHAT = "the state is damaged: state"
 _COUNT = Number(Range(0), whole=True)
-_LATER = ("tokens", "tokens_trained", "prior_flops")
+_LATER = ("tokens", "tokens_trained", "prior_flops", "trained_before", "ordinary_before")
 """Counts of the ledger that a state of an earlier version has not."""
 _ANY = 7
 """The number of classes and features of the made-up outputs. A column of this width may have any width."""

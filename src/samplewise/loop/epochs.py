@@ -18,6 +18,7 @@ from samplewise.loop import passes
 from samplewise.loop.agreement import agree, digest
 from samplewise.loop.clock import Clock
 from samplewise.loop.ids import Ids, dealt, shuffled
+from samplewise.loop.listeners import Listeners
 from samplewise.loop.mask import PlanMask
 from samplewise.loop.position import Position
 from samplewise.loop.requirements import refuse_several
@@ -52,7 +53,7 @@ class Timeline:
         self.policy, self.waiting = engine.policy, step.waiting
         self.collate: Callable[[list[Any]], Any] | None = None
         """Collates the samples of the loader in use, and those of passes."""
-        self._clock = Clock(engine, ledger, position)
+        self.closed, self._clock = Listeners(), Clock(engine, ledger, position)
         self._mask: PlanMask | None = None
         self._skip = 0
         """Number of ids of the open epoch that the resumed iteration leaves out."""
@@ -118,6 +119,7 @@ class Timeline:
         self.position.reset()
         self._skip = 0
         self._clock.forget()
+        self.ledger.opened()
         if self.engine.narrows and self.step.first_narrowed is None:
             self.step.first_narrowed = self.engine.epoch
         self.step.open()
@@ -130,6 +132,7 @@ class Timeline:
 
     def _close(self) -> None:
         """Close the open epoch. After the last one, make the pass that is still due."""
+        closing = self.epoch
         self.step.close()
         self._warn_unheard()
         self.position.charge(closing=True)
@@ -139,6 +142,7 @@ class Timeline:
             self.ledger.seconds["selecting"] += time.perf_counter() - begun
         self.exports.note_final()
         self.last_pass()
+        self.closed(closing)
 
     def last_pass(self) -> None:
         """Make the pass after the last epoch, if one is due and there are data for it."""

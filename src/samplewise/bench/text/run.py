@@ -158,6 +158,7 @@ class TextRun:
             seed=task.seed,
             scoring=scoring_for(task.policy, s.scoring),
             gate=s.gate and gated(task.policy),
+            loggers=task.loggers,
         )
         self.cpu, self.done = 0.0, 0
         self.curve: list[dict[str, Any]] = []

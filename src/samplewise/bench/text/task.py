@@ -8,6 +8,7 @@ from samplewise.bench.settings import Settings
 from samplewise.bench.text.data import TextData
 from samplewise.bench.text.encoder import Encoder
 from samplewise.bench.text.metrics import CLASSES, NUMBERS
+from samplewise.integrations.loggers import EpochLogger
 from samplewise.policy import Policy
 
 __all__ = ["TextTask", "metrics_of", "refuse_method"]
@@ -27,6 +28,7 @@ class TextTask:
         baseline_seconds: of an ordinary run with the same seed, if it is known.
         stretch: its epochs for each epoch of ordinary training.
         best_by: the result that chooses the best epoch, if the data have a validation split.
+        loggers: get the numbers of every epoch.
     """
 
     method: str
@@ -38,6 +40,7 @@ class TextTask:
     baseline_seconds: float | None = None
     stretch: float = 1.0
     best_by: str | None = None
+    loggers: tuple[EpochLogger, ...] = ()
 
 
 def metrics_of(data: TextData) -> tuple[str, ...]:

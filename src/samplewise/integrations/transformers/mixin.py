@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -12,6 +12,7 @@ import transformers
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from samplewise.integrations.loggers import EpochLogger
 from samplewise.integrations.transformers.calendar import by_calendar
 from samplewise.integrations.transformers.callback import SelectionCallback
 from samplewise.integrations.transformers.checkpoints import (
@@ -56,6 +57,7 @@ class SelectiveTrainer(_Trainer):
         scoring: settings of the scoring forward.
         gate: end selection if it costs more time than it saves: see `sw.Gate`.
         groups: the group of every sample, a column of the data set, or `sw.Groups`.
+        loggers: of the numbers of every epoch: see `samplewise.integrations.loggers`.
         kwargs: arguments of the Trainer.
     """
 
@@ -74,11 +76,14 @@ class SelectiveTrainer(_Trainer):
         scoring: Scoring | None = None,
         gate: bool | Gate = False,
         groups: Any = None,
+        loggers: Sequence[EpochLogger] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.select_by(
-            Settings(selection, selection_seed, selection_epochs, per_sample_loss, scoring, gate, groups)
+            Settings(
+                selection, selection_seed, selection_epochs, per_sample_loss, scoring, gate, groups, loggers
+            )
         )
 
     def select_by(self, settings: Settings) -> None:
@@ -261,6 +266,7 @@ def make_selective(
     scoring: Scoring | None = None,
     gate: bool | Gate = False,
     groups: Any = None,
+    loggers: Sequence[EpochLogger] = (),
 ) -> T:
     """Add selection to an existing Trainer, and return the same object.
 
@@ -276,6 +282,8 @@ def make_selective(
         scoring: settings of the scoring forward.
         gate: end selection if it costs more time than it saves: see `sw.Gate`.
         groups: the group of every sample, a column of the data set, or `sw.Groups`.
+        loggers: of the numbers of every epoch, such as `[CsvLogger("log.csv")]`: see
+            `samplewise.integrations.loggers`.
 
     Raises:
         TypeError: if `trainer` is not a Trainer.
@@ -291,7 +299,7 @@ def make_selective(
     mixed: Any = trainer
     mixed.__class__ = type(f"Selective{before.__name__}", (SelectiveTrainer, before), {})
     try:
-        mixed.select_by(Settings(selection, seed, epochs, per_sample_loss, scoring, gate, groups))
+        mixed.select_by(Settings(selection, seed, epochs, per_sample_loss, scoring, gate, groups, loggers))
     except BaseException:
         mixed.__class__ = before
         raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from samplewise.data.outputs import Batch, Outputs
 from samplewise.distributed import collectives
 from samplewise.distributed.shares import real_rows
 from samplewise.groups import as_groups
+from samplewise.integrations.loggers import EpochLogger, attach
 from samplewise.integrations.transformers.calendar import Calendar
 from samplewise.integrations.transformers.forwards import forward_of
 from samplewise.integrations.transformers.heads import (
@@ -68,6 +69,7 @@ class Settings:
     scoring: Scoring | None = None
     gate: bool | Gate = False
     groups: Any = None
+    loggers: Sequence[EpochLogger] = ()
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,7 @@ class Selection:
             if position["done"]:  # the saved learning rate already includes the factor
                 self.factor = self.selector.lr_factor(position["epoch"])
         self.selector.sampler("global", drop_last=self.drop_last)  # only for its checks
+        attach(self.selector, *settings.loggers)
 
     def loader(self, trainer: Any, stock: DataLoader[Any]) -> Any:
         """Return the Trainer's loader with the selector's order, prepared by Accelerate."""
