@@ -17,6 +17,16 @@ ROOT = Path(__file__).resolve().parents[1]
 REPOSITORY = "https://github.com/samplewise/samplewise"
 ROOT_PAGES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 """Pages outside of docs/, and where they are on the site."""
+BOOST = {
+    "choose.md": 3,
+    "quickstart.md": 2,
+    "when-not.md": 2,
+    "faq.md": 2,
+    "errors.md": 2,
+    "api/": 0.5,
+    "changelog.md": 0.3,
+}
+"""How much a page counts in the search, by the beginning of its path. Others count 1."""
 PICTURES = (".png", ".svg")
 LINK = re.compile(r"\[([^][]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 
@@ -79,10 +89,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Remove what only tests read, mark sessions as such, and fit the links."""
+    """Remove what only tests read, mark sessions as such, fit the links, and rank the page in the search."""
     markdown = re.sub(r"^<!--.*?-->\n", "", markdown, flags=re.DOTALL | re.MULTILINE)
     markdown = markdown.replace("```python\n>>>", "```pycon\n>>>")
     here = page.file.src_uri
+    boosts = [boost for path, boost in BOOST.items() if here.startswith(path)]
+    page.meta["search"] = {"boost": boosts[0] if boosts else 1}
     return LINK.sub(lambda link: _fitted(link, here), markdown)
 
 

@@ -1,5 +1,6 @@
 """The documentation site: it builds without a warning, asks no other host for anything, has every page."""
 
+import json
 import os
 import re
 import subprocess
@@ -92,6 +93,14 @@ def test_links_out_of_docs_lead_to_the_repository_and_pictures_are_copied(site, 
     assert "https://github.com/samplewise/samplewise/blob/main/studies/web.toml" in evidence.links
     assert "../studies/web/accuracy-cost.png" in evidence.loads
     assert "../changelog/" in pages[site / "reliability" / "index.html"].links
+
+
+def test_the_search_ranks_answers_above_lists(site):
+    entries = json.loads((site / "search" / "search_index.json").read_text())["docs"]
+    ranks = {entry["location"]: entry.get("boost", 1) for entry in entries}
+    assert (
+        ranks["choose/"] > ranks["errors/"] > ranks["loop/"] > ranks["api/samplewise/"] > ranks["changelog/"]
+    )
 
 
 def test_what_only_tests_read_is_not_shown(pages):
