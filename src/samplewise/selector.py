@@ -1,8 +1,8 @@
 """`Selector`: the object that users call. It holds the parts of one training and delegates to them."""
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
+from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, overload
 
 import numpy as np
@@ -25,7 +25,7 @@ from samplewise.loop.epochs import Timeline
 from samplewise.loop.gate import Gate
 from samplewise.loop.loader import AssemblingLoader, Loader, PlanSampler, refuse_arguments
 from samplewise.loop.position import Position
-from samplewise.loop.saving import continue_from, state_of
+from samplewise.loop.saving import continue_from, duplicate, saved_state
 from samplewise.loop.scoring import Scoring
 from samplewise.loop.step import Step
 from samplewise.loop.waiting import Waiting
@@ -361,6 +361,12 @@ class Selector(Generic[T]):
         """What produced a table or a subset."""
         return self._exports.provenance()
 
+    def report(self, path: str | Path, *, features: Any = None, class_names: Sequence[str] = ()) -> Path:
+        """Write the run as one HTML file, and `table()` beside it as Parquet. Needs the extra `html`."""
+        from samplewise.html.of_selector import report
+
+        return report(self, path, features, class_names)
+
     @property
     def ledger(self) -> Ledger:
         """What was spent and saved so far."""
@@ -382,12 +388,7 @@ class Selector(Generic[T]):
         Raises:
             ValueError: with several processes, if `sync` is needed first.
         """
-        if not self.engine.memory.merged:
-            raise ValueError(
-                "this process observed samples that other processes do not know yet. Call selector.sync() on "
-                "every process before state_dict()."
-            )
-        return state_of(self.timeline)
+        return saved_state(self.timeline)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken; the next iteration yields the remaining batches."""
@@ -395,6 +396,4 @@ class Selector(Generic[T]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Selector":
         requirements.refuse_copy(self.forward, self.model, memo)
-        memo[id(self)] = made = type(self).__new__(type(self))
-        vars(made).update(copy.deepcopy(vars(self), memo))
-        return made
+        return duplicate(self, memo)

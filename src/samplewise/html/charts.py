@@ -35,7 +35,7 @@ _CONFIG: Spec = {
     "legend": {
         **_TEXT,
         "labelFontSize": 12,
-        "labelLimit": 260,
+        "labelLimit": 330,
         "orient": "bottom",
         "direction": "vertical",
         "columns": {"expr": "width > 520 ? 2 : 1"},

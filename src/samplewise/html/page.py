@@ -52,7 +52,9 @@ def page(title: str, sections: Sequence[Section], left_out: Sequence[str] = ()) 
 
 
 def as_json(value: Any) -> str:
-    r"""A value as JSON that may stand in a script element. A number that is not finite is null.
+    r"""A value as JSON that may stand in a script element.
+
+    A number that is not finite is null. Bytes of a file name that are no text are written as `\udcff`.
 
     >>> as_json(["</script>", float("nan")])
     '["\\u003c/script\\u003e", null]'
@@ -60,22 +62,26 @@ def as_json(value: Any) -> str:
     require("jinja2", "html")
     from jinja2.utils import htmlsafe_json_dumps
 
-    return str(htmlsafe_json_dumps(_finite(value), dumps=json.dumps, allow_nan=False))
+    return str(htmlsafe_json_dumps(_plain(value), dumps=json.dumps, allow_nan=False))
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", errors="backslashreplace").decode()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): _finite(inner) for key, inner in value.items()}
+        return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [_plain(inner) for inner in value]
     return value
 
 
 def _table(block: Rows) -> dict[str, Any]:
     """What the script needs to make the table."""
-    columns = [{"numeric": numeric} for numeric in block.numeric]
+    columns = [
+        {"head": head, "numeric": numeric} for head, numeric in zip(block.heads, block.numeric, strict=True)
+    ]
     return {"columns": columns, "data": [list(row) for row in block.data], "file": block.file}
 
 

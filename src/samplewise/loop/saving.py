@@ -1,13 +1,16 @@
 """The state of a training: what `Selector.state_dict` saves, and how a training continues from it."""
 
-from typing import Any
+import copy
+from typing import Any, TypeVar
 
 from samplewise.distributed import collectives
 from samplewise.engine.states import refuse_damaged
 from samplewise.loop.agreement import digest
 from samplewise.loop.epochs import Timeline
 
-__all__ = ["continue_from", "state_of"]
+__all__ = ["continue_from", "duplicate", "saved_state", "state_of"]
+
+T = TypeVar("T")
 
 
 def state_of(timeline: Timeline, copied: bool = True) -> dict[str, Any]:
@@ -31,6 +34,27 @@ def state_of(timeline: Timeline, copied: bool = True) -> dict[str, Any]:
         "engine": engine.state_dict(copied),
         "ledger": ledger.state_dict(),
     }
+
+
+def saved_state(timeline: Timeline) -> dict[str, Any]:
+    """The state to save.
+
+    Raises:
+        ValueError: if this process knows observations that the others do not.
+    """
+    if not timeline.engine.memory.merged:
+        raise ValueError(
+            "this process observed samples that other processes do not know yet. Call selector.sync() on "
+            "every process before state_dict()."
+        )
+    return state_of(timeline)
+
+
+def duplicate(whole: T, memo: dict[int, Any]) -> T:
+    """A deep copy of an object by its attributes, for `__deepcopy__`."""
+    memo[id(whole)] = made = type(whole).__new__(type(whole))
+    vars(made).update(copy.deepcopy(vars(whole), memo))
+    return made
 
 
 def continue_from(timeline: Timeline, state: dict[str, Any]) -> None:

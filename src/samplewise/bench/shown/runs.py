@@ -152,28 +152,14 @@ def _by_method(results: Rows, order: Sequence[str]) -> Iterator[tuple[str, Rows]
         yield method, [row for row in results if row["method"] == method]
 
 
-def _said(summaries: Sequence[Summary], measure: Measure) -> Iterator[str]:
+def _said(summaries: list[Summary], measure: Measure) -> Iterator[str]:
     """What the runs found, in sentences."""
     if not summaries:
         yield "No run has finished yet."
         return
-    full = next((one for one in summaries if one.method == _FULL), None)
-    what = measure.label.partition(",")[0]
-    for one in summaries:
-        if one.method == _FULL and len(summaries) > 1:
-            continue
-        other = full is not None and full is not one
-        beside = f", where full training has {full.accuracy:.2f} %" if full and other else ""
-        yield (
-            f"{one.method}: {one.accuracy:.2f} % {what} at {100 * one.cost_share:.1f} % of the cost of full "
-            f"training{beside}."
-        )
-    seeds = min(one.seeds for one in summaries)
-    few = "With one seed, a difference may be chance. " if seeds == 1 else ""
-    yield (
-        f"{few}This is no verdict: a shorter training may reach the same at this cost. "
-        "samplewise train --controls and samplewise bench judge that."
-    )
+    yield table.in_words(summaries, measure)
+    if len(summaries) > 1 and min(one.seeds for one in summaries) == 1:
+        yield "There is one seed, so a difference may be chance."
 
 
 def _spent(method: str, rows: Rows) -> Spent:

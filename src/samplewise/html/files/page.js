@@ -23,7 +23,10 @@ const address = URL.createObjectURL(new Blob([library], { type: "text/javascript
 const { default: DataTable } = await import(address);
 URL.revokeObjectURL(address);
 for (const [id, { columns, data, file }] of Object.entries(facts.tables)) {
-  const exported = { orthogonal: "export", stripHtml: false, decodeEntities: false };
+  // Without a format of ours, the export takes text for markup and removes parts of it. A spreadsheet would
+  // compute a text that begins as a formula.
+  const plain = (value) => (typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : value);
+  const format = { header: (shown, column) => plain(columns[column].head), body: plain };
   new DataTable(document.getElementById(id), {
     data,
     columns: columns.map(({ numeric }) => ({ render: text, type: numeric ? "num" : "string" })),
@@ -33,7 +36,13 @@ for (const [id, { columns, data, file }] of Object.entries(facts.tables)) {
     language: { searchBuilder: { button: { 0: "Filter", _: "Filter (%d)" } } },
     layout: { topStart: "buttons", topEnd: "search", bottomStart: "info", bottomEnd: "paging" },
     buttons: [
-      { extend: "csvHtml5", text: "Export CSV", filename: file, escapeExcelFormula: true, exportOptions: exported },
+      {
+        extend: "csvHtml5",
+        text: "Export CSV",
+        filename: file,
+        footer: false,
+        exportOptions: { orthogonal: "export", format },
+      },
       "searchBuilder",
       "pageLength",
     ],

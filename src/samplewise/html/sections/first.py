@@ -116,10 +116,13 @@ def _against_cost(one: Comparison) -> Iterator[Block]:
         return
     full = rungs_near(one.full, [*one.points, *one.controls])
     layers = [*_ladder(full), *_controls(one.controls), *_methods(one.points)]
+    # An interval may reach beyond what a share can be.
+    scale = {"domainMax": 100} if one.result.endswith("%") and _highest(points) > 100 else {}
     for part in layers:
+        part["mark"]["clip"] = part["mark"]["type"] in ("rule", "area")
         part["encoding"] = {
             "x": quantitative("x", _COST),
-            "y": quantitative("y", one.result),
+            "y": quantitative("y", one.result, scale=scale),
         } | part["encoding"]
     halves = any(point.y_half for point in points)
     said = "Each point is a method: its result against its cost; up and left is better."
@@ -130,6 +133,10 @@ def _against_cost(one: Comparison) -> Iterator[Block]:
         said += " Grey: random controls."
     said += " Bars are 95 % intervals of the means over seeds." * halves
     yield Chart(chart({"layer": layers}, 260), said)
+
+
+def _highest(points: Sequence[Point]) -> float:
+    return max(point.y + point.y_half for point in points)
 
 
 def _values(points: Sequence[Point]) -> list[dict[str, Any]]:
