@@ -42,6 +42,7 @@ CHOICES = (
         f"{NONE} If you want to try a method, try the next row.",
         (
             Says("images-easy", but=("kakurenbo",)),
+            Says("images-hard"),
             Says("recent"),
             Says("images-dynamic"),
             Says("noise-budget"),
@@ -52,7 +53,7 @@ CHOICES = (
         "The same, and one method shall be tried",
         "[`kakurenbo`](methods/kakurenbo.md). It also raises the learning rate, and the study is not tuned: "
         "so the gain may be that of the rate.",
-        (Says("images-easy", "kakurenbo", "better"),),
+        (Says("images-easy", "kakurenbo", "better"), Says("images-hard", "kakurenbo", "not shown")),
     ),
     Choice(
         "A coreset, chosen by a training and used once",
