@@ -47,6 +47,7 @@ CHOICES = (
             Says("images-dynamic"),
             Says("noise-budget"),
             Says("cheap-scores"),
+            Says("cheap-scores-view"),
         ),
     ),
     Choice(
@@ -62,8 +63,8 @@ CHOICES = (
     ),
     Choice(
         "Wrong labels, and nothing else is known about the rows",
-        f"{NONE} [Find the wrong labels](tutorials/label-errors.md) and leave them out. Avoid methods that "
-        "take the largest losses.",
+        f"{NONE} Avoid methods that take the largest losses. "
+        "[Find wrong labels](tutorials/label-errors.md) and mend them: no verdict is on leaving them out.",
         (Says("images-noise"), Says("web-single/wrong-35", "loss_sampling", "worse")),
     ),
     Choice(
@@ -104,11 +105,13 @@ CHOICES = (
     Choice(
         "100,000 images on one GPU, noisy labels, one or two epochs",
         "As the rows above: **use copies or clean rows, if you have them.** If you have neither, none: train "
-        "shorter. The study is as large, but ran on a CPU with a small network.",
+        "shorter. The study is as large, but ran on a CPU with a small network; nothing was judged on a GPU. "
+        "[`samplewise advise`](advise.md) says what each method would save on yours.",
         (
             Says("web", "one row of every image, 8 epochs", "better"),
             Says("web", "all rows, then the clean ones", "better"),
             Says("web", "rho_loss (table of the clean rows)", "not shown"),
+            Says("cheap-scores-web", "rho_loss, scores in bfloat16", "better"),
             Says("web", "infobatch", "not shown"),
             Says("web", "evolved_sampling:anneal=0.0", "worse"),
         ),

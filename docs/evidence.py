@@ -122,7 +122,8 @@ def summary() -> str:
     told = "None of them is shown to be better than ordinary training of the same cost."
     if better:
         told = f"Better than ordinary training of the same cost: {'; '.join(better)}."
-    return "\n".join([*lines, "", told, "", tried(list(found.values()))])
+    none = "A method without a verdict costs less than the shortest or more than the longest full training."
+    return "\n".join([*lines, "", none, "", told, "", tried(list(found.values()))])
 
 
 def _counts(words: list[str]) -> list[tuple[str, int]]:

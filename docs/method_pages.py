@@ -140,7 +140,8 @@ def _verdicts(made: Recipe) -> str:
     if not found:
         return "No study has judged this method yet: [do it on your data](../judge.md)."
     head = [
-        "Beside ordinary training of the same cost, with a 95 % interval. "
+        "Beside ordinary training of the same cost, with a 95 % interval. A method must not lose to the "
+        "whole number of epochs nearest below either: so one above 0 can be *worse*. "
         "[The words](../judge.md#what-the-words-mean); [the studies and their limits](../evidence.md).",
         "",
         "| study | form | cost | difference | verdict |",

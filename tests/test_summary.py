@@ -52,6 +52,8 @@ def test_the_table_counts_the_verdicts_of_methods_and_names_what_was_better():
         "| [one](#one) | 3 | **1** | 0 | 0 | 1 |",
         "| [two](#two-training-too-long) (training too long) | 1 | **1** | 0 | 0 | 0 |",
         "",
+        "A method without a verdict costs less than the shortest or more than the longest full training.",
+        "",
         "Better than ordinary training of the same cost: [`ucb:keep=0.5`](methods/ucb.md) on one; "
         "one row on two.",
         "",
