@@ -115,6 +115,28 @@ class Subset:
         cells = [[f"{cell:.6g}" for cell in row] for row in rows]
         return html_table(cells, list(named), f"{self!r}, the first {len(cells)}")
 
+    def of(self, dataset: Any) -> Any:
+        """The chosen samples of a data set, in its order.
+
+        Args:
+            dataset: that the subset was chosen from: a `datasets.Dataset`, of which the result is one too, or
+                any map-style data set, of which it is a `torch.utils.data.Subset`.
+
+        Raises:
+            ValueError: if the data set has another number of samples.
+        """
+        n = int(self.provenance.get("n", 0)) or None
+        least = int(self.ids[-1]) + 1 if len(self) else 0
+        if (n or least) > len(dataset) or (n is not None and len(dataset) != n):
+            wanted = f"{n:,}" if n is not None else f"at least {least:,}"
+            raise ValueError(
+                f"the subset was chosen from {wanted} samples, but the data set has {len(dataset):,}. Give "
+                "the training data that were scored, in the same order."
+            )
+        if hasattr(dataset, "select") and hasattr(dataset, "column_names"):
+            return dataset.select(self.ids.numpy())
+        return torch.utils.data.Subset(dataset, self.ids.tolist())
+
     def to_parquet(self, path: str | Path, table: Table | None = None) -> None:
         """Write the columns `id`, `selected` and `weight`. The provenance is stored in the schema.
 

@@ -7,6 +7,7 @@ from typing import Any
 from samplewise.checks import nearest
 
 LABELS = ("label", "labels", "fine_label", "target", "targets", "class", "category", "cls")
+_BESIDE = ("id", "index", "weight", "__index_level_0__")
 IMAGES = ("image", "images", "img", "picture", "photo", "png", "jpg", "jpeg")
 
 
@@ -16,6 +17,26 @@ class Columns:
 
     image: str | None = None
     label: str | None = None
+
+    def label_of(self, features: Mapping[str, Any], where: str) -> str:
+        """Return the name of the label column."""
+        return _label(self.label, features, where)
+
+    def vectors(self, features: Mapping[str, Any], where: str) -> list[str]:
+        """Return the columns of numbers, if the table has them and neither images nor texts.
+
+        Columns of numbers hold one number, or a list of numbers, per row. The label and columns called `id`,
+        `index` or `weight` are no part of a sample.
+        """
+        if self.image is not None or any(image_kind(feature) == "image" for feature in features.values()):
+            return []
+        own = [name for name, feature in features.items() if _is_numbers(feature)]
+        if not own or (self.label is None and not any(map(_is_label, features.values()))):
+            return []
+        label = self.label_of(features, where)
+        others = {*features} - {*own, label}
+        found = [name for name in own if name != label and name.lower() not in _BESIDE]
+        return [] if any(image_kind(features[name]) for name in others) else found
 
     def choose(self, features: Mapping[str, Any], where: str) -> tuple[str, str]:
         """Return the names of the image column and the label column. `features` are those of `datasets`."""
@@ -104,6 +125,13 @@ def _is_label(feature: Any) -> bool:
     kind = dtype(feature)
     plain = type(feature).__name__ in ("ClassLabel", "Value")
     return plain and ("int" in kind or "string" in kind or kind == "bool")
+
+
+def _is_numbers(feature: Any) -> bool:
+    """Return whether the column holds a number, or a list of numbers, per row."""
+    inner = getattr(feature, "feature", feature)  # of a list
+    kind, plain = dtype(inner), type(inner).__name__ == "Value"
+    return plain and any(word in kind for word in ("int", "float", "bool"))
 
 
 def dtype(feature: Any) -> str:

@@ -8,10 +8,9 @@ from typing import Any
 from samplewise.bench import coreset, experiment, rngstate
 from samplewise.bench.altered import altered, noise_note
 from samplewise.bench.folder import SCORING, RunFolder
-from samplewise.bench.kinds import Listener
+from samplewise.bench.kinds import Kind, Listener
 from samplewise.bench.methods import split
 from samplewise.bench.settings import Settings
-from samplewise.bench.train import Task
 from samplewise.coresets.choose import ranked_column
 from samplewise.coresets.from_file import file_of
 from samplewise.coresets.recorder import Recorder
@@ -39,13 +38,19 @@ def columns(settings: Settings) -> dict[str, Policy]:
     }
 
 
-def run(path: Path, settings: Settings, listener: Listener) -> ScoreTable:
+def run(path: Path, settings: Settings, listener: Listener, kind: Kind) -> ScoreTable:
     """Do every unfinished scoring run in the folder `path`, and combine the tables of all runs.
 
     All runs use the label noise of seed 0, so they score the same data.
+
+    Args:
+        path: of the folder.
+        settings: of the command, complete.
+        listener: is told of the progress.
+        kind: what a training takes.
     """
     policies, folder = columns(settings), RunFolder(path)
-    data = altered(experiment.prepare(folder, settings, experiment.Images()), settings, 0)
+    data = altered(experiment.prepare(folder, settings, kind), settings, 0)
     for row in folder.scorings().values():
         listener.scored(row)
     with rngstate.kept():
@@ -53,16 +58,16 @@ def run(path: Path, settings: Settings, listener: Listener) -> ScoreTable:
             if seed in folder.scorings():
                 continue
             listener.began(SCORING, seed)
-            task = Task(SCORING, Recorder(policies), seed, data, settings)
-            listener.scored(_one_run(task, policies, folder, listener))
+            task = kind.scoring(SCORING, Recorder(policies), seed, data, settings)
+            listener.scored(_one_run(task, policies, folder, listener, kind))
     tables = [ScoreTable.read(folder.scores(SCORING, seed)) for seed in range(settings.seeds)]
     return tables[0] if len(tables) == 1 else ScoreTable.combine(tables, settings.combine)
 
 
 def _one_run(
-    task: Task, policies: Mapping[str, Policy], folder: RunFolder, listener: Listener
+    task: Any, policies: Mapping[str, Policy], folder: RunFolder, listener: Listener, kind: Kind
 ) -> dict[str, Any]:
-    done = coreset.score(task, folder.checkpoint(SCORING, task.seed), listener.stepped)
+    done = kind.score(task, folder.checkpoint(SCORING, task.seed), listener.stepped)
     table = done.selector.table()
     # A method of a file is known by the text that names the file, and not by its own name.
     texts = dict(zip(policies, (split(spec)[0] for spec in task.settings.policies()), strict=True))

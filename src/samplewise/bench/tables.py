@@ -15,6 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from samplewise.bench import labels, pixels
 from samplewise.bench.columns import Columns
 from samplewise.bench.labels import Labels
@@ -42,9 +44,34 @@ class Table:
 def read(source: str, columns: Columns) -> Found:
     """The splits of a source of tables, as images with labels."""
     tables = tables_of(source)
-    chosen = columns.choose(tables["train"][0].features, source)
+    features = tables["train"][0].features
     # The columns chosen in the training split are used for all.
+    if vectors := columns.vectors(features, source):
+        label = columns.label_of(features, source)
+        return {split: [_numbers(one, vectors, label) for one in found] for split, found in tables.items()}
+    chosen = columns.choose(features, source)
     return {split: [_split(one, *chosen) for one in found] for split, found in tables.items()}
+
+
+def training_files(source: str) -> list[Path]:
+    """The Parquet files of the training split, in the order of its samples.
+
+    Args:
+        source: a Parquet file, which is the training split whatever its name, or a folder.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    path = Path(source)
+    if not path.is_dir():
+        if path.suffix != ".parquet" or not path.is_file():
+            raise ValueError(f"{source} must be a Parquet file or a folder of them.")
+        return [path]
+    files = sorted(file for file in path.rglob("*.parquet") if _seen(file, path))
+    for word in SPLITS["train"]:
+        if mine := [file for file in files if _of_split(path, file, word)]:
+            return mine
+    raise ValueError(f"{source} has no Parquet file of a training split, such as train.parquet.")
 
 
 def tables_of(source: str) -> dict[str, list[Table]]:
@@ -132,14 +159,32 @@ def _splits(table: Callable[[str], Table | None], where: str, there: list[Path])
     return found
 
 
-def _split(table: Table, image: str, label: str) -> Split:
-    def read_labels() -> Labels | None:
-        if label not in table.features:
-            return None
-        values = [row[label] for row in table.rows([label])]
-        names = getattr(table.features[label], "names", None) or ()
-        return labels.of_column(values, names, f"{table.where} column {label!r}: labels")
+def _read_labels(table: Table, label: str) -> Labels | None:
+    if label not in table.features:
+        return None
+    values = [row[label] for row in table.rows([label])]
+    names = getattr(table.features[label], "names", None) or ()
+    return labels.of_column(values, names, f"{table.where} column {label!r}: labels")
 
+
+def _numbers(table: Table, columns: list[str], label: str) -> Split:
+    """A split whose samples are the numbers of some columns, side by side."""
+
+    def read_vectors(size: int | None) -> Pixels:
+        if missing := [name for name in columns if name not in table.features]:
+            raise ValueError(f"{table.where} must have the column {missing[0]!r}, as the training split has.")
+        rows = [np.hstack([np.asarray(row[name]) for name in columns]) for row in table.rows(columns)]
+        if len({row.shape for row in rows}) > 1 or any(row.dtype == object for row in rows):
+            raise ValueError(
+                f"{table.where}: columns {', '.join(columns)} must have a number, or lists of one length, in "
+                "every row. Fill in what is missing, or leave out the rows."
+            )
+        return pixels.of_array(np.stack(rows), f"{table.where}: columns of numbers", size)
+
+    return Split(table.name, partial(_read_labels, table, label), read_vectors)
+
+
+def _split(table: Table, image: str, label: str) -> Split:
     def read_images(size: int | None) -> Pixels:
         require("PIL", "bench")
         if image not in table.features:
@@ -150,7 +195,7 @@ def _split(table: Table, image: str, label: str) -> Split:
         pictures = (row[image] for row in table.rows([image]))
         return pixels.of_pictures(pictures, partial(_open, table.folder), table.where, size)
 
-    return Split(table.name, read_labels, read_images)
+    return Split(table.name, partial(_read_labels, table, label), read_images)
 
 
 def _open(folder: Path, picture: Any) -> Any:

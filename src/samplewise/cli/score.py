@@ -20,6 +20,7 @@ from samplewise.cli import options
 from samplewise.cli.console import terminal
 from samplewise.cli.estimate import document, show_estimate, takes
 from samplewise.cli.files import interrupted, refuse_existing
+from samplewise.cli.kinds import kind_of
 from samplewise.cli.options import option
 from samplewise.cli.output import Output
 from samplewise.cli.progress import Watch
@@ -63,6 +64,9 @@ def score(
     image_column: options.ImageColumn = None,
     label_column: options.LabelColumn = None,
     size: options.Size = None,
+    text_column: options.TextColumn = None,
+    max_length: options.MaxLength = None,
+    targets: options.Targets = None,
     model: options.Model = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
@@ -101,10 +105,10 @@ def score(
     """
     work = out.with_name(f"{out.name}.work")
     all_options = locals() | {"seeds": runs}
-    if model is not None and (is_text(model) or is_language(model)):
+    if model is not None and is_language(model):
         raise ValueError(
-            f"samplewise score trains image models, got --model {model}. Use a static method in samplewise "
-            "train or in a study: it scores the texts first."
+            f"samplewise score trains image models and text encoders, got --model {model}. Use a static "
+            "method in a study: it scores the texts first."
         )
     settings, given = options.settings_of(
         all_options, {"out", "runs", "resume", "force", "work", *options.PRINTING}
@@ -116,6 +120,11 @@ def score(
                 f"--method {written:.200} has settings of its own, but all methods of samplewise score share "
                 "one training. Give them as options."
             )
+    if IRREDUCIBLE in settings.method and is_text(settings.model):
+        raise ValueError(
+            f"--method {IRREDUCIBLE} trains image models, got --model {settings.model}. For a language "
+            "model, use sw.reference_losses."
+        )
     if IRREDUCIBLE in settings.method and fit is None:
         settings = replace(settings, fit="cross")
     output = Output(quiet, as_json)
@@ -130,8 +139,10 @@ def score(
         require("pyarrow", "scores")
         try:
             with Watch(terminal(), 2 if settings.fit == "cross" else settings.seeds) as watch:
-                compute = scoring.run if settings.fit is None else irreducible.run
-                table = compute(work, settings, watch)
+                if settings.fit is None:
+                    table = scoring.run(work, settings, watch, kind_of(settings))
+                else:
+                    table = irreducible.run(work, settings, watch)
         except KeyboardInterrupt:
             again = ["score", "--out", str(out), "--resume", *["--force"] * force]
             raise interrupted(work, again) from None
@@ -160,6 +171,6 @@ def _foresee(settings: Settings, work: Path, resume: bool, given: dict[str, Any]
         settings = experiment.continued(work, settings, resume, given)
         if settings.fit is None:
             scoring.columns(settings)
-        found = foreseen.of_scoring(settings, RunFolder(work), experiment.Images())
+        found = foreseen.of_scoring(settings, RunFolder(work), kind_of(settings))
         show_estimate(found, terminal(), f"{name_of(settings.data)}, {settings.model}")
     output.end(takes(found), lambda: document(found))

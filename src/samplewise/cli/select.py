@@ -1,5 +1,7 @@
 """`samplewise select`: a coreset out of a file of scores, as a file that `train --subset` takes."""
 
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,11 +11,14 @@ import typer
 
 from samplewise.bench.lock import file_alone
 from samplewise.bench.settings import Normalize
+from samplewise.bench.tables import training_files
 from samplewise.checks import Range, checked
 from samplewise.cli import options
 from samplewise.cli.console import terminal
 from samplewise.cli.files import refuse_existing
+from samplewise.cli.options import option
 from samplewise.cli.output import Output
+from samplewise.coresets.rows import write_rows
 from samplewise.coresets.table import ScoreTable
 from samplewise.files.columns import naming
 from samplewise.policy import Policy, Weighting
@@ -49,7 +54,9 @@ def recorded(ctx: Any, incomplete: str) -> list[str]:
 def select(
     scores: Annotated[Path, typer.Argument(help="Scores, as `samplewise score` writes them.")],
     method: Annotated[str, typer.Option(help="One of the recorded methods.", autocompletion=recorded)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The subset's file.")],
+    out: Annotated[
+        Path | None, option("The subset's file. Only --explain needs none.", "--out", "-o")
+    ] = None,
     keep: Annotated[
         float | None, typer.Option(help="The share kept.", show_default="what was recorded")
     ] = None,
@@ -65,36 +72,65 @@ def select(
         int | None,
         typer.Option(help="Seed of the random draws, if the method draws.", show_default="the recording's"),
     ] = None,
+    rows: Annotated[
+        str | None,
+        option(
+            "Write the chosen rows of these training data into the file, with all columns and the weight: a "
+            "Parquet file, or a folder of them."
+        ),
+    ] = None,
+    explain: Annotated[
+        list[int] | None, option("Say why this sample is kept or dropped. Repeat the option for several.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Choose a coreset by the scores in a file of `samplewise score`."""
-    wanted = Wanted(keep, balance, weights, normalize, seed)
-    with file_alone(out):
-        refuse_existing(out, force)
-        if out.exists() and scores.exists() and out.samefile(scores):
-            raise ValueError(f"--out must not be the file of scores, got {out}. Choose another file.")
+    wanted, output = Wanted(keep, balance, weights, normalize, seed), Output(quiet, as_json)
+    if out is None and (rows is not None or not explain):
+        raise ValueError("--out must name the file to write. Only --explain without --rows needs none.")
+    sources = None if rows is None else training_files(rows)
+    with nullcontext() if out is None else file_alone(out):
+        _refuse(out, force, [scores, *(sources or ())])
         table = ScoreTable.read(scores)
         with naming(scores):
             subset = table.subset(method, **vars(wanted))
-        subset.to_parquet(out, table)
-    output = Output(quiet, as_json)
+            told = [table.explain(method, one, **vars(wanted)) for one in explain or ()]
+        if out is not None and sources is None:
+            subset.to_parquet(out, table)
+        weight = None if out is None or sources is None else write_rows(subset, sources, out)
     with output.working():
-        for line in _lines(subset, table, table.policy(method)):
+        for line in _lines(subset, table, table.policy(method)) if out is not None else ():
             terminal().print(line, soft_wrap=True, markup=False)
-    output.end(_said(subset, table, out), lambda: _document(subset, out))
+        if out is not None:
+            for one in told:
+                terminal().print(str(one), soft_wrap=True, markup=False)
+    said = "\n".join(map(str, told)) if out is None else _said(subset, table, out, weight)
+    output.end(said, lambda: _document(subset, out) | {"explained": [one.as_dict() for one in told]})
 
 
-def _said(subset: Subset, table: ScoreTable, out: Path) -> str:
+def _refuse(out: Path | None, force: bool, read: Sequence[Path]) -> None:
+    """Raise if the file must not be written."""
+    if out is None:
+        return
+    refuse_existing(out, force)
+    for source in read:
+        if out.exists() and source.exists() and out.samefile(source):
+            what = "the file of scores" if source is read[0] else "a file of the data"
+            raise ValueError(f"--out must not be {what}, got {out}. Choose another file.")
+
+
+def _said(subset: Subset, table: ScoreTable, out: Path, column: str | None) -> str:
     """What was chosen, in a sentence."""
     said = subset.provenance
     balanced = ", by class" * bool(said["balance"])
     weighted = "no weights" if subset.weights is None else f"weights {subset.weighting}"
-    return f"{out}: {len(subset):,} of {len(table):,} samples by {said['method']}{balanced}, {weighted}"
+    rows = "" if column is None else f". The rows have all columns of the data, and {column}"
+    return f"{out}: {len(subset):,} of {len(table):,} samples by {said['method']}{balanced}, {weighted}{rows}"
 
 
-def _document(subset: Subset, out: Path) -> dict[str, Any]:
+def _document(subset: Subset, out: Path | None) -> dict[str, Any]:
     keys = ("method", "policy", "keep", "k", "n", "balance", "weights", "normalize", "draw_seed", "scoring")
     return {"file": out} | {key: subset.provenance.get(key) for key in keys}
 

@@ -11,12 +11,9 @@ import typer
 from samplewise.bench import experiment, foreseen
 from samplewise.bench.data import name_of
 from samplewise.bench.folder import RunFolder, latest_folder, next_folder
-from samplewise.bench.kinds import Kind
-from samplewise.bench.language.fits import is_language
 from samplewise.bench.lock import folder_alone, free_folder_alone
 from samplewise.bench.logs import KINDS, loggers_in
 from samplewise.bench.settings import Normalize, Settings, Strategy
-from samplewise.bench.text.fits import is_text
 from samplewise.checks import require
 from samplewise.cli import options
 from samplewise.cli.bench import foresee
@@ -24,6 +21,7 @@ from samplewise.cli.console import terminal
 from samplewise.cli.controls import is_controlled, judge, study_of
 from samplewise.cli.estimate import document, show_estimate, takes
 from samplewise.cli.files import interrupted
+from samplewise.cli.kinds import kind_of
 from samplewise.cli.options import DEFAULT, option
 from samplewise.cli.output import Output
 from samplewise.cli.progress import Watch
@@ -199,7 +197,7 @@ def _train(
         heads.insert(0, f"nothing to resume in {folder}: starting")
     try:
         with Watch(console, experiment.count(settings), heads) as watch:
-            experiment.run(folder, settings, watch, save_models, _kind(settings), loggers)
+            experiment.run(folder, settings, watch, save_models, kind_of(settings), loggers)
         return show(folder, console)
     except KeyboardInterrupt:
         again = ["train", "--out", str(folder), "--resume", *["--save-model"] * save_models]
@@ -211,27 +209,9 @@ def _foresee(settings: Settings, folder: Path, resume: bool, given: dict[str, An
     """Show what the command would take. Nothing is written."""
     with output.working():
         settings = experiment.continued(folder, settings, resume, given)
-        found = foreseen.of_training(settings, RunFolder(folder), _kind(settings))
+        found = foreseen.of_training(settings, RunFolder(folder), kind_of(settings))
         show_estimate(found, terminal(), f"{name_of(settings.data)}, {settings.model}")
     output.end(takes(found), lambda: document(found))
-
-
-def _kind(settings: Settings) -> Kind:
-    """What is trained, by the model.
-
-    Raises:
-        ValueError: for a language model, which only a study trains.
-    """
-    if is_language(settings.model):
-        raise ValueError(
-            f"--model {settings.model} is trained in a study: add --controls, or use samplewise bench."
-        )
-    if not is_text(settings.model):
-        return experiment.Images()
-    require("transformers", "transformers")
-    from samplewise.bench.text.experiment import Texts
-
-    return Texts()
 
 
 def _folder(settings: Settings, out: Path | None) -> AbstractContextManager[Path]:

@@ -14,7 +14,7 @@ from samplewise.policy import Policy, Weighting
 from samplewise.rng import generator
 from samplewise.subset import Subset
 
-__all__ = ["choose", "ranked_column", "refuse_early", "refuse_weights", "unchanged"]
+__all__ = ["adjusted", "choose", "ranked_column", "refuse_early", "refuse_weights", "unchanged"]
 
 
 def choose(
@@ -52,7 +52,7 @@ def choose(
     """
     given = {"keep": keep, "balance": balance, "weights": weights, "normalize": normalize}
     check_arguments("subset", choose, given)
-    picker, by_class = _adjusted(policy, name, keep, balance)
+    picker, by_class = adjusted(policy, name, keep, balance)
     share = picker.share
     wanted = weights or policy.weighting
     ids, chosen = torch.arange(n), None
@@ -126,7 +126,7 @@ def refuse_weights(policy: Policy, name: str) -> None:
         )
 
 
-def _adjusted(policy: Policy, name: str, keep: float | None, balance: bool | None) -> tuple[Picker, bool]:
+def adjusted(policy: Policy, name: str, keep: float | None, balance: bool | None) -> tuple[Picker, bool]:
     """The policy's picker with this share, and whether it chooses inside each class."""
     picker = policy.picker
     if picker is None:

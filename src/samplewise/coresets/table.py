@@ -11,6 +11,7 @@ from torch import Tensor
 
 from samplewise.checks import Range, check_arguments, nearest, require
 from samplewise.coresets.choose import choose, ranked_column
+from samplewise.coresets.explain import Explanation, explain
 from samplewise.coresets.history import WORD, SelectionHistory
 from samplewise.coresets.over_runs import Combine, over_runs, summed_costs
 from samplewise.coresets.parse import parse
@@ -238,14 +239,6 @@ class ScoreTable:
                 "table of combine(tables, how='mean')."
             )
         self._refuse_partial()
-        ranks = ranked_column(policy)
-        inside = {
-            key.removeprefix(f"{name}_"): column
-            for key, column in self.columns.items()
-            if key.startswith(f"{name}_")
-        }
-        if ranks is not None:
-            inside[ranks] = self[name]
         provenance = {
             key: value for key, value in self.provenance.items() if key not in ("methods", "columns")
         }
@@ -255,7 +248,7 @@ class ScoreTable:
         return choose(
             policy,
             name,
-            inside,
+            self._inside(policy, name),
             len(self),
             self.labels,
             seed,
@@ -265,6 +258,30 @@ class ScoreTable:
             normalize,
             provenance | {"method": name, "draw_seed": seed},
         )
+
+    def explain(self, name: str, id: int, **wanted: Any) -> Explanation:
+        """Why a sample is in the coreset of a method, or not: print the result.
+
+        Args:
+            name: of the method, as it was recorded.
+            id: of the sample.
+            wanted: the arguments of `subset`, except for the name.
+
+        Raises:
+            ValueError: if there is no such sample, or `subset` raises.
+        """
+        policy, subset = self.policy(name), self.subset(name, **wanted)
+        return explain(id, policy, name, self._inside(policy, name), self.labels, len(self), subset)
+
+    def _inside(self, policy: Policy, name: str) -> dict[str, Tensor]:
+        """The columns of a method under the names that its tracker and picker give them."""
+        found = {
+            key.removeprefix(f"{name}_"): column
+            for key, column in self.columns.items()
+            if key.startswith(f"{name}_")
+        }
+        ranks = ranked_column(policy)
+        return found if ranks is None else found | {ranks: self[name]}
 
     def _ranks_of_means(self, columns: Mapping[str, Tensor], how: Combine) -> dict[str, Tensor]:
         """The rank columns of several runs, from their mean distances, because ranks have no mean."""

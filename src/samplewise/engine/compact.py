@@ -36,7 +36,7 @@ class CompactPlan(Subset):
     marked: Marked
 
     @classmethod
-    def of(cls, n: int, plan: Subset) -> "CompactPlan":
+    def from_plan(cls, n: int, plan: Subset) -> "CompactPlan":
         """The same samples and weights of n in the compact form."""
         if isinstance(plan, CompactPlan):
             return plan

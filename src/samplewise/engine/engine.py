@@ -217,7 +217,7 @@ class Engine(ABC):
             self.skip_to(epoch)
         self.notes = {}
         plan = self._everything(epoch) if self.over(epoch) else self.select(epoch)
-        self._set_plan(CompactPlan.of(self.n, plan) if self.compact else plan)
+        self._set_plan(CompactPlan.from_plan(self.n, plan) if self.compact else plan)
         self._planned_in, self.memory.passed = epoch, None
         self._enter(epoch, opened=True)
         return self.last_plan

@@ -281,6 +281,10 @@ class Budgeted(Picker):
     def everything(self) -> bool:
         return self.keep == 1
 
+    def reason(self, pool: Pool, row: int, k: int) -> str:
+        """How it decides over a row of the pool, of which it keeps k, in a sentence or two."""
+        return f"{type(self).__name__} keeps {k:,} of {pool.m:,} samples."
+
     @abstractmethod
     def take(self, pool: Pool, k: int) -> Rows:
         """Exactly k rows, ascending."""

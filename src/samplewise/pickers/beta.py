@@ -59,6 +59,14 @@ class BetaDrawn(Budgeted):
     def take(self, pool: Pool, k: int) -> Rows:
         return gumbel_top(self.log_weights(pool), k, pool.rng)
 
+    def reason(self, pool: Pool, row: int, k: int) -> str:
+        times = float(self.log_weights(pool).softmax(0)[row]) * pool.m
+        mean = float(pool.scores("probability")[row])
+        return (
+            f"{k:,} of {pool.m:,} samples are drawn, P ~ score x Beta density of the mean probability of the "
+            f"label, here {mean:.4g}. Its weight in the draw is {times:.3g} times the mean."
+        )
+
     def log_weights(self, pool: Pool) -> Float[Tensor, " m"]:
         """The logarithm of every sample's weight in the draw, up to a constant. NaN: never observed."""
         score, mean = pool.scores(None).double(), pool.scores("probability").double()

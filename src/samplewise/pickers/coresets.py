@@ -49,6 +49,15 @@ class MedianBlock(Budgeted):
         inside[ranking.top(nearness, start, pool.ids).numpy()] = False
         return torch.from_numpy(np.flatnonzero(inside))
 
+    def reason(self, pool: Pool, row: int, k: int) -> str:
+        distances, start = pool.scores("distance"), self._start(pool.m, k)
+        own = distances[row]
+        rank = 1 + int((distances < own).sum() + (distances[:row] == own).sum())
+        return (
+            f"Its distance to the centre of its class is {float(own):.6g}, rank {rank:,} of {pool.m:,} from "
+            f"the nearest. Ranks {start + 1:,} to {start + k:,} are kept: the middle."
+        )
+
     def _start(self, m: int, k: int) -> int:
         """The first rank kept, so that k of m can follow; the share of a class may differ from `keep`."""
         return min(m - k, math.floor(m * (1 - self.keep) / 2 + 0.5 + 1e-9))
@@ -121,15 +130,7 @@ class Strata(Budgeted):
     random: ClassVar[bool] = True
 
     def take(self, pool: Pool, k: int) -> Rows:
-        scores = pool.scores(self.by)
-        left = finite(scores).numpy()
-        rows = np.arange(pool.m)
-        if cut := self._cut(pool.m, k):
-            rest = np.ones(pool.m, dtype=bool)
-            rest[ranking.top(scores, cut, pool.ids).numpy()] = False
-            rows, left = rows[rest], left[rest]
-        bins = _bins(left, self.strata)
-        counts = torch.from_numpy(np.bincount(bins, minlength=self.strata))
+        rows, bins, counts = self._divided(pool, k)
         order = np.argsort(bins, kind="stable")
         chosen = np.zeros(pool.m, dtype=bool)
         ends = counts.cumsum(0).tolist()
@@ -139,6 +140,34 @@ class Strata(Budgeted):
                 members = rows[order[start:end]]
                 chosen[members[ranking.uniform(len(members), quota, pool.rng).numpy()]] = True
         return torch.from_numpy(np.flatnonzero(chosen))
+
+    def _divided(self, pool: Pool, k: int) -> tuple[np.ndarray, np.ndarray, Tensor]:
+        """The rows below the cut-off, the stratum of each, and the number of rows of every stratum."""
+        scores = pool.scores(self.by)
+        left = finite(scores).numpy()
+        rows = np.arange(pool.m)
+        if cut := self._cut(pool.m, k):
+            rest = np.ones(pool.m, dtype=bool)
+            rest[ranking.top(scores, cut, pool.ids).numpy()] = False
+            rows, left = rows[rest], left[rest]
+        bins = _bins(left, self.strata)
+        return rows, bins, torch.from_numpy(np.bincount(bins, minlength=self.strata))
+
+    def reason(self, pool: Pool, row: int, k: int) -> str:
+        rows, bins, counts = self._divided(pool, k)
+        cut = pool.m - len(rows)
+        dropped = f"The {cut:,} highest scores, the hardest samples, are dropped."
+        place = int(np.searchsorted(rows, row))
+        if place == len(rows) or rows[place] != row:
+            return f"{dropped} This is one of them."
+        stratum = int(bins[place])
+        quota, size = int(ccs_allocate(counts, k)[stratum]), int(counts[stratum])
+        drawn = "all are kept" if quota == size else f"{quota:,} are drawn at random"
+        first = f"{dropped} " if cut else ""
+        return (
+            f"{first}Its score is in stratum {stratum + 1} of {self.strata} of equal width: of {size:,} "
+            f"samples there {drawn}."
+        )
 
     def refuse(self, m: int) -> None:
         k, _ = self.size(m)

@@ -33,6 +33,9 @@ class Uniform(Budgeted):
     def sift(self, pool: Pool, k: int) -> Bits:
         return pieces.uniform(Bits(pool.m), k, pool.rng)
 
+    def reason(self, pool: Pool, row: int, k: int) -> str:
+        return f"{k:,} of {pool.m:,} samples are drawn at random, with equal chances. No score decides."
+
 
 @checked
 @dataclass(frozen=True)
@@ -48,6 +51,12 @@ class TopK(Budgeted):
 
     def sift(self, pool: Pool, k: int) -> Bits:
         return pieces.top(pool.m, pool.column(self.by), k)
+
+    def reason(self, pool: Pool, row: int, k: int) -> str:
+        scores = pool.scores(self.by)
+        lowest = float(scores[self.take(pool, k)].min()) if k else float("inf")
+        tie = " Of equal scores the lower id comes first." if float(scores[row]) == lowest else ""
+        return f"The {k:,} highest scores are kept: from {lowest:.6g} on.{tie}"
 
 
 @checked

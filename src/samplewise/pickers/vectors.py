@@ -94,6 +94,15 @@ class Greedy(Budgeted):
         weight[run.order] = run.weights
         return {"order": order, "weight": weight}
 
+    def reason(self, pool: Pool, row: int, k: int) -> str:
+        of = self._groups(pool).of
+        size = int((of == of[row]).sum())
+        order = pool.values["order"] if "order" in pool.values else self.columns(pool)["order"]
+        pick = 1 - int(order[row])
+        at = f"It was pick {pick:,}" if pick <= pool.m else "It was not among the picks that were recorded"
+        where = "" if size == pool.m else f", among the {size:,} samples that it is compared with"
+        return f"The choice is greedy, one sample after the other. {at}{where}; the first {k:,} are kept."
+
     # ------------------------------------------------------------------------------ from vectors
 
     def _vectors(self, pool: Pool) -> tuple[Tensor, ...]:
