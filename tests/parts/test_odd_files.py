@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -356,8 +355,3 @@ def test_versions_need_no_metadata_of_any_package(monkeypatch, capsys):
     assert told["samplewise"] == versions()["samplewise"] == sw.__version__
     main(["--version"])
     assert capsys.readouterr().out.strip() == f"samplewise {sw.__version__}"
-
-
-def test_the_version_of_the_code_is_that_of_the_package():
-    written = (Path(__file__).parents[2] / "pyproject.toml").read_text()
-    assert f'version = "{sw.__version__}"' in written
