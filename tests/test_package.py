@@ -90,8 +90,8 @@ def test_this_python_is_one_that_the_package_names(metadata):
 
 
 def test_all_holds_every_extra_for_users(metadata):
-    """Three extras are apart, for their many packages; `dev` and `docs` are for development."""
-    apart = {"ray", "wandb", "mlflow"}
+    """Four extras are apart, for their many packages; `dev` and `docs` are for development."""
+    apart = {"ray", "energy", "wandb", "mlflow"}
     wanted = {extra: set() for extra in metadata.provides_extra}
     for requirement in metadata.requires_dist:
         for extra in re.findall(r"""extra == ["'](\w+)["']""", str(requirement.marker)):

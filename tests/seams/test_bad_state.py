@@ -46,7 +46,7 @@ def keys_of(state, path=()):
             yield from keys_of(value, (*path, key))
 
 
-LATER = {"tokens", "tokens_trained", "prior_flops", "trained_before", "ordinary_before"}
+LATER = {"tokens", "tokens_trained", "prior_flops", "trained_before", "ordinary_before", "energy_joules"}
 """Counts that states of an earlier version have not."""
 
 

@@ -1,5 +1,6 @@
 """How certain the three groups of selection counts are: Markov chain Monte Carlo with emcee."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -63,6 +64,7 @@ def sample_mixture(
     steps: Annotated[int, Range(10)] = 3000,
     burn_in: Annotated[int, Range(1)] = 1500,
     seed: Annotated[int, Range(0)] = 0,
+    on_step: Callable[[float], None] | None = None,
 ) -> Posterior:
     """Draw from the posterior of the mixture, from walkers around the fit of maximum likelihood.
 
@@ -74,6 +76,7 @@ def sample_mixture(
         histogram: how many samples have each count 0, 1, ..., N_c.
         steps: of each of 40 walkers, after the burn-in.
         burn_in: steps that are thrown away first.
+        on_step: called after every step, with the share of all steps that is done.
         seed: of the walk. The global generator of numpy is neither read nor changed.
 
     Raises:
@@ -92,9 +95,14 @@ def sample_mixture(
         _WALKERS, 8, _log_posterior, args=(weights, start.checkpoints), vectorize=True, moves=moves
     )
     first = emcee.State(walkers, random_state=state.get_state())
-    settled = sampler.run_mcmc(first, burn_in)
+    told: Callable[[float], None] = on_step or (lambda share: None)
+    whole, settled = burn_in + steps, first
+    for done, state_now in enumerate(sampler.sample(first, iterations=burn_in), 1):
+        settled = state_now
+        told(done / whole)
     sampler.reset()
-    sampler.run_mcmc(settled, steps)
+    for done, _ in enumerate(sampler.sample(settled, iterations=steps), burn_in + 1):
+        told(done / whole)
     flat = sampler.get_chain(flat=True)
     shares = np.column_stack([flat[:, :2], 1 - flat[:, :2].sum(1)])
     slowest = float(np.max(sampler.get_autocorr_time(tol=0)))

@@ -24,6 +24,7 @@ from samplewise.bench.train import Run, Task, train
 from samplewise.checks import require
 from samplewise.coresets.from_file import file_of, load
 from samplewise.coresets.table import ScoreTable
+from samplewise.cost.energy import EnergyMeter
 from samplewise.policy import Policy
 from samplewise.subset import Subset
 from samplewise.trackers import Reducible
@@ -159,6 +160,7 @@ def run(
     save_models: bool = False,
     kind: Kind | None = None,
     loggers: Loggers = lambda method, seed: (),
+    meter: EnergyMeter | None = None,
 ) -> list[dict[str, Any]]:
     """Do every unfinished run. Return the rows of all runs.
 
@@ -169,6 +171,7 @@ def run(
         save_models: whether every run keeps its trained model in the folder.
         kind: what a training takes; images by default.
         loggers: makes those of a run. Scoring runs have none.
+        meter: tells the energy of runs.
     """
     require("pyarrow", "scores")
     kind = Images() if kind is None else kind
@@ -193,7 +196,7 @@ def run(
                 scored(shared, static, folder, listener, kind)
             task = kind.task(method, policies[method], seed, ready, settings)
             seconds = full[0]["seconds"] if full else None
-            task = replace(task, baseline_seconds=seconds, loggers=loggers(method, seed))
+            task = replace(task, baseline_seconds=seconds, loggers=loggers(method, seed), meter=meter)
             if method in static:
                 task = coreset.on_subset(task, Subset.read(folder.subset(method, seed)))
             elif method == subset:

@@ -57,4 +57,5 @@ def finished_row(curve: list[dict[str, Any]], metric: str, n: int, ledger: Ledge
             "overhead": ledger.overhead,
         }
         | {f"seconds_{stage}": spent for stage, spent in ledger.seconds.items()}
+        | ({} if (energy := ledger.energy_joules) is None else {"energy_joules": energy})
     )

@@ -104,6 +104,8 @@ class _Finished:
     seconds_scoring: Amount
     seconds_selecting: Amount
     seconds_training: Amount
+    energy_joules: Amount = 0.0
+    """Only with `--energy`, where the machine tells it."""
 
 
 class ResultRow(EpochRow, _Finished):

@@ -23,6 +23,7 @@ from samplewise.bench.forward import Forward
 from samplewise.bench.recorded import epoch_row, finished_row
 from samplewise.bench.rows import AnyEpoch, EpochRow, ValidatedEpoch, check_curve
 from samplewise.bench.settings import Settings
+from samplewise.cost.energy import EnergyMeter
 from samplewise.files import checkpoints
 from samplewise.integrations.loggers import EpochLogger, attach
 from samplewise.loop.loader import Loader
@@ -63,7 +64,8 @@ class Task:
     `policy` is a `Policy` or the user's own method. `stretch` is the number of its epochs per epoch of
     ordinary training. `model` replaces the model of the settings, for a proxy that only scores. If the data
     have a validation split, a run is tested on it after its epochs, and `best_by` names the result that
-    chooses the best epoch. `loggers` get the numbers of every epoch.
+    chooses the best epoch. `loggers` get the numbers of every epoch, `meter` tells its
+    energy.
     """
 
     method: str
@@ -76,6 +78,7 @@ class Task:
     model: str | None = None
     best_by: str = "accuracy"
     loggers: tuple[EpochLogger, ...] = ()
+    meter: EnergyMeter | None = None
 
 
 class Run:
@@ -297,6 +300,8 @@ def train(
 
     kind = EpochRow if run.best is None else ValidatedEpoch
     run.begin(checkpoint, kind, filter(tested, range(1, settings.epochs + 1)))
+    if task.meter is not None:
+        run.selector.ledger.measure_energy(task.meter)
     attach(run.selector, *task.loggers)
     loader = run.loader()
     for epoch in range(run.done, settings.epochs):

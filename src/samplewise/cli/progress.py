@@ -99,6 +99,42 @@ class Watch:
         self.next_line = time.monotonic() + EVERY
 
 
+class Working:
+    """Shows how far one long step is: a bar in a terminal, a line every 10 seconds elsewhere.
+
+    Args:
+        console: where it shows it.
+        what: the step.
+    """
+
+    def __init__(self, console: Console, what: str) -> None:
+        self.console, self.what = console, what
+        self.next_line = time.monotonic() + EVERY
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self.task = self.bar.add_task(escape(what), total=1.0)
+
+    def __enter__(self) -> "Working":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, share: float) -> None:
+        """Show that this share of the step is done."""
+        self.bar.update(self.task, completed=share)
+        if not self.console.is_terminal and time.monotonic() >= self.next_line:
+            self.console.print(f"{self.what}: {100 * share:.0f} % done", markup=False, soft_wrap=True)
+            self.next_line = time.monotonic() + EVERY
+
+
 def _measured(row: dict[str, Any]) -> float:
     """The result of a row that is shown: the accuracy, or the correlation of a regression."""
     return float(next(row[measure.key] for measure in (ACCURACY, PEARSON) if measure.key in row))

@@ -26,6 +26,7 @@ from samplewise.cli.options import DEFAULT, option
 from samplewise.cli.output import Output
 from samplewise.cli.progress import Watch
 from samplewise.cli.results import show
+from samplewise.integrations.energy import ZeusMeter
 from samplewise.policy import Weighting
 
 ROOT = Path("runs")
@@ -142,6 +143,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run folder (or the newest one).")
     ] = False,
+    energy: Annotated[
+        bool, typer.Option("--energy", help="Measure the energy of every run, where the machine tells it.")
+    ] = False,
     log: Annotated[
         list[str] | None,
         option(
@@ -158,7 +162,7 @@ def train(
     Continue an interrupted command with --resume. The results are the same as without the break.
     """
     settings, given = options.settings_of(
-        locals(), {"out", "resume", "controls", "save_model", "log", *options.PRINTING}
+        locals(), {"out", "resume", "controls", "save_model", "log", "energy", *options.PRINTING}
     )
     if subset is not None and method is None:
         settings, given = replace(settings, method=()), given | {"method": ()}
@@ -166,9 +170,10 @@ def train(
         out = latest_folder(ROOT, name_of(settings.data))
     output = Output(quiet, as_json)
     if controls or is_controlled(out):
-        if log:
+        if log or energy:
+            what = "--log" if log else "--energy"
             raise ValueError(
-                "--log is for single trainings, but --controls makes a study. Leave out one of them."
+                f"{what} is for single trainings, but --controls makes a study. Leave out one of them."
             )
         folder = out or next_folder(ROOT, name_of(settings.data))
         if dry_run:
@@ -181,26 +186,29 @@ def train(
         return
     with output.working(), _folder(settings, out) as folder:
         settings = experiment.open_folder(folder, settings, resume, given)
-        sentence, found = _train(folder, settings, resume, save_model, log or ())
+        sentence, found = _train(folder, settings, resume, save_model, log or (), energy)
     output.end(f"{sentence} The folder is {folder}.".strip(), lambda: found)
 
 
 def _train(
-    folder: Path, settings: Settings, resume: bool, save_models: bool, logs: Sequence[str]
+    folder: Path, settings: Settings, resume: bool, save_models: bool, logs: Sequence[str], energy: bool
 ) -> tuple[str, Mapping[str, Any]]:
     require("matplotlib", "report")
     require("scipy.stats", "bench")
     require("pyarrow", "scores")
-    loggers = loggers_in(RunFolder(folder), logs)
+    loggers, meter = loggers_in(RunFolder(folder), logs), ZeusMeter() if energy else None
     console, heads = terminal(), [f"run folder {folder}"]
+    if meter is not None and not meter.measures:
+        heads.append("--energy: this machine does not tell its energy, or only to root. It is left out.")
     if resume and not RunFolder(folder).begun:
         heads.insert(0, f"nothing to resume in {folder}: starting")
     try:
         with Watch(console, experiment.count(settings), heads) as watch:
-            experiment.run(folder, settings, watch, save_models, kind_of(settings), loggers)
+            experiment.run(folder, settings, watch, save_models, kind_of(settings), loggers, meter)
         return show(folder, console)
     except KeyboardInterrupt:
         again = ["train", "--out", str(folder), "--resume", *["--save-model"] * save_models]
+        again += ["--energy"] * energy
         again += [word for kind in logs for word in ("--log", kind)]
         raise interrupted(folder, again) from None
 

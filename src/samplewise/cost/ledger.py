@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from samplewise.cost.energy import EnergyMeter
 from samplewise.data.html import html_table
 
 __all__ = ["BACKWARD", "FORWARD", "STAGES", "Ledger"]
 
 STAGES = ("data", "scoring", "selecting", "training")
+_OF_METER = ("_meter", "_energy_before", "_metered_before")
 FORWARD, BACKWARD = 1, 2
 """Cost of a forward and of a backward of one sample, in forward units."""
 
@@ -37,6 +39,7 @@ class Ledger:
       ones, and what the gate decided: epoch, measured cost in plain steps, the limit, and what follows.
     """
 
+    _meter: EnergyMeter | None = None
     plain_steps: int = 0
     decisions: Sequence[dict[str, float]] = ()
 
@@ -60,6 +63,8 @@ class Ledger:
         self.tokens = self.tokens_trained = 0
         self.prior_flops = 0.0
         self.trained_before, self.ordinary_before = 0, 0.0
+        self._energy_before: float | None = None
+        self._metered_before = 0.0
         self.selections: list[dict[str, float]] = []
 
     def trained(self, samples: int, forward: bool = True) -> None:
@@ -112,6 +117,26 @@ class Ledger:
         """
         ordinary = self.ordinary_samples - self.ordinary_before
         return (self.samples_backpropagated - self.trained_before) / ordinary if ordinary else None
+
+    def measure_energy(self, meter: EnergyMeter) -> None:
+        """Measure the energy from now on, with a meter such as `integrations.energy.ZeusMeter()`.
+
+        After a resume call it again: the energy of all parts that were measured adds up.
+        """
+        self._energy_before, self._meter = self.energy_joules, meter
+        self._metered_before = meter.joules() or 0.0
+
+    @property
+    def energy_joules(self) -> float | None:
+        """Energy in joules while this run was measured, an estimate; None if nothing measures it.
+
+        It is that of the whole machine, as far as its counters tell: idle power and other programs are in it.
+        Do not add up the processes of one machine. An earlier scoring run is not in it.
+        """
+        now = None if self._meter is None else self._meter.joules()
+        if now is None:
+            return self._energy_before
+        return (self._energy_before or 0.0) + now - self._metered_before
 
     def selected(self, epoch: int, notes: Mapping[str, float]) -> None:
         """Keep what a picker says about its selection for `epoch`."""
@@ -231,12 +256,21 @@ class Ledger:
             for name, found in vars(self).items()
             if name in ("selections", "decisions")
         }
-        return {**vars(self), "seconds": dict(self.seconds), **lists}
+        told = {name: value for name, value in vars(self).items() if name not in _OF_METER}
+        return {**told, "seconds": dict(self.seconds), "energy_joules": self.energy_joules, **lists}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy keeps what was measured, and measures no more: two ledgers must not share a meter.
+        kept = {name: value for name, value in vars(self).items() if name not in _OF_METER}
+        return {**kept, "_energy_before": self.energy_joules, "_metered_before": 0.0}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from saved counts and times. A state of an earlier version lacks some."""
         selections = [dict(notes) for notes in state["selections"]]
-        vars(self).update(state, seconds=dict(state["seconds"]), selections=selections)
+        told = {name: value for name, value in state.items() if name != "energy_joules"}
+        vars(self).update(told, seconds=dict(state["seconds"]), selections=selections)
+        self._energy_before = state.get("energy_joules")
+        self._metered_before = (self._meter and self._meter.joules()) or 0.0
         if "trained_before" not in state:
             self.opened()
 
@@ -258,6 +292,8 @@ class Ledger:
             "baseline",
         )
         named = {name: getattr(self, name) for name in (*counted, *derived)}
+        if (energy := self.energy_joules) is not None:
+            named["energy_joules"] = energy
         if self.tokens:
             named |= {"tokens": self.tokens, "tokens_trained": self.tokens_trained}
         named |= {f"seconds_{stage}": seconds for stage, seconds in self.seconds.items()}
@@ -312,6 +348,8 @@ class Ledger:
                 ("scoring forwards, cheap", f"{self.cheap_scoring_forwards:,}"),
                 ("of this, in forwards", f"{self.cheap_cost:,.1f}"),
             ]
+        used = self.energy_joules
+        energy = [] if used is None else [("energy in joules, estimated", f"{used:,.0f}")]
         tokens = []
         if self.tokens:
             tokens = [("tokens", f"{self.tokens:,}"), ("tokens with a loss", f"{self.tokens_trained:,}")]
@@ -324,6 +362,7 @@ class Ledger:
             *cheap,
             *assistant,
             *((f"seconds {stage}", f"{seconds:.2f}") for stage, seconds in self.seconds.items()),
+            *energy,
             ("cost in forwards", f"{self.cost:,.0f}"),
             *charged,
             *gate,

@@ -37,7 +37,7 @@ __all__ = ["refuse_damaged"]
 _OWNER = ("policy", "n", "seed")
 _WHAT = "the state is damaged: state"
 _COUNT = Number(Range(0), whole=True)
-_LATER = ("tokens", "tokens_trained", "prior_flops", "trained_before", "ordinary_before")
+_LATER = ("tokens", "tokens_trained", "prior_flops", "trained_before", "ordinary_before", "energy_joules")
 """Counts of the ledger that a state of an earlier version has not."""
 _ANY = 7
 """The number of classes and features of the made-up outputs. A column of this width may have any width."""
@@ -150,7 +150,11 @@ def _selector(mine: Mapping[str, Any], n: int, epochs: int, scoring: Mapping[str
         "first_narrowed": Maybe(_COUNT),
         "scored": Named(Fields({"cost": Number(Range(0)), "seconds": Number(Range(0))})),
         "engine": Fields({name: form for name, form in engine.items() if name in mine["engine"]}),
-        "ledger": Fields({name: _account(value) for name, value in mine["ledger"].items()}, _LATER),
+        "ledger": Fields(
+            {name: _account(value) for name, value in mine["ledger"].items()}
+            | {"energy_joules": Maybe(Number(Range(0)))},  # a state may be of a machine that does not tell it
+            _LATER,
+        ),
         "waiting": Fields({"ids": waits, "carried": waits}),
         "scoring": Fields(scoring),
     }

@@ -194,6 +194,8 @@ def parsed(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: if the file cannot be read, or holds unknown keys.
     """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, but a study is a file (TOML).{_beside(path)}")
     try:
         content = tomllib.loads(path.read_text())
     except FileNotFoundError:
@@ -202,6 +204,14 @@ def parsed(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no study file (TOML): {error}.") from None
     scales.refuse_unknown(content, path, _FILE)
     return content
+
+
+def _beside(folder: Path) -> str:
+    """What to give in place of a folder, in a sentence; empty if that is not known."""
+    if (folder / "study.toml").is_file():
+        return f" This is the folder of a study: continue it with samplewise train --out {folder} --resume."
+    file = folder.with_name(f"{folder.resolve().name}.toml")
+    return f" Did you mean {file}?" if file.is_file() else ""
 
 
 def written(methods: Sequence[Any], budgets: Sequence[float] = (), folder: Path = Path()) -> tuple[str, ...]:

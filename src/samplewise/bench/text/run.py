@@ -106,6 +106,8 @@ class _Ends(TrainerCallback):
         self.begun = 0.0
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
+        if self.run.task.meter is not None:
+            self.run.selector.ledger.measure_energy(self.run.task.meter)
         self.begun = machine.clock(self.run.device)
 
     def on_step_end(self, *_: Any, **__: Any) -> None:

@@ -8,6 +8,7 @@ from samplewise.bench.settings import Settings
 from samplewise.bench.text.data import TextData
 from samplewise.bench.text.encoder import Encoder
 from samplewise.bench.text.metrics import CLASSES, NUMBERS
+from samplewise.cost.energy import EnergyMeter
 from samplewise.integrations.loggers import EpochLogger
 from samplewise.policy import Policy
 
@@ -29,6 +30,7 @@ class TextTask:
         stretch: its epochs for each epoch of ordinary training.
         best_by: the result that chooses the best epoch, if the data have a validation split.
         loggers: get the numbers of every epoch.
+        meter: tells the energy of the run.
     """
 
     method: str
@@ -41,6 +43,7 @@ class TextTask:
     stretch: float = 1.0
     best_by: str | None = None
     loggers: tuple[EpochLogger, ...] = ()
+    meter: EnergyMeter | None = None
 
 
 def metrics_of(data: TextData) -> tuple[str, ...]:

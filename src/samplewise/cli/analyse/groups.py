@@ -24,6 +24,7 @@ from samplewise.cli.analyse.common import (
     write_json,
 )
 from samplewise.cli.console import terminal
+from samplewise.cli.progress import Working
 from samplewise.files.atomic import replacing
 from samplewise.files.columns import naming, write_columns
 from samplewise.report.drawing import grid
@@ -91,7 +92,8 @@ def _split(folder: Path, sources: Sequence[Source], wanted: Wanted, posterior: b
             counts = selection_counts([run.table for run in runs], wanted.checkpoints)
             found[name] = selection_groups(counts)
         if posterior:
-            draws[name] = sample_mixture(counts.histogram, seed=wanted.seed)
+            with Working(terminal(), f"{name}: Markov chain Monte Carlo") as working:
+                draws[name] = sample_mixture(counts.histogram, seed=wanted.seed, on_step=working)
     rows = [_row(name, split, draws.get(name), by_method[name]) for name, split in found.items()]
     write_json(folder / FILES[0], {"methods": rows})
     _write_ids(folder / FILES[1], found)
