@@ -127,7 +127,18 @@ CHOICES = (
         (Says("features-sst2"), Says("features-cola")),
     ),
     Choice(
-        "Text, a fine-tuned encoder; tokens; prompts",
+        "A language model, a pile of sources, one of them is the target",
+        "**The rows of the target's source**, if sources are known ([`fixed`](methods/fixed.md)). If only a "
+        "few rows of the target are known: [`color`](methods/color.md). Both are worse on the other sources.",
+        (
+            Says("lm", "all rows of the target's source", "better"),
+            Says("lm", "color, keep 0.25", "better"),
+            Says("lm", "rho_tokens, keep 0.6", "not shown"),
+            Says("lm", "rho_loss, keep 0.25", "worse"),
+        ),
+    ),
+    Choice(
+        "Text, a fine-tuned encoder; prompts",
         "Nothing is judged yet. [Judge it yourself](judge.md), or train shorter.",
         (),
     ),

@@ -12,7 +12,7 @@ from samplewise import recipes
 from samplewise.policy import Recipe
 
 NOTE = "<!-- Written by docs/generate.py: edit the docstrings instead. -->"
-JUDGED = ("images-easy", "recent", "images-hard", "web")
+JUDGED = ("images-easy", "recent", "images-hard", "web", "lm")
 """The studies whose verdicts stand in the table of methods."""
 
 
@@ -61,9 +61,10 @@ def index() -> str:
         "*reads* says where a method's observations come from. `training` costs nothing at levels static and "
         "epoch; at level batch it costs a scoring forward of every batch. `pass` is a forward over the data "
         "with frozen weights before a selection. `none` reads nothing.\n\n"
-        "*verdict* says whether the method is better than ordinary training of the same cost, on two studies "
-        "of images and on `web`: many copies and wrong labels. Several words belong to several parameters. "
-        "No word means that the method was not judged there. [Which method should I use?](choose.md) goes "
+        "*verdict* says whether the method is better than ordinary training of the same cost, on three "
+        "studies of images, on `web` (many copies and wrong labels) and on `lm` (a small language model). "
+        "Several words belong to several parameters. No word means that the method was not judged there. "
+        "[Which method should I use?](choose.md) goes "
         "from your data to an answer.",
         _table(),
     ]
