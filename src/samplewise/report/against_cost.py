@@ -90,7 +90,14 @@ def draw(
     axes.set_xlabel("cost, % of full training", color=INK, fontsize=9.5)
     axes.set_ylabel(result, color=INK, fontsize=9.5, parse_math=False)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower right", frameon=False, fontsize=8, labelcolor=INK, handletextpad=0.5)
+        falls = len(rungs) > 1 and rungs[-1].y < rungs[0].y  # as a loss does
+        axes.legend(
+            loc="upper right" if falls else "lower right",
+            frameon=False,
+            fontsize=8,
+            labelcolor=INK,
+            handletextpad=0.5,
+        )
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     named = methods if len(rungs) > 1 else [*rungs, *methods]
