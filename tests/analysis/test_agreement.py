@@ -10,6 +10,7 @@ from scipy import stats
 from samplewise.analysis import Scores, score_agreement
 from samplewise.cli import main
 from samplewise.coresets.table import ScoreTable
+from tests.cli.narrow import WIDTH, no_digit_is_lost, plain
 
 RNG = np.random.default_rng(0)
 BASE = RNG.integers(0, 12, 200).astype(float)  # many equal scores
@@ -83,6 +84,10 @@ def test_the_command_compares_what_methods_choose_and_runs_of_one_column(tmp_pat
     said = {"n": 200, "methods": {"el2n": "recipes.el2n()", "moderate": "recipes.moderate()"}}
     table = ScoreTable(torch.arange(200), columns, torch.zeros(200).int(), provenance=said)
     table.to_parquet("one.parquet")
+    for name, value in WIDTH.items():
+        monkeypatch.setenv(name, value)
+    assert main(["analyse", "agreement", "one.parquet", "--out", "wide"]) == 0
+    no_digit_is_lost(plain(capsys.readouterr().out))
     assert main(["analyse", "agreement", "one.parquet", "--keep", "0.25", "--out", "a"]) == 0
     found = json.loads((tmp_path / "a" / "agreement.json").read_text())
     (pair,) = found["pairs"]

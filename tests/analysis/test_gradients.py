@@ -10,6 +10,7 @@ import samplewise as sw
 from samplewise.analysis import CorruptedGradients, corrupted_gradient_share, full_gradient_share
 from samplewise.cli import main
 from samplewise.data.outputs import Batch
+from tests.cli.narrow import WIDTH, no_digit_is_lost, plain
 
 RNG = torch.Generator().manual_seed(0)
 X = torch.randn(9, 5, generator=RNG, dtype=torch.float64)
@@ -115,7 +116,10 @@ def test_the_command_trains_side_by_side_on_wrong_labels(tmp_path, monkeypatch, 
         "--out",
         "g",
     ]
+    for name, value in WIDTH.items():
+        monkeypatch.setenv(name, value)
     assert main([*words, "--method", "full", "--method", "evolved_sampling:anneal=0"]) == 0
+    no_digit_is_lost(plain(capsys.readouterr().out))
     found = json.loads((tmp_path / "g" / "gradients.json").read_text())
     assert found["wrong_labels"] == 0.2
     full, es = found["methods"]

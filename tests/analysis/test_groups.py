@@ -17,6 +17,7 @@ from samplewise.cli.commands import loaded
 from samplewise.coresets.history import SelectionHistory
 from samplewise.coresets.table import ScoreTable
 from samplewise.subset import Subset
+from tests.cli.narrow import WIDTH, no_digit_is_lost, plain
 
 N = 300
 
@@ -113,8 +114,11 @@ def test_retraining_is_compared_seed_by_seed():
 def test_the_command_writes_groups_subsets_and_the_lines_that_train_on_them(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     table().to_parquet("ucb.parquet")
+    for name, value in WIDTH.items():
+        monkeypatch.setenv(name, value)
     assert main(["analyse", "groups", "ucb.parquet", "--out", "g"]) == 0
-    said = capsys.readouterr().out
+    said = plain(capsys.readouterr().out)
+    no_digit_is_lost(said)
     assert "samplewise train --data DATA --subset g/ucb-never.parquet --out g/retrained-ucb-never\n" in said
     (found,) = json.loads((tmp_path / "g" / "groups.json").read_text())["methods"]
     assert found["shares"] == pytest.approx([1 / 3, 1 / 2, 1 / 6], abs=0.01)

@@ -30,7 +30,12 @@ def test_brackets_dollars_and_bars_in_names_are_shown_as_they_are(tmp_path, caps
     train = ["train", *small, "--seeds", "1", "--subset", str(subset), "--out", str(out)]
     assert main(train) == 0
     said = capsys.readouterr().out
-    for line in (f"{scores}: 40 samples", f"{subset}: 20 of 40", f"run folder {out}", f"{ODD}, seed 0: "):
+    for line in (
+        f"{scores} has scores of 40 samples",
+        f"{subset}: 20 of 40",
+        f"run folder {out}",
+        f"{ODD}, seed 0: ",
+    ):
         assert line in said
     assert f"{ODD}: 40 images" in said
     assert f"| {ODD.replace('|', chr(92) + '|')} |" in (out / "table.md").read_text()
@@ -63,7 +68,7 @@ def test_a_table_in_the_terminal_holds_any_name():
         "samples_backpropagated": 1, "cost_share": 1.0, "seconds": 1.0, "overhead": 0.0,
     }  # fmt: skip
     console = Console(record=True, width=200, file=io.StringIO())
-    console.print(table.terminal(summarise([row], ["a[/]b"]), "cifar[v2]"))
+    console.print(*table.terminal(summarise([row], ["a[/]b"]), "cifar[v2]"))
     said = console.export_text()
     assert "a[/]b" in said
     assert "cifar[v2]" in said

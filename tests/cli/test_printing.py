@@ -10,6 +10,7 @@ import pytest
 from samplewise.bench import train as training
 from samplewise.cli import main
 from samplewise.report import pictures
+from tests.cli.narrow import WIDTH, no_digit_is_lost, plain
 
 SMALL = ["--limit", "80", "--epochs", "2", "--batch-size", "16", "--model", "mlp", "--threads", "1"]
 SMALL += ["--device", "cpu"]
@@ -27,22 +28,8 @@ def unpictured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal of 80 columns."""
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setenv("COLUMNS", "80")
-
-
-def plain(text: str) -> str:
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
-
-
-def no_digit_is_lost(text: str) -> None:
-    """No cell ends in an ellipsis, and no line of a table is wider than the terminal."""
-    assert "…" not in text
-    inside = False
-    for line in text.splitlines():
-        inside = (inside and bool(line.strip())) or "───" in line
-        assert not inside or len(line) <= 80, line
+    for name, value in WIDTH.items():
+        monkeypatch.setenv(name, value)
 
 
 def test_quiet_prints_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,15 +86,15 @@ def test_bad_input_is_one_line_and_nothing_is_written(made, tmp_path, capsys, mo
     assert not out.exists()
 
 
-def test_other_commands_take_no_texts(made, tmp_path, capsys):
+def test_score_takes_no_language_model(tmp_path, capsys):
     words = [
         "score",
         "--model",
-        f"hf:{made / 'encoder'}",
+        "llama",
         "--method",
         "el2n",
         "--out",
         str(tmp_path / "s.parquet"),
     ]
     assert main(words) == 2
-    assert "samplewise score trains image models" in capsys.readouterr().err
+    assert "samplewise score trains image models and text encoders" in capsys.readouterr().err

@@ -9,7 +9,12 @@ from rich.console import Console
 
 from samplewise.report.drawing import grid
 
-NAMES = ("ucb:keep=0.3,period=5,alpha=0.8,c=1.0@lr=0.1", "a/long/path/to/some/folder/mine.py:half", "full")
+NAMES = (
+    "ucb:keep=0.3,period=5,alpha=0.8,c=1.0@lr=0.1",
+    "a/long/path/to/some/folder/mine.py:half",
+    "oneword" * 12,  # longer than every terminal here
+    "full",
+)
 
 
 def printed(tables: list, width: int) -> str:

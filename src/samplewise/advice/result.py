@@ -6,7 +6,7 @@ from typing import Any
 
 from samplewise.data.html import html_table
 
-__all__ = ["Advice", "Row"]
+__all__ = ["HEADS", "Advice", "Row"]
 
 HEADS = (
     "method",
@@ -19,6 +19,7 @@ HEADS = (
     "needs",
     "it takes back",
 )
+"""The headers of the printed table."""
 _TAKES = 0.02
 """Smaller parts of ordinary training are not named."""
 
@@ -151,14 +152,18 @@ class Advice:
         cells = [HEADS, *(row.cells() for row in self.rows)]
         widths = [max(len(row[i]) for row in cells) for i in range(len(HEADS))]
         lines = [_line(row, widths) for row in cells]
-        return "\n".join([self._step(), "", *lines, "", *self._said(), self.sentence])
+        return "\n".join([self.step_in_words, "", *lines, "", *self.remarks, self.sentence])
 
-    def _step(self) -> str:
+    @property
+    def step_in_words(self) -> str:
+        """How long an ordinary step takes, and its parts."""
         whole = sum(self.step.values())
         parts = ", ".join(f"{name} {100 * part / whole:.0f} %" for name, part in self.step.items())
         return f"A step of {self.batch_size} rows takes {1000 * whole:.3g} ms: {parts}."
 
-    def _said(self) -> list[str]:
+    @property
+    def remarks(self) -> list[str]:
+        """The notes, and what was left out."""
         left = [f"Left out: {name}: {reason}" for name, reason in self.left_out.items()]
         return [*self.notes, *left]
 
@@ -171,7 +176,7 @@ class Advice:
 
     def _repr_html_(self) -> str:
         table = html_table([row.cells() for row in self.rows], HEADS, self.sentence)
-        said = html_table([(line,) for line in (self._step(), *self._said())])
+        said = html_table([(line,) for line in (self.step_in_words, *self.remarks)])
         return table + said
 
 

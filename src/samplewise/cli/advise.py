@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from samplewise.advice.result import Advice
+from samplewise.advice.result import HEADS, Advice
 from samplewise.bench import advice
 from samplewise.bench.language.fits import is_language
 from samplewise.bench.lock import file_alone
@@ -19,6 +19,7 @@ from samplewise.cli.console import terminal
 from samplewise.cli.files import refuse_existing
 from samplewise.cli.options import option
 from samplewise.files.atomic import replacing
+from samplewise.report.drawing import grid
 
 
 @checked
@@ -94,4 +95,12 @@ def advise(
 
 
 def _show(found: Advice) -> None:
-    terminal().print(found.text(), markup=False, soft_wrap=True)
+    console, words = terminal(), ("scoring", "needs", "it takes back")
+    console.print(found.step_in_words, markup=False, soft_wrap=True)
+    console.print()
+    for drawn in grid(HEADS, [row.cells() for row in found.rows], console.width, words=words):
+        console.print(drawn)
+        console.print()
+    for line in found.remarks:
+        console.print(line, style="dim", markup=False, soft_wrap=True)
+    console.print(found.sentence, style="bold", markup=False, soft_wrap=True)
