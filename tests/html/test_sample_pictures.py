@@ -57,7 +57,7 @@ def test_the_image_of_a_tuple_or_a_mapping_is_shown():
         (torch.arange(30), " ".join(map(str, range(24))) + " and 6 more"),
         (object(), "object"),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_other_samples_are_text(sample, said):
     found = picture(sample)
