@@ -201,7 +201,7 @@ def test_a_dry_run_shows_every_part_and_their_sum(path: Path, capsys: pytest.Cap
     assert main(["bench", str(path), "--dry-run"]) == 0
     said = capsys.readouterr().out
     runs = [int(line.split()[0]) for line in said.splitlines() if "runs to do, 0 finished" in line]
-    assert [line for line in said.splitlines() if line.startswith("both")] == [
+    assert [line.rstrip() for line in said.splitlines() if line.startswith("both")] == [
         "both, small, clean",
         "both, small, noisy",
     ]

@@ -270,7 +270,7 @@ class Ledger:
         told = {name: value for name, value in state.items() if name != "energy_joules"}
         vars(self).update(told, seconds=dict(state["seconds"]), selections=selections)
         self._energy_before = state.get("energy_joules")
-        self._metered_before = (self._meter and self._meter.joules()) or 0.0
+        self._metered_before = 0.0 if self._meter is None else self._meter.joules() or 0.0
         if "trained_before" not in state:
             self.opened()
 

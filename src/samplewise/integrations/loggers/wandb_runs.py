@@ -46,14 +46,13 @@ class WandbLogger:
 
     def log(self, epoch: int, values: Mapping[str, float]) -> None:
         """Write the numbers of an epoch."""
-        if self._run is None:
-            self._open(epoch)
+        run = self._run = self._open(epoch) if self._run is None else self._run
         if epoch <= self._last:
             return
-        self._run.log(dict(values) | {"epoch": epoch}, step=epoch)
+        run.log(dict(values) | {"epoch": epoch}, step=epoch)
         self._last = epoch
         with replacing(self.state) as file:
-            file.write(json.dumps({"id": self._run.id, "epoch": epoch}).encode())
+            file.write(json.dumps({"id": run.id, "epoch": epoch}).encode())
 
     def close(self) -> None:
         """Finish the run."""
@@ -61,13 +60,11 @@ class WandbLogger:
             self._run.finish()
             self._run, self._last = None, -1
 
-    def _open(self, epoch: int) -> None:
+    def _open(self, epoch: int) -> Any:
         wandb = require("wandb", "wandb")
         self.folder.mkdir(parents=True, exist_ok=True)
         known = json.loads(self.state.read_text()) if epoch and self.state.exists() else {}
         if known:
             self._last = int(known["epoch"])
         own = {"id": known["id"], "resume": "allow"} if known else {}
-        self._run = wandb.init(
-            project=self.project, name=self.name, dir=str(self.folder), **(own | self.options)
-        )
+        return wandb.init(project=self.project, name=self.name, dir=str(self.folder), **(own | self.options))
