@@ -129,7 +129,8 @@ CHOICES = (
     Choice(
         "A language model, a pile of sources, one of them is the target",
         "**The rows of the target's source**, if sources are known ([`fixed`](methods/fixed.md)). If only a "
-        "few rows of the target are known: [`color`](methods/color.md). Both are worse on the other sources.",
+        "few rows of the target are known: [`color`](methods/color.md). Both are worse on the other sources. "
+        "A random quarter of every batch, a control, is better, too.",
         (
             Says("lm", "all rows of the target's source", "better"),
             Says("lm", "color, keep 0.25", "better"),

@@ -1,6 +1,7 @@
 """Results against cost: everything is inside the picture, and no name covers another one or a point."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,6 +68,20 @@ def test_cheap_rungs_that_no_method_reaches_take_no_room(tmp_path):
     figure = draw(methods, FULL, [], tmp_path / "one.png", title="", result="accuracy")
     # Two epochs of 16 have 80; the last rung below 60 % is that of 8 epochs with 87.5.
     assert figure.axes[0].get_ylim()[0] > 86
+
+
+@pytest.mark.parametrize("falls", [False, True])
+def test_the_legend_keeps_off_the_end_of_the_ladder(tmp_path, falls):
+    """A ladder of accuracies ends in the upper right corner, one of losses in the lower right."""
+    ladder = [replace(rung, y=100 - rung.y) for rung in FULL] if falls else FULL
+    controls = [replace(control, y=100 - control.y) for control in CONTROLS] if falls else CONTROLS
+    figure = draw([], ladder, controls, tmp_path / "one.png", title="", result="loss")
+    (axes,) = figure.axes
+    ends = axes.transData.transform([(rung.x, rung.y) for rung in ladder[-3:]])
+    box = axes.get_legend().get_window_extent()
+    assert not [end for end in ends if box.contains(*end)]
+    middle = (axes.get_window_extent().y0 + axes.get_window_extent().y1) / 2
+    assert (box.y0 + box.y1 > 2 * middle) == falls
 
 
 def test_methods_without_a_finite_result_are_left_out(tmp_path):
