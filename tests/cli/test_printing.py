@@ -56,7 +56,7 @@ def test_the_sentence_of_a_training_says_the_numbers_of_its_rows(capsys: pytest.
     drawn, full = rows["random:keep=0.25"], rows["full"]
     assert f"reaches {drawn['test_accuracy']:.2f} % test accuracy" in said
     assert f"full {full['test_accuracy']:.2f} %" in said
-    assert "It costs 25.0 % of ordinary training" in said
+    assert "random:keep=0.25 costs 25.0 % of ordinary training" in said
     share = 1 - drawn["seconds"] / full["seconds"]
     assert f"{abs(100 * share):.1f} % {'less' if share >= 0 else 'more'} time" in said
     assert "This is no verdict" in said

@@ -98,11 +98,12 @@ def in_words(summaries: list[Summary], measure: Measure = ACCURACY) -> str:
     if not others:
         return "" if full is None else f"full reaches {full.accuracy:.2f} % {what}."
     best = max(others, key=lambda s: s.accuracy)
-    among = f" of {len(others)} methods, the highest" if len(others) > 1 else ""
-    said = f"{best.method} reaches {best.accuracy:.2f} % {what}{among}"
+    said = f"{best.method} reaches {best.accuracy:.2f} % {what}"
     if full is not None:
-        said += f", and full {full.accuracy:.2f} %"
-    said += f". It costs {_percent(best.cost_share)} of ordinary training"
+        said += f", full {full.accuracy:.2f} %"
+    if len(others) > 1:
+        said += f". That is the most of the {len(others)} methods" + " beside full" * (full is not None)
+    said += f". {best.method} costs {_percent(best.cost_share)} of ordinary training"
     if best.saved is not None:
         about = "about " * (best.baseline == "estimated")
         more, share = ("less", best.saved) if best.saved >= 0 else ("more", -best.saved)
