@@ -231,6 +231,8 @@ def test_a_coreset_has_the_shares_of_its_groups():
     for name, count in zip(NAMES, [3, 3, 6], strict=True):
         expected += sorted(members(name), key=lambda i: -score[i])[:count]
     assert selector.subset().ids.tolist() == sorted(expected)
+    alone = sorted(range(N), key=lambda i: -score[i])[:12]
+    assert selector.table().subset("el2n").ids.tolist() == sorted(alone)  # a table has no groups
 
 
 def test_a_group_that_is_too_small_is_kept_whole():

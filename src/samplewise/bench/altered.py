@@ -61,7 +61,7 @@ def noise_note(settings: Settings, seed: int) -> dict[str, Any]:
 
 
 def described(settings: Settings) -> str:
-    """What is changed, for titles: begins with a comma, or is empty."""
+    """What is changed or divided, for titles: begins with a comma, or is empty."""
     parts = [
         f"{settings.per_class:,} of each class" if settings.per_class else "",
         "uneven classes" if settings.imbalance else "",
@@ -69,6 +69,7 @@ def described(settings: Settings) -> str:
         f"{settings.image_corruption:.0%} of the images corrupted ({settings.corruption})"
         if settings.image_corruption
         else "",
+        "" if settings.groups is None else f"groups by {settings.groups} ({settings.shares or 'sizes'})",
     ]
     return "".join(f", {part}" for part in parts if part)
 
@@ -92,7 +93,7 @@ def drawn(data: Data, settings: Settings, seed: int) -> Data:
         ids = protocols.downsampled(data.train_y, rng.generator(seed, "per class"), settings.per_class)
     else:
         return data
-    return data.trained_on(data.train_x[ids], data.train_y[ids])
+    return data.taking(ids)
 
 
 def _noise(seed: int) -> torch.Generator:

@@ -13,10 +13,14 @@ IMAGES = ("image", "images", "img", "picture", "photo", "png", "jpg", "jpeg")
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that the user named. None means: choose by the features of the table."""
+    """The columns that the user named. None means: choose by the features of the table.
+
+    `group` is the column of groups; None means that there are none. It is no part of a sample.
+    """
 
     image: str | None = None
     label: str | None = None
+    group: str | None = None
 
     def label_of(self, features: Mapping[str, Any], where: str) -> str:
         """Return the name of the label column."""
@@ -34,8 +38,8 @@ class Columns:
         if not own or (self.label is None and not any(map(_is_label, features.values()))):
             return []
         label = self.label_of(features, where)
-        others = {*features} - {*own, label}
-        found = [name for name in own if name != label and name.lower() not in _BESIDE]
+        others = {*features} - {*own, label, self.group}
+        found = [name for name in own if name not in (label, self.group) and name.lower() not in _BESIDE]
         return [] if any(image_kind(features[name]) for name in others) else found
 
     def choose(self, features: Mapping[str, Any], where: str) -> tuple[str, str]:

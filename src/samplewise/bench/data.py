@@ -4,8 +4,9 @@ from bisect import bisect_left
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Num
+from jaxtyping import Bool, Float, Int, Num, Shaped
 from torch import Tensor
 
 from samplewise import rng
@@ -21,7 +22,8 @@ class ImageData:
     Images are uint8, or float32 if the files hold floats or 16 bits. `mean` and `std` are of the training
     images, per channel, in the unit of the stored pixels. Vectors of d numbers are stored as d channels of
     one pixel. `class_names` is empty if labels are numbers. `test_split` is the name of the test split in
-    the source. The validation split is None until `held_out` makes it.
+    the source. The validation split is None until `held_out` makes it. `train_groups` (n,) are the groups of
+    the training images by a column of the source, int64 or text.
     """
 
     name: str
@@ -37,6 +39,7 @@ class ImageData:
     test_split: str = "test"
     validation_x: Num[Tensor, "v ch side side"] | None = None
     validation_y: Int[Tensor, " v"] | None = None
+    train_groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.train_y)
@@ -61,22 +64,35 @@ class ImageData:
         mean, std = _moments(train_x)
         return replace(self, train_x=train_x, train_y=train_y, mean=mean, std=std)
 
+    def taking(self, ids: Shaped[Tensor, " k"]) -> "ImageData":
+        """Return the data with these rows of the training split: their numbers, or a mask."""
+        made = self.trained_on(self.train_x[ids], self.train_y[ids])
+        return (
+            made if self.train_groups is None else replace(made, train_groups=self.train_groups[ids.numpy()])
+        )
+
     def relabelled(self, train_y: Int[Tensor, " n"]) -> "ImageData":
         """Return the same images with other training labels."""
         return replace(self, train_y=train_y)
 
 
 def load(
-    source: str, *, image_column: str | None = None, label_column: str | None = None, size: int | None = None
+    source: str,
+    *,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    group_column: str | None = None,
+    size: int | None = None,
 ) -> ImageData:
     """Read `digits`, a .npz file, a folder of Parquet files or of images, or `hf:NAME`.
 
-    With `size`, all images are cropped to a square and resized to that side.
+    With `size`, all images are cropped to a square and resized to that side. `group_column` names the
+    group of each training image.
 
     Raises:
         ValueError: if the data cannot be used for training. The error names the file and the reason.
     """
-    found = readers.read(source, Columns(image_column, label_column))
+    found = readers.read(source, Columns(image_column, label_column, group_column))
     (train, train_labels), (test, test_labels) = (_labelled(found, split, source) for split in found)
     train_y, test_y, class_names = labels.encode(train_labels, test_labels, source)
     classes = class_count(source, train_y, test_y)
@@ -101,6 +117,7 @@ def load(
         train_x.vectors,
         class_names,
         test.name,
+        train_groups=None if train.groups is None else train.groups(),
     )
 
 
@@ -129,7 +146,7 @@ def limited(data: ImageData, limit: int) -> ImageData:
     The test split is not changed.
     """
     ids = limited_rows(data.train_y, data.classes, limit, data.name)
-    return data.trained_on(data.train_x[ids], data.train_y[ids])
+    return data.taking(ids)
 
 
 def limited_rows(y: Int[Tensor, " n"], classes: int, limit: int, name: str) -> Int[Tensor, " k"]:
@@ -160,8 +177,7 @@ def held_out(data: ImageData, share: float) -> ImageData:
     """
     taken = held_out_rows(data.train_y, data.classes, share, data.name)
     validation_x, validation_y = data.train_x[taken], data.train_y[taken]
-    rest = data.trained_on(data.train_x[~taken], data.train_y[~taken])
-    return replace(rest, validation_x=validation_x, validation_y=validation_y)
+    return replace(data.taking(~taken), validation_x=validation_x, validation_y=validation_y)
 
 
 def held_out_rows(y: Int[Tensor, " n"], classes: int, share: float, name: str) -> Bool[Tensor, " n"]:

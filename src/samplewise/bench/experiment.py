@@ -14,6 +14,7 @@ from samplewise.bench import data as images
 from samplewise.bench.altered import altered, drawn
 from samplewise.bench.data import ImageData
 from samplewise.bench.folder import SCORING, RunFolder, plain
+from samplewise.bench.grouped import about_groups, divided, refuse_undivided
 from samplewise.bench.kinds import Kind, Listener
 from samplewise.bench.logs import Loggers
 from samplewise.bench.methods import chooses_coreset
@@ -37,13 +38,15 @@ class Images:
         """Load the data and try every method."""
         torch.set_num_threads(settings.threads or torch.get_num_threads())
         data = load_data(settings)
+        refuse_undivided(data, settings)
         with rngstate.kept():
             warm_up(settings, data)
         return data
 
     def begin(self, folder: RunFolder, settings: Settings, data: ImageData) -> None:
         """Start the folder, or check that it can be continued."""
-        begin(folder, settings, about(data, len(drawn(data, settings, 0))))
+        n = len(drawn(data, settings, 0))
+        begin(folder, settings, about(data, n) | about_groups(data, settings))
 
     def clock(self, settings: Settings, data: ImageData) -> timing.Clock:
         """Time a few steps on the first images."""
@@ -117,6 +120,7 @@ def load_data(settings: Settings) -> ImageData:
         settings.data,
         image_column=settings.image_column,
         label_column=settings.label_column,
+        group_column=settings.group_column,
         size=settings.size,
     )
     if data.vectors:
@@ -175,7 +179,7 @@ def run(
     """
     require("pyarrow", "scores")
     kind = Images() if kind is None else kind
-    folder, policies = RunFolder(path), settings.policies()
+    folder = RunFolder(path)
     if folder.begun and not pending(folder, settings):
         return folder.results()
     data = prepare(folder, settings, kind)
@@ -190,6 +194,8 @@ def run(
         for method, seed in pending(folder, settings):
             if seed != ready_for:
                 ready, ready_for = altered(data, settings, seed), seed
+                policies = divided(settings.policies(), ready, settings)
+                static = {name: policies[name] for name in static}
             full = [row for row in folder.results() if (row["method"], row["seed"]) == ("full", seed)]
             if method in static and seed not in folder.scorings():
                 shared = kind.scoring(SCORING, policies[method], seed, ready, settings)
@@ -306,8 +312,9 @@ def warm_up(settings: Settings, data: ImageData) -> None:
 
     Then do a few unrecorded steps. Without them, the first run would be charged for one-time start-up costs.
     """
-    static, ready = coreset.static_methods(settings), altered(data, settings, 0)
-    policies = {name: policy for name, policy in settings.policies().items() if name not in static}
+    ready = altered(data, settings, 0)
+    policies = divided(settings.policies(), ready, settings)
+    static = {name: policies.pop(name) for name in coreset.static_methods(settings)}
     if static:
         scoring = Task(SCORING, coreset.recorder(static), 0, ready, settings)
         proxy = Run(coreset.scoring_task(scoring, static))

@@ -58,6 +58,20 @@ def of_column(values: Sequence[Any], names: Sequence[str], where: str) -> Labels
     return Labels(of_array(array, where).values, tuple(names))
 
 
+def groups_of(values: Sequence[Any], names: Sequence[str], where: str) -> np.ndarray:
+    """The groups of a column, (n,): int64 or text. Every row must have one.
+
+    Args:
+        values: of the column.
+        names: of its classes, if it has any.
+        where: the name of the column, for errors.
+    """
+    known = of_column([None if value == "" else value for value in values], names, where)
+    if not known.present:
+        raise ValueError(f"{where} must be in every row, but no row has one. Name another column.")
+    return known.spelled(where).values
+
+
 def of_array(array: np.ndarray, where: str) -> Labels:
     """The labels of a 1-D array of integers, strings or bools."""
     if array.dtype.kind == "S":

@@ -22,7 +22,7 @@ _SCORES = "One scoring run serves all static methods"
 SHARED: dict[str, str] = {
     **dict.fromkeys(("data", "image_column", "label_column", "size", "limit", "model", "augment"), _TASK),
     **dict.fromkeys(("label_smoothing", "label_noise", "noise", "seeds", "subset", "test_every"), _TASK),
-    **dict.fromkeys(("text_column", "max_length", "targets"), _TASK),
+    **dict.fromkeys(("text_column", "max_length", "targets", "groups", "shares"), _TASK),
     **dict.fromkeys(("imbalance", "per_class", "image_corruption", "corruption"), _TASK),
     **dict.fromkeys(("device", "amp", "workers", "threads", "history", "gate"), _TIMES),
     **dict.fromkeys(("score_model", "combine", "fit"), _SCORES),

@@ -17,11 +17,16 @@ def read(source: str, columns: Columns) -> Found:
         raise ValueError(f"--data must be digits, a .npz file, a folder or hf:NAME, got {source!r}")
     if has_tables(source):
         return tables.read(source, columns)
-    for option, name in (("--label-column", columns.label), ("--image-column", columns.image)):
+    for option, name in (
+        ("--label-column", columns.label),
+        ("--image-column", columns.image),
+        ("--groups", columns.group),
+    ):
         if name is not None:
+            way = "Use --groups label for the classes" if option == "--groups" else "Leave it out"
             raise ValueError(
                 f"{option} {name} needs a folder, a Parquet file or hf:NAME as --data, but --data is "
-                f"{source}. Leave it out."
+                f"{source}. {way}."
             )
     if source == "digits":
         return read_digits()

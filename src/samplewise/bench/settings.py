@@ -8,6 +8,7 @@ import torch
 
 from samplewise import recipes
 from samplewise.bench.cheap import scoring_of
+from samplewise.bench.group_shares import CLASSES, shares_of
 from samplewise.bench.language import fits as of_language
 from samplewise.bench.language.fits import LANGUAGE_LR, is_language
 from samplewise.bench.methods import refuse_unused, split
@@ -82,6 +83,8 @@ class Settings:
     targets: Targets | None = None
     scoring: str | None = None
     gate: bool = False
+    groups: str | None = None
+    shares: str | None = None
 
     @classmethod
     def made(cls, **given: Any) -> "Settings":
@@ -102,6 +105,8 @@ class Settings:
         object.__setattr__(self, "text_column", tuple(self.text_column))
         self.lr_shape()
         scoring_of(self.scoring)
+        shares_of(self.shares)
+        self._refuse_ungrouped()
         if self.imbalance and self.per_class is not None:
             raise ValueError(
                 "--imbalance and --per-class both set the sizes of the classes. Give one of them."
@@ -110,6 +115,20 @@ class Settings:
             raise ValueError(
                 f"--corruption {self.corruption} needs a share of the images. Give --image-corruption."
             )
+
+    def _refuse_ungrouped(self) -> None:
+        """Raise for shares without groups, and for groups without a choice that they could divide."""
+        if self.shares is not None and self.groups is None:
+            raise ValueError("--shares needs groups. Give --groups COLUMN.")
+        if self.groups is not None and self.subset is not None:
+            raise ValueError(
+                "--groups cannot divide the coreset of --subset, which is chosen already. Leave out one."
+            )
+
+    @property
+    def group_column(self) -> str | None:
+        """The column of the data that names the groups; None: there are none, or they are the classes."""
+        return None if self.groups == CLASSES else self.groups
 
     def lr_shape(self) -> LrShape:
         """How the learning rate changes; raises if its settings do not fit together."""
@@ -219,7 +238,7 @@ NAMES = tuple(field.name for field in fields(Settings))
 ADDED = {
     *("weight_decay", "momentum", "milestone", "factor", "warmup", "power"),
     *("imbalance", "per_class", "image_corruption", "corruption", "history", "label_smoothing"),
-    *("text_column", "max_length", "targets", "scoring", "gate"),
+    *("text_column", "max_length", "targets", "scoring", "gate", "groups", "shares"),
 }
 """Settings that run folders of earlier versions do not have. Their defaults are what was done before."""
 

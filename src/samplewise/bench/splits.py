@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from samplewise.bench.labels import Labels
 from samplewise.bench.pixels import Pixels
 
@@ -15,11 +17,15 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class Split:
-    """One split, not read yet. `labels()` returns None if the source has no labels."""
+    """One split, not read yet. `labels()` returns None if the source has no labels.
+
+    `groups()` are those of the column that the user named. Without one it is None.
+    """
 
     name: str
     labels: Callable[[], Labels | None]
     images: Callable[[int | None], Pixels]
+    groups: Callable[[], np.ndarray] | None = None
 
 
 Found = dict[str, list[Split]]

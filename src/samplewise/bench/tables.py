@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from samplewise.bench import labels, pixels
-from samplewise.bench.columns import Columns
+from samplewise.bench.columns import Columns, must_exist
 from samplewise.bench.labels import Labels
 from samplewise.bench.pixels import Pixels
 from samplewise.bench.splits import SPLITS, Found, Split
@@ -45,12 +45,24 @@ def read(source: str, columns: Columns) -> Found:
     """The splits of a source of tables, as images with labels."""
     tables = tables_of(source)
     features = tables["train"][0].features
+    if columns.group is not None:
+        must_exist("--groups", columns.group, features, source)
     # The columns chosen in the training split are used for all.
     if vectors := columns.vectors(features, source):
         label = columns.label_of(features, source)
-        return {split: [_numbers(one, vectors, label) for one in found] for split, found in tables.items()}
-    chosen = columns.choose(features, source)
-    return {split: [_split(one, *chosen) for one in found] for split, found in tables.items()}
+        made = partial(_numbers, columns=vectors, label=label)
+    else:
+        image, label = columns.choose(features, source)
+        made = partial(_split, image=image, label=label)
+    return {split: [made(one, group=columns.group) for one in found] for split, found in tables.items()}
+
+
+def groups_of(table: Table, column: str) -> np.ndarray:
+    """The group of every row, (n,): int64 or text. Raises if a row has none."""
+    must_exist("--groups", column, table.features, table.where)
+    values = [row[column] for row in table.rows([column])]
+    names = getattr(table.features[column], "names", None) or ()
+    return labels.groups_of(values, names, f"{table.where} column {column!r}: groups")
 
 
 def training_files(source: str) -> list[Path]:
@@ -167,7 +179,7 @@ def _read_labels(table: Table, label: str) -> Labels | None:
     return labels.of_column(values, names, f"{table.where} column {label!r}: labels")
 
 
-def _numbers(table: Table, columns: list[str], label: str) -> Split:
+def _numbers(table: Table, columns: list[str], label: str, group: str | None) -> Split:
     """A split whose samples are the numbers of some columns, side by side."""
 
     def read_vectors(size: int | None) -> Pixels:
@@ -181,10 +193,10 @@ def _numbers(table: Table, columns: list[str], label: str) -> Split:
             )
         return pixels.of_array(np.stack(rows), f"{table.where}: columns of numbers", size)
 
-    return Split(table.name, partial(_read_labels, table, label), read_vectors)
+    return _of(table, label, read_vectors, group)
 
 
-def _split(table: Table, image: str, label: str) -> Split:
+def _split(table: Table, image: str, label: str, group: str | None) -> Split:
     def read_images(size: int | None) -> Pixels:
         require("PIL", "bench")
         if image not in table.features:
@@ -195,7 +207,12 @@ def _split(table: Table, image: str, label: str) -> Split:
         pictures = (row[image] for row in table.rows([image]))
         return pixels.of_pictures(pictures, partial(_open, table.folder), table.where, size)
 
-    return Split(table.name, partial(_read_labels, table, label), read_images)
+    return _of(table, label, read_images, group)
+
+
+def _of(table: Table, label: str, images: Callable[[int | None], Pixels], group: str | None) -> Split:
+    groups = None if group is None else partial(groups_of, table, group)
+    return Split(table.name, partial(_read_labels, table, label), images, groups)
 
 
 def _open(folder: Path, picture: Any) -> Any:

@@ -73,6 +73,11 @@ def _of_folder(
         raise ValueError(
             "--gate decides by the clock, and --controls repeats runs exactly. Leave out one of them."
         )
+    if settings.groups is not None:
+        raise ValueError(
+            "--groups divides the budget of single trainings, but --controls makes a study, whose controls "
+            "have no groups. Leave out one of them."
+        )
     file = folder / _FILE
     if not is_controlled(folder):
         if RunFolder(folder).begun:

@@ -9,7 +9,7 @@ import typer
 from samplewise import recipes
 from samplewise.bench import settings
 from samplewise.bench.cheap import gated
-from samplewise.bench.methods import NEEDS
+from samplewise.bench.methods import NEEDS, split
 from samplewise.bench.models import BUILDERS
 from samplewise.bench.optim import DEFAULT_LR, WARMUPS
 from samplewise.bench.settings import IRREDUCIBLE, Settings
@@ -183,6 +183,11 @@ def _refuse_unused(settings: Settings, given: dict[str, Any]) -> None:
         raise ValueError(
             "--gate needs a method that scores and chooses while it trains, got "
             f"{', '.join(settings.names)}: it has no effect. Leave it out."
+        )
+    if settings.groups is not None and {split(name)[0] for name in settings.method} == {"full"}:
+        raise ValueError(
+            f"--groups needs a method that chooses, got {', '.join(settings.names)}: it has no effect. "
+            "Leave it out."
         )
     if "noise" in given and not settings.label_noise:
         raise ValueError(f"--noise {settings.noise} needs a share of the labels. Give --label-noise.")

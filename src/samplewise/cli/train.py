@@ -114,6 +114,21 @@ def train(
     test_every: Annotated[
         int | None, option("Epochs between two tests; the last epoch is always tested.", default=1)
     ] = None,
+    groups: Annotated[
+        str | None,
+        option(
+            "The column that names the group of each sample, such as its source; `label`: the classes. The "
+            "budget of every method is divided among the groups."
+        ),
+    ] = None,
+    shares: Annotated[
+        str | None,
+        option(
+            "How: sizes, temperature, online, or NAME=SHARE,NAME=SHARE. Parameters follow a colon, as in "
+            "online:rate=0.5.",
+            default="sizes",
+        ),
+    ] = None,
     history: Annotated[
         bool | None,
         option("Keep which samples each selection took, in the table of scores.", "--history"),

@@ -5,6 +5,8 @@ The columns of a table, and its Parquet form, are in `coresets/table.py`; those 
 
 import copy
 import inspect
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 from jaxtyping import Int
@@ -117,7 +119,7 @@ class Exports:
             "epoch": engine.epoch,
             "epochs": engine.epochs,
             "seed": engine.seed,
-            "methods": {name: repr(record.policy) for name, record in records.items()},
+            "methods": {name: _recorded(record.policy) for name, record in records.items()},
             "columns": {name: _meaning(record.policy) for name, record in records.items()},
             "scoring": dict(self.spent),
             "unfinished": engine.unfinished(),
@@ -140,6 +142,14 @@ def _class_name(model: nn.Module) -> str:
         if isinstance(wrapped := getattr(model, inside, None), nn.Module):
             return _class_name(wrapped)
     return type(model).__name__
+
+
+def _recorded(policy: Policy) -> str:
+    """The method that made the scores. Groups divide its choice and change no score."""
+    if policy.picker is None or not policy.picker.grouped:
+        return repr(policy)
+    own = {name: value for name, value in policy.params.items() if name != "groups"}
+    return repr(replace(policy, params=MappingProxyType(own)))
 
 
 def _meaning(policy: Policy) -> str:

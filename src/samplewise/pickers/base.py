@@ -123,6 +123,8 @@ class Picker(ABC):
     """Whether it accepts each row by a separate draw, so that accepted rows can wait for a full batch."""
     by_class: ClassVar[bool] = False
     """Whether it chooses inside each class and so needs labels."""
+    grouped: ClassVar[bool] = False
+    """Whether it chooses inside the groups of `Selector(groups=...)`."""
     nested: ClassVar[bool] = False
     """Whether it chooses only among the samples of the last choice."""
     carries: ClassVar[bool] = False

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -120,6 +120,7 @@ class PerGroup(Around):
     are those of the groups that the batch holds, and stay the same for an epoch.
     """
 
+    grouped: ClassVar[bool] = True
     inner: Budgeted
     groups: Membership
     mixing: Mixing

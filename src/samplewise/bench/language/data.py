@@ -46,6 +46,7 @@ def load(settings: Settings) -> TextData:
         train_y, test_y, names = _sources(train, test, settings.label_column, source)
     classes = max(1, len(names))
     data = TextData(name_of(source), classes, train_x, train_y, test_x, test_y, names, test.name)
+    data = texts.with_groups(data, train, settings)
     return data if settings.limit is None else texts.limited(data, settings.limit)
 
 

@@ -23,7 +23,9 @@ from samplewise.bench.train import TOP, Task, train
 
 __all__ = ["NOT_DECIDING", "TASK_SETTINGS", "ImageTrainer"]
 
-_NOT_OF_A_TASK = ("method", "seeds", "subset", "fit", "combine", "epochs", "history", "gate")
+_NOT_OF_A_TASK = (
+    *("method", "seeds", "subset", "fit", "combine", "epochs", "history", "gate", "groups", "shares"),
+)
 TASK_SETTINGS = tuple(field.name for field in fields(Settings) if field.name not in _NOT_OF_A_TASK)
 """The settings that the table [task] of a study file may have, beside epochs."""
 NOT_DECIDING = ("data", "image_column", "label_column", "size", "limit", "device", "workers", "threads")

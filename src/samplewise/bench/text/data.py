@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Int, Num
+from jaxtyping import Int, Num, Shaped
 from torch import Tensor
 
 from samplewise import rng
@@ -16,7 +16,17 @@ from samplewise.bench.settings import Settings, Targets
 from samplewise.bench.tables import Table
 from samplewise.bench.text.columns import TextColumns
 
-__all__ = ["TextData", "digest", "held_out", "labelled", "limited", "load", "refuse_empty", "texts_of"]
+__all__ = [
+    "TextData",
+    "digest",
+    "held_out",
+    "labelled",
+    "limited",
+    "load",
+    "refuse_empty",
+    "texts_of",
+    "with_groups",
+]
 
 Found = tuple[Table, Labels]
 
@@ -27,6 +37,7 @@ class TextData:
 
     Texts are arrays of str (n, 1), or (n, 2) for pairs. Labels are class numbers (n,) int64 in [0, classes),
     or with 0 classes numbers (n,) float32. The validation split is None until `held_out` makes it.
+    `train_groups` (n,) are the groups of the training texts by a column of the source, int64 or text.
     """
 
     name: str
@@ -39,6 +50,7 @@ class TextData:
     test_split: str = "test"
     validation_x: np.ndarray | None = None
     validation_y: Num[Tensor, " v"] | None = None
+    train_groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.train_y)
@@ -53,6 +65,13 @@ class TextData:
     def trained_on(self, train_x: np.ndarray, train_y: Num[Tensor, " n"]) -> "TextData":
         """Return the data with another training split."""
         return replace(self, train_x=train_x, train_y=train_y)
+
+    def taking(self, ids: Shaped[Tensor, " k"]) -> "TextData":
+        """Return the data with these rows of the training split: their numbers, or a mask."""
+        made = self.trained_on(self.train_x[ids.numpy()], self.train_y[ids])
+        return (
+            made if self.train_groups is None else replace(made, train_groups=self.train_groups[ids.numpy()])
+        )
 
     def relabelled(self, train_y: Int[Tensor, " n"]) -> "TextData":
         """Return the same texts with other training labels."""
@@ -98,9 +117,16 @@ def load(settings: Settings) -> TextData:
     for table, texts in ((train, train_x), (test, test_x)):
         refuse_empty(table, texts, columns)
     data = TextData(name_of(source), classes, train_x, train_y, test_x, test_y, names, test.name)
+    data = with_groups(data, train, settings)
     if not classes:
         _refuse_changes(settings, data)
     return data if settings.limit is None else limited(data, settings.limit)
+
+
+def with_groups(data: TextData, train: Table, settings: Settings) -> TextData:
+    """The data with the groups of their training texts, if a column names them."""
+    column = settings.group_column
+    return data if column is None else replace(data, train_groups=tables.groups_of(train, column))
 
 
 def labelled(candidates: list[Table], label: str, source: str) -> Found:
@@ -206,7 +232,7 @@ def limited(data: TextData, limit: int) -> TextData:
         raise ValueError(f"limit must be in [2, {len(data)}] for {data.name}, got {limit}")
     else:
         ids = torch.randperm(len(data), generator=rng.generator(0, "limit"))[:limit].sort().values
-    return data.trained_on(data.train_x[ids.numpy()], data.train_y[ids])
+    return data.taking(ids)
 
 
 def held_out(data: TextData, share: float) -> TextData:
@@ -217,8 +243,7 @@ def held_out(data: TextData, share: float) -> TextData:
     groups = data.train_y if data.classes else torch.zeros(len(data), dtype=torch.int64)
     taken = held_out_rows(groups, max(1, data.classes), share, data.name)
     rows = taken.numpy()
-    rest = data.trained_on(data.train_x[~rows], data.train_y[~taken])
-    return replace(rest, validation_x=data.train_x[rows], validation_y=data.train_y[taken])
+    return replace(data.taking(~taken), validation_x=data.train_x[rows], validation_y=data.train_y[taken])
 
 
 def digest(data: TextData) -> str:

@@ -11,6 +11,7 @@ from samplewise import recipes
 from samplewise.bench import coreset, experiment, rngstate
 from samplewise.bench.altered import altered, drawn
 from samplewise.bench.folder import RunFolder
+from samplewise.bench.grouped import about_groups, divided, refuse_undivided
 from samplewise.bench.settings import Settings
 from samplewise.bench.study import timing
 from samplewise.bench.text import data as texts
@@ -37,6 +38,7 @@ class Texts:
         """Load the data and try every method."""
         torch.set_num_threads(settings.threads or torch.get_num_threads())
         found, made = texts.load(settings), encoder.find(settings.model, settings.max_length)
+        refuse_undivided(found, settings)
         if wrong := try_methods(settings, altered(found, settings, 0), made):
             raise ValueError(next(iter(wrong.values())))
         return found
@@ -44,7 +46,8 @@ class Texts:
     def begin(self, folder: RunFolder, settings: Settings, data: TextData) -> None:
         """Start the folder, or check that it can be continued."""
         n, made = len(drawn(data, settings, 0)), encoder.find(settings.model, settings.max_length)
-        experiment.begin(folder, settings, about(data, n, texts.digest(data), made))
+        said = about(data, n, texts.digest(data), made)
+        experiment.begin(folder, settings, {**said, **about_groups(data, settings)})
 
     def clock(self, settings: Settings, data: TextData) -> timing.Clock:
         """Time a few steps on the first texts."""
@@ -93,8 +96,9 @@ def try_methods(settings: Settings, data: TextData, made: Encoder) -> dict[str, 
     Raises:
         ValueError: if the encoder cannot be trained on these data.
     """
-    static, policies, wrong = coreset.static_methods(settings), settings.policies(), dict[str, str]()
-    tiny = data.trained_on(data.train_x[:_TRIED], data.train_y[:_TRIED])
+    policies, wrong = divided(settings.policies(), data, settings), dict[str, str]()
+    static = coreset.static_methods(settings)
+    tiny = data.taking(torch.arange(min(_TRIED, len(data))))
     with rngstate.kept():
         plain = TextTask("full", recipes.full(), 0, tiny, made, settings)
         first = TextRun(plain)
@@ -106,7 +110,7 @@ def try_methods(settings: Settings, data: TextData, made: Encoder) -> dict[str, 
                 own = experiment.with_strategy(name, policy, len(data), settings.of(name))
                 task = TextTask(name, policy, 0, data, made, own)
                 if name in static:
-                    task = coreset.scoring_task(task, {name: static[name]})
+                    task = coreset.scoring_task(task, {name: policy})
                 elif settings.subset is not None and name == settings.names[-1]:
                     task = coreset.on_subset(task, coreset.given(settings))
                 TextRun(task, first.model)
