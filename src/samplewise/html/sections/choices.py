@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
-from samplewise.html.blocks import NO_RUN, Block, Chart, Heading, Numbers, Section, Words
+from samplewise.coresets.table import ScoreTable
+from samplewise.html.blocks import NO_RUN, Block, Chart, Numbers, Section
 from samplewise.html.charts import bars
 from samplewise.html.choices import choices
-from samplewise.html.facts import Facts
+from samplewise.html.facts import Facts, Run
+from samplewise.html.sections.runs import of_tables
 from samplewise.html.sections.text import percent
 
 __all__ = ["section"]
@@ -13,30 +15,24 @@ __all__ = ["section"]
 
 def section(facts: Facts) -> Section:
     """The three groups of every run."""
-    return Section("choices", "Always, sometimes, never", list(_blocks(facts)) or [NO_RUN])
+    return Section("choices", "Always, sometimes, never", [*of_tables(facts.runs, _of_table)] or [NO_RUN])
 
 
-def _blocks(facts: Facts) -> Iterator[Block]:
-    for run in facts.runs:
-        if len(facts.runs) > 1:
-            yield Heading(run.name)
-        if run.table is None or not len(run.table):
-            yield Words(run.lacks.get("table", "This run has no table of scores."), "note")
-            continue
-        found = choices(run.table)
-        pairs = [
-            (percent(share), f"{name} selected" + _chance(found.chance.get(name)))
-            for name, share in found.shares.items()
-        ]
-        yield Numbers(pairs)
-        values = [{"low": low, "high": high, "y": count} for low, high, count, _ in found.bins]
-        beside = [
-            {"x": (low + high) / 2, "y": expected}
-            for low, high, _, expected in found.bins
-            if expected is not None
-        ]
-        drawn = bars(values, "times selected", "samples", beside=beside, beside_name="by chance", counts=True)
-        yield Chart(drawn, found.said)
+def _of_table(_: Run, table: ScoreTable) -> Iterator[Block]:
+    found = choices(table)
+    pairs = [
+        (percent(share), f"{name} selected" + _chance(found.chance.get(name)))
+        for name, share in found.shares.items()
+    ]
+    yield Numbers(pairs)
+    values = [{"low": low, "high": high, "y": count} for low, high, count, _ in found.bins]
+    beside = [
+        {"x": (low + high) / 2, "y": expected}
+        for low, high, _, expected in found.bins
+        if expected is not None
+    ]
+    drawn = bars(values, "times selected", "samples", beside=beside, beside_name="by chance", counts=True)
+    yield Chart(drawn, found.said)
 
 
 def _chance(share: float | None) -> str:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from samplewise.html.blocks import NO_RUN, Block, Chart, Heading, Section, Words
+from samplewise.html.blocks import NO_RUN, Block, Chart, Section, Words
 from samplewise.html.charts import heat, lines
 from samplewise.html.facts import Facts, Run
 from samplewise.html.plan import CLASSES, Kept, group_shares, kept_by_class
+from samplewise.html.sections.runs import of_runs
 
 __all__ = ["section"]
 
@@ -24,10 +25,7 @@ def _blocks(facts: Facts) -> Iterator[Block]:
     if trained:
         said = "Samples that were back-propagated in each epoch, in percent of the data set."
         yield Chart(lines(trained, "epoch", "trained, %", epochs=True), said)
-    for run in facts.runs:
-        if len(facts.runs) > 1:
-            yield Heading(run.name)
-        yield from _of_run(run)
+    yield from of_runs(facts.runs, _of_run)
 
 
 def _of_run(run: Run) -> Iterator[Block]:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
-from samplewise.html.blocks import NO_RUN, Block, Gallery, Heading, Item, Section, Words
+from samplewise.coresets.table import ScoreTable
+from samplewise.html.blocks import NO_RUN, Block, Gallery, Item, Section, Words
 from samplewise.html.facts import Facts, Picture, Run
 from samplewise.html.picks import Pick, picks
+from samplewise.html.sections.runs import of_tables
 from samplewise.html.sections.text import number
 
 __all__ = ["section"]
@@ -12,29 +14,20 @@ __all__ = ["section"]
 
 def section(facts: Facts) -> Section:
     """The samples of every run that a reader may want to see."""
-    return Section("samples", "Samples to look at", list(_blocks(facts)) or [NO_RUN])
+    return Section("samples", "Samples to look at", [*of_tables(facts.runs, _of_table)] or [NO_RUN])
 
 
-def _blocks(facts: Facts) -> Iterator[Block]:
-    for run in facts.runs:
-        if len(facts.runs) > 1:
-            yield Heading(run.name)
-        if run.table is None or not len(run.table):
-            yield Words(run.lacks.get("table", "This run has no table of scores."), "note")
-            continue
-        if run.show is None:
-            why = run.lacks.get("samples", "The samples are not known, so only their ids are here.")
-            yield Words(why, "note")
-        for pick in picks(run.table):
-            yield _gallery(run, pick)
-        if run.table.labels is None:
-            yield Words("No labels are known, so none is suspected.", "note")
+def _of_table(run: Run, table: ScoreTable) -> Iterator[Block]:
+    if run.show is None:
+        why = run.lacks.get("samples", "The samples are not known, so only their ids are here.")
+        yield Words(why, "note")
+    for pick in picks(table):
+        yield _gallery(run, table, pick)
+    if table.labels is None:
+        yield Words("No labels are known, so none is suspected.", "note")
 
 
-def _gallery(run: Run, pick: Pick) -> Gallery:
-    table = run.table
-    if table is None:
-        raise ValueError("a run without a table has no samples to show.")
+def _gallery(run: Run, table: ScoreTable, pick: Pick) -> Gallery:
     ids = [int(table.ids[i]) for i in pick.at]
     pictures: list[Picture | None] = [*run.show(ids)] if run.show is not None else [None] * len(ids)
     items = []
