@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["MARKS", "Losses", "behind", "is_packed", "losses", "means", "take"]
+__all__ = ["MARKS", "Losses", "behind", "by_sequence", "is_packed", "losses", "means", "shares_rows", "take"]
 
 IGNORED = -100
 """The label of tokens that are not trained."""
@@ -93,6 +93,37 @@ def means(terms: Float[Tensor, "r t1"], batch: Batch) -> Losses:
     return Losses(sums / tokens.clamp(min=1), tokens)
 
 
+def by_sequence(
+    terms: Float[Tensor, "r t1"], batch: Batch
+) -> tuple[Float[Tensor, "s w"], Int[Tensor, "s w"]]:
+    """The loss of each token and the token, with a row for each of the s sequences: as if they were padded.
+
+    The rows are in the order of the sequences. w is the number of tokens of the longest one, less 1. The loss
+    at [i, j] is that of token j + 1 of sequence i. Without a trained token it is 0, and the token is -100.
+
+    Args:
+        terms: the loss of each token after the first of its row, (rows, tokens - 1).
+        batch: as for `losses`.
+
+    Raises:
+        ValueError: if the labels or all marks are missing, or fit no sequences.
+
+    >>> batch = {"labels": torch.tensor([[4, 5, 6, 7, 8]]), "position_ids": torch.tensor([[0, 1, 2, 0, 1]])}
+    >>> by_sequence(torch.tensor([[0.1, 0.2, 0.3, 0.4]]), batch)
+    (tensor([[0.1000, 0.2000],
+            [0.4000, 0.0000]]), tensor([[   5,    6],
+            [   8, -100]]))
+    """
+    labels = _labels(batch)
+    of, s = _numbers(batch, labels.shape)
+    sizes = _sizes(of, s)
+    places = torch.arange(max(0, int(sizes.max()) - 1), device=of.device)
+    inside = places < sizes[:, None] - 1
+    at = (_first_of_each(of, s)[:, None] + places).where(inside, 0)
+    targets = labels.flatten()[at + 1].where(inside, IGNORED)
+    return F.pad(terms, (0, 1)).flatten()[at].where(targets.ne(IGNORED), 0), targets
+
+
 def behind(batch: Batch, m: int) -> Bool[Tensor, "r t"]:
     """Which tokens of a packed batch are not of its first m sequences, (rows, tokens).
 
@@ -110,6 +141,21 @@ def is_packed(data: Any, b: int) -> bool:
     return any(name in data for name in _ENDS) or (
         shape[0] != b and any(name in data for name in (*_DOCUMENTS, "position_ids"))
     )
+
+
+def shares_rows(batch: Batch) -> bool:
+    """Whether the marks of a batch with `labels` say that sequences share a row, or may do so.
+
+    Rows of `position_ids` that restart nowhere hold one sequence each.
+    """
+    labels, positions = batch.get("labels"), batch.get("position_ids")
+    if not isinstance(labels, Tensor) or labels.ndim != 2:
+        return False
+    if any(name in batch for name in (*_ENDS, *_DOCUMENTS)):
+        return True
+    if not isinstance(positions, Tensor) or positions.shape != labels.shape:
+        return False
+    return len(labels) == 1 or _numbers(batch, labels.shape)[1] != len(labels)
 
 
 def take(
@@ -149,8 +195,7 @@ def take(
             f"{path} must hold a sequence for each of its {b} ids, but holds {s}. Padding must be marked: by "
             "attention_mask 0, by -1 in seq_idx, or by position_ids that go on after the last sequence."
         )
-    sizes = torch.bincount(of[of >= 0], minlength=s)
-    firsts = _first_of_each(of, s)
+    sizes, firsts = _sizes(of, s), _first_of_each(of, s)
     chosen = chosen.to(of.device)
     lengths, k = sizes[chosen], len(chosen)
     ends = lengths.cumsum(0)
@@ -247,6 +292,11 @@ def _by_ends(name: str, ends: Tensor, shape: torch.Size) -> Int[Tensor, "1 t"]:
         )
     of = torch.bucketize(torch.arange(shape[1], device=ends.device), ends[1:].long(), right=True)
     return of.where(of < len(ends) - 1, -1)[None]
+
+
+def _sizes(of: Int[Tensor, "r t"], s: int) -> Int[Tensor, " s"]:
+    """The number of tokens of each sequence."""
+    return torch.bincount(of[of >= 0], minlength=s)
 
 
 def _first_of_each(of: Int[Tensor, "r t"], s: int) -> Int[Tensor, " s"]:

@@ -108,6 +108,55 @@ def test_each_sequence_has_the_loss_that_it_has_alone(mark, rows, seed):
 
 @pytest.mark.parametrize("mark", MARKS)
 @settings(max_examples=50)
+@given(rows=Rows, seed=st.integers(0, 99))
+def test_losses_by_token_have_a_row_for_each_sequence(mark, rows, seed):
+    flat, parts, batch = cases(rows, mark, seed)
+    r, t = batch["input_ids"].shape
+    terms = torch.arange(1.0, r * (t - 1) + 1).view(r, t - 1).requires_grad_()
+    losses, targets = packed.by_sequence(terms, batch)
+    width = max(len(tokens) for tokens, _ in flat) - 1
+    expected, places, wanted, number = [], [], [], 0
+    for row, part in enumerate(parts):
+        at = 0
+        for tokens, labels in part:
+            for position, label in enumerate(labels[1:]):
+                if label != -100:
+                    expected.append((number, position, row * (t - 1) + at + position + 1.0))
+                    wanted.append((number, position, label))
+                    places.append((row, at + position))
+            number, at = number + 1, at + len(tokens)
+    assert losses.shape == targets.shape == (len(flat), width)
+    assert [(*place, losses[tuple(place)].item()) for place in losses.nonzero().tolist()] == expected
+    assert [(*at, targets[tuple(at)].item()) for at in targets.ne(-100).nonzero().tolist()] == wanted
+    losses.sum().backward()
+    assert [tuple(place) for place in terms.grad.nonzero().tolist()] == sorted(places)
+    assert terms.grad.sum() == len(places)
+
+
+@pytest.mark.parametrize(
+    ("rows", "mark", "several"),
+    [
+        ([[2, 3, 1]], "position_ids", True),
+        ([[2, 3], [4]], "position_ids", True),
+        ([[4], [2], [3]], "position_ids", False),
+        ([[4], [2], [3]], "seq_idx", True),
+        ([[4], [2], [3]], "document_ids", True),
+        ([[2, 3, 1]], "cu_seq_lens_q", True),
+    ],
+)
+def test_whether_rows_are_shared_is_told_by_the_marks(rows, mark, several):
+    """Where the marks count sequences, rows with one sequence each are taken apart as well."""
+    _, _, batch = cases(rows, mark, 0)
+    assert packed.shares_rows(batch) == several
+    assert not packed.shares_rows({"labels": batch["labels"]})
+    assert not packed.shares_rows({mark: batch[mark]})
+    assert not packed.shares_rows(
+        {"labels": batch["labels"], "position_ids": torch.zeros(3, *batch["labels"].shape)}
+    )
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@settings(max_examples=50)
 @given(rows=Rows, seed=st.integers(0, 99), data=st.data())
 def test_chosen_sequences_are_packed_again_in_rows_of_the_same_width(mark, rows, seed, data):
     flat, parts, batch = cases(rows, mark, seed)

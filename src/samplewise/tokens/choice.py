@@ -99,7 +99,8 @@ class RandomTokens(TokenChoice):
     random: ClassVar[bool] = True
 
     def scores(self, losses: Float[Tensor, "b t"], rng: torch.Generator) -> Float[Tensor, "b t"]:
-        drawn = torch.rand(losses.shape, generator=rng, dtype=torch.float64)
+        b, t = losses.shape  # drawn position by position: padding on the right changes no token's number
+        drawn = torch.rand((t, b), generator=rng, dtype=torch.float64).T
         return drawn.to(losses.device, non_blocking=True)
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from samplewise import packed
 from samplewise.data.outputs import Outputs
 
 __all__ = ["IGNORED", "LanguageModel", "language_model", "only", "refuse_no_model", "token_outputs"]
@@ -17,16 +18,26 @@ IGNORED = -100
 """The target of a position that has no token to predict."""
 
 
-def token_outputs(logits: Float[Tensor, "b t v"], labels: Int[Tensor, "b t"]) -> Outputs:
+def token_outputs(
+    logits: Float[Tensor, "r t v"], labels: Int[Tensor, "r t"], batch: Mapping[str, Any] | None = None
+) -> Outputs:
     """The outputs of a language model that predicts the next token, with a loss for every token.
 
     The loss of position j is the cross-entropy of `logits[:, j]` and `labels[:, j + 1]`, in float32 and nats.
     A label -100 is no token. The loss of a row is the mean over its tokens, 0 if it has none: methods observe
     it. The loss that trains is the mean over the tokens of the batch.
 
+    Where several sequences share a row, give the batch. The outputs then have a row for each sequence, as if
+    the sequences were padded, and no token is predicted from another sequence.
+
     Args:
         logits: before the softmax.
         labels: token numbers, not shifted, as Hugging Face models take them.
+        batch: has these `labels`, and one of `sw.packed.MARKS` that shows where each sequence begins. None:
+            each row is one sequence.
+
+    Raises:
+        ValueError: if the batch marks no sequences.
 
     >>> found = token_outputs(torch.zeros(1, 3, 2), torch.tensor([[0, 1, -100]]))
     >>> found.token_losses, found.token_targets
@@ -36,6 +47,8 @@ def token_outputs(logits: Float[Tensor, "b t v"], labels: Int[Tensor, "b t"]) ->
     losses = F.cross_entropy(
         logits[:, :-1].float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
     )
+    if batch is not None:
+        losses, targets = packed.by_sequence(losses, {**batch, "labels": labels})
     tokens = targets.ne(IGNORED).sum(1)
     return Outputs(losses.sum(1) / tokens.clamp(min=1), token_losses=losses, token_targets=targets)
 
@@ -74,8 +87,11 @@ class LanguageModel:
                 "sw.language_model takes batches that are mappings with 'labels', a tensor (b, t) of token "
                 f"numbers, got {got}. Write a forward that returns sw.token_outputs(logits, labels)."
             )
-        found = self.model(**{name: value for name, value in batch.items() if name != "labels"})
-        return token_outputs(_logits(found), labels)
+        given = {name: value for name, value in batch.items() if name != "labels"}
+        shared = packed.shares_rows(batch)
+        if shared and _caches(self.model):  # with a cache, models of transformers mix the sequences of a row
+            given.setdefault("use_cache", False)
+        return token_outputs(_logits(self.model(**given)), labels, batch if shared else None)
 
     def of(self, model: nn.Module) -> "LanguageModel":
         """The same forward of another model with the same tokens, such as a reference."""
@@ -87,6 +103,9 @@ def language_model(model: nn.Module) -> LanguageModel:
 
     The model is called with all entries but `labels`. It returns logits (b, t, v), or an object or mapping
     that has them as `logits`.
+
+    A batch may have rows of several sequences, with one of `sw.packed.MARKS`. The model must keep them apart.
+    Models of transformers do so without an attention mask. They are called with `use_cache=False` then.
     """
     refuse_no_model("model", model)
     return LanguageModel(model)
@@ -96,6 +115,13 @@ def refuse_no_model(name: str, given: Any) -> None:
     """Raise if a model is no `torch.nn.Module`."""
     if not isinstance(given, nn.Module):
         raise TypeError(f"{name} must be a torch.nn.Module, got {type(given).__name__}.")
+
+
+def _caches(model: nn.Module) -> bool:
+    """Whether a model of transformers, perhaps inside a wrapper such as DDP, uses a cache by default."""
+    while isinstance(inside := getattr(model, "module", None), nn.Module):
+        model = inside
+    return bool(getattr(getattr(model, "config", None), "use_cache", False))
 
 
 def _logits(found: Any) -> Tensor:
