@@ -119,3 +119,24 @@ def test_a_row_in_which_a_sequence_changed_is_refused(path):
 
     with pytest.raises(ValueError, match="the reference losses are of other tokens for ids"):
         trained(policy_of("rho_stored", path), changed)
+
+
+class Wrapper(torch.nn.Module):
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, **given):
+        return self.module(**given)
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, Wrapper], ids=["bare", "wrapped"])
+def test_a_model_of_transformers_runs_without_its_cache_only_where_rows_are_shared(wrap):
+    model, seen = llama(), []
+    model.register_forward_pre_hook(lambda *given: seen.append(given[-1].get("use_cache")), with_kwargs=True)
+    forward = sw.language_model(wrap(model))
+    row = one_row(DATA[:3])
+    forward(collate(DATA[:3]))
+    forward(row)
+    forward({**row, "use_cache": True})
+    assert seen == [None, False, True]

@@ -232,9 +232,3 @@ def test_tokens_are_chosen_by_the_losses_of_trl(tmp_path, tokenizer, name):
     assert ledger.tokens == tokens
     assert 0.4 * tokens <= ledger.tokens_trained < 0.4 * tokens + 3 * math.ceil(N / BATCH)
     assert ledger.cheap_scoring_forwards == (3 * N if name == "rho_tokens" else 0)
-
-
-def test_tokens_of_rows_without_padding_are_refused(tmp_path, tokenizer):
-    trainer = built(tmp_path, tokenizer, padding_free=True, max_length=None)
-    with pytest.raises(ValueError, match="token_topk needs one sequence in each row, but the collator joins"):
-        make_selective(trainer, "token_topk").train()

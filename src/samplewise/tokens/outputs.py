@@ -12,7 +12,15 @@ from torch.nn import functional as F
 from samplewise import packed
 from samplewise.data.outputs import Outputs
 
-__all__ = ["IGNORED", "LanguageModel", "language_model", "only", "refuse_no_model", "token_outputs"]
+__all__ = [
+    "IGNORED",
+    "LanguageModel",
+    "caches",
+    "language_model",
+    "only",
+    "refuse_no_model",
+    "token_outputs",
+]
 
 IGNORED = -100
 """The target of a position that has no token to predict."""
@@ -89,7 +97,7 @@ class LanguageModel:
             )
         given = {name: value for name, value in batch.items() if name != "labels"}
         shared = packed.shares_rows(batch)
-        if shared and _caches(self.model):  # with a cache, models of transformers mix the sequences of a row
+        if shared and caches(self.model):
             given.setdefault("use_cache", False)
         return token_outputs(_logits(self.model(**given)), labels, batch if shared else None)
 
@@ -117,8 +125,11 @@ def refuse_no_model(name: str, given: Any) -> None:
         raise TypeError(f"{name} must be a torch.nn.Module, got {type(given).__name__}.")
 
 
-def _caches(model: nn.Module) -> bool:
-    """Whether a model of transformers, perhaps inside a wrapper such as DDP, uses a cache by default."""
+def caches(model: nn.Module) -> bool:
+    """Whether a model of transformers, perhaps in a wrapper such as DDP, uses a cache by default.
+
+    With a cache, such models mix the sequences of a packed row.
+    """
     while isinstance(inside := getattr(model, "module", None), nn.Module):
         model = inside
     return bool(getattr(getattr(model, "config", None), "use_cache", False))

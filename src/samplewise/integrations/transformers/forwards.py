@@ -7,8 +7,9 @@ from typing import Any
 from torch import nn
 
 from samplewise.data.outputs import Outputs
-from samplewise.integrations.transformers.heads import CausalLM, Head, Own
+from samplewise.integrations.transformers.heads import CausalLM, Head, Own, one_packed_row
 from samplewise.integrations.transformers.sft import FusedLM
+from samplewise.tokens.outputs import caches
 
 __all__ = ["forward_of"]
 
@@ -25,8 +26,11 @@ def forward_of(head: Head, trainer: Any, model: nn.Module | None = None) -> Any:
         head = CausalLM(0.0, head.classes)
 
     def forward(inputs: Any) -> Outputs:
+        given = dict(inputs)
+        if model is not None and one_packed_row(inputs) and caches(model):  # the Trainer sets its own model
+            given["use_cache"] = False
         with trainer.compute_loss_context_manager():
-            return head(trainer.model if model is None else model, dict(inputs)).outputs
+            return head(trainer.model if model is None else model, given).outputs
 
     given: Any = forward
     given.of = lambda other: forward_of(head, trainer, other)

@@ -142,10 +142,7 @@ class CausalLM:
                 "transformers.DataCollatorWithFlattening."
             )
         raw = model(**_without_labels(inputs))
-        if one_packed_row(inputs):
-            losses, tokens = packed.losses(_logits(raw), inputs, self.smoothing)
-            return Seen(Outputs(loss=losses), tokens, raw)
-        return of_tokens(*token_losses(_logits(raw), _labels(inputs), self.smoothing), raw)
+        return of_tokens(token_losses(_logits(raw), _labels(inputs), self.smoothing), inputs, raw)
 
 
 class Own:
@@ -164,9 +161,9 @@ class Own:
 
 
 def token_losses(
-    logits: Float[Tensor, "k t v"], labels: Int[Tensor, "k t"], smoothing: float = 0.0
-) -> tuple[Float[Tensor, "k s"], Int[Tensor, "k s"]]:
-    """Return the loss of each token that is predicted, 0 without one, and the token. s = t - 1."""
+    logits: Float[Tensor, "r t v"], labels: Int[Tensor, "r t"], smoothing: float = 0.0
+) -> Float[Tensor, "r u"]:
+    """Return the loss of each token after the first of its row, 0 if it is not trained. u = t - 1."""
     logits, targets = logits[:, :-1].float(), labels[:, 1:]
     terms = F.cross_entropy(
         logits.reshape(-1, logits.shape[-1]),
@@ -174,18 +171,21 @@ def token_losses(
         ignore_index=IGNORED,
         reduction="none",
         label_smoothing=smoothing,
-    ).view_as(targets)
-    return terms, targets
+    )
+    return terms.view_as(targets)
 
 
-def of_tokens(losses: Float[Tensor, "k s"], targets: Int[Tensor, "k s"], raw: Any) -> Seen:
+def of_tokens(losses: Float[Tensor, "r u"], inputs: Mapping[str, Any], raw: Any) -> Seen:
     """Return the results for sequences: the mean over the trained tokens of each. It is 0 without any.
 
     Args:
-        losses: of the tokens, 0 without one.
-        targets: the tokens.
+        losses: of each token after the first of its row, 0 if it is not trained. u = t - 1.
+        inputs: has `labels` (r, t). A row may hold several sequences.
         raw: the return value of the model.
     """
+    targets = inputs["labels"][:, 1:]
+    if one_packed_row(inputs):
+        losses, targets = packed.by_sequence(losses, inputs)
     tokens = targets.ne(IGNORED).sum(1)
     means = losses.sum(1) / tokens.clamp(min=1)
     return Seen(Outputs(loss=means, token_losses=losses, token_targets=targets), tokens, raw)

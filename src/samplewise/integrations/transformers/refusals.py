@@ -9,13 +9,12 @@ import torch
 from transformers import Trainer
 
 from samplewise import packed
-from samplewise.integrations.transformers.heads import CausalLM, Head, base_of, head_of, one_packed_row
+from samplewise.integrations.transformers.heads import CausalLM, Head, base_of, head_of
 from samplewise.integrations.transformers.heads import Own as OwnLosses
 from samplewise.integrations.transformers.sft import FusedLM, is_sft, refuse_sft
 from samplewise.loop.scoring import Scoring, without_trace
-from samplewise.policy import Policy
 
-__all__ = ["Held", "head_for", "refuse", "refuse_other_loss", "refuse_packed", "refuse_uneven"]
+__all__ = ["Held", "head_for", "refuse", "refuse_other_loss", "refuse_uneven"]
 
 _WITHOUT = (
     "Set per_sample_loss=f, where f(outputs, inputs) returns losses (b,), or sw.Outputs with a normalizer "
@@ -161,15 +160,6 @@ class Held:
                 f"the loss of {self.name} on a batch must be the mean of its per-sample losses, "
                 f"{ours:.6g}, but is {own:.6g}: the model adds a term or weights samples. {_WITHOUT}"
             )
-
-
-def refuse_packed(policy: Policy, inputs: Mapping[str, Any]) -> None:
-    """Raise if a method chooses tokens, and the sequences of a batch share one row."""
-    if policy.level == "token" and one_packed_row(inputs):
-        raise ValueError(
-            f"{policy.name} needs one sequence in each row, but the collator joins them. Use a collator that "
-            "pads, or SFTConfig(padding_free=False)."
-        )
 
 
 def refuse_leaks(trainer: Any, head: Head, inputs: dict[str, Any], b: int) -> bool:

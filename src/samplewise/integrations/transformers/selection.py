@@ -44,7 +44,6 @@ from samplewise.integrations.transformers.refusals import (
     refuse,
     refuse_leaks,
     refuse_other_loss,
-    refuse_packed,
     refuse_uneven,
 )
 from samplewise.loop.gate import Gate
@@ -280,7 +279,6 @@ class Selection:
         """
         ids, part = inputs.pop(IDS), inputs.pop(PART)
         self.looked += 1
-        refuse_packed(self.selector.policy, inputs)
         if self.apart is None and self.head.by_tokens and len(ids) > 1 and one_packed_row(inputs):
             self.apart = refuse_leaks(trainer, self.head, inputs, len(ids))
         if isinstance(self.head, CausalLM) and not self.head.smoothing and self.looked.bit_count() == 1:

@@ -7,9 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from samplewise import packed
-from samplewise.data.outputs import Outputs
-from samplewise.integrations.transformers.heads import Seen, next_tokens, of_tokens, one_packed_row
+from samplewise.integrations.transformers.heads import Seen, next_tokens, of_tokens
 
 __all__ = ["FusedLM", "Heard", "is_sft", "refuse_sft"]
 
@@ -32,10 +30,7 @@ class FusedLM:
 
     def read(self, raw: Any, inputs: dict[str, Any]) -> Seen:
         """Compute the losses of tokens and sequences from the result of TRL's forward."""
-        if one_packed_row(inputs):
-            losses, tokens = packed.means(-raw.log_probs.float(), inputs)
-            return Seen(Outputs(loss=losses), tokens, raw)
-        return of_tokens(-raw.log_probs.float(), inputs["labels"][:, 1:], raw)
+        return of_tokens(-raw.log_probs.float(), inputs, raw)
 
 
 class Heard:
