@@ -181,7 +181,6 @@ def test_evaluating_neither_selects_nor_counts(tokenizer, tmp_path):
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"packing": True, "packing_strategy": "wrapped"}, "'wrapped' cuts sequences in the middle"),
         ({"packing": True, "dataloader_drop_last": True}, "dataloader_drop_last drops nothing"),
         (
             {"packing": True},

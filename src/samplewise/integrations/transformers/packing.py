@@ -15,7 +15,7 @@ from torch.utils.data import Sampler
 if TYPE_CHECKING:
     from samplewise.selector import Selector
 
-__all__ = ["PackedBatches", "Packing", "packing_of"]
+__all__ = ["PackedBatches", "Packing", "packing_of", "packs"]
 
 _LENGTHS = "seq_lengths"
 """The column in which TRL notes the lengths of the sequences of a row."""
@@ -100,8 +100,13 @@ class PackedBatches(Sampler[list[int]]):
             yield batch
 
 
+def packs(args: Any) -> bool:
+    """Whether rows of the data set hold marked sequences. Those of `wrapped` are blocks of tokens."""
+    return bool(getattr(args, "packing", False)) and args.packing_strategy != "wrapped"
+
+
 def packing_of(args: Any, rows: Any, batch_size: int) -> Packing | None:
-    """The packing of an SFTTrainer; None if it does not pack.
+    """The packing of an SFTTrainer; None if its rows are samples.
 
     Args:
         args: the arguments of a Trainer.
@@ -111,7 +116,7 @@ def packing_of(args: Any, rows: Any, batch_size: int) -> Packing | None:
     Raises:
         ValueError: if the rows do not tell their sequences.
     """
-    if not getattr(args, "packing", False):
+    if not packs(args):
         return None
     if _LENGTHS not in (names := getattr(rows, "column_names", None) or []):
         raise ValueError(

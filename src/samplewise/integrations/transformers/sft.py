@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from samplewise.integrations.transformers.heads import Seen, next_tokens, of_tokens
+from samplewise.integrations.transformers.packing import packs
 
 __all__ = ["FusedLM", "Heard", "is_sft", "refuse_sft"]
 
@@ -63,15 +64,11 @@ def refuse_sft(args: Any, trainer: Any) -> str | None:
         is_sft(kind) and hasattr(sys.modules[kind.__module__], _FUSES) for kind in type(trainer).__mro__
     ):
         raise ImportError("samplewise needs trl >= 1.16 for SFTTrainer: pip install -U trl")
-    if args.packing and args.packing_strategy == "wrapped":
-        return (
-            "packing_strategy='wrapped' cuts sequences in the middle. Set SFTConfig(packing_strategy='bfd')."
-        )
-    if args.packing and args.world_size > 1:
+    if packs(args) and args.world_size > 1:
         return "packing=True works in one process only. Set packing=False and padding_free=True."
-    if args.packing and args.dataloader_drop_last:
+    if packs(args) and args.dataloader_drop_last:
         return "packed batches are never full, so dataloader_drop_last drops nothing. Set it to False."
-    if (args.padding_free or args.packing) and args.pad_to_multiple_of:
+    if (args.padding_free or packs(args)) and args.pad_to_multiple_of:
         return (
             "in rows of several sequences, pad_to_multiple_of adds tokens that look like sequences. Set "
             "SFTConfig(pad_to_multiple_of=None)."
