@@ -23,7 +23,6 @@ from samplewise.bench.language.vocabulary import END, Vocabulary
 from samplewise.bench.settings import Settings
 from samplewise.bench.study.jobs import Job
 from samplewise.bench.study.language import LanguageTrainer
-from samplewise.cli import main
 from tests.bench import language
 
 torch.set_num_threads(1)
@@ -282,9 +281,3 @@ def test_a_model_is_kept_in_a_folder_of_transformers(made, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(folder.parent)
     tokenizer = AutoTokenizer.from_pretrained(folder.parent)
     assert model.config.vocab_size == len(trainer.vocabulary) == len(tokenizer)
-
-
-def test_the_command_trains_it_in_a_study_only(made, capsys):
-    arguments = ["--model", MODEL, "--data", str(made), "--epochs", "2"]
-    assert main(["train", *arguments]) != 0
-    assert "add --controls, or use samplewise bench" in " ".join(capsys.readouterr().err.split())

@@ -11,6 +11,7 @@ import torch
 from samplewise import rng
 from samplewise.bench.data import load
 from samplewise.bench.group_shares import shares_of
+from samplewise.bench.grouped import refuse_undivided
 from samplewise.bench.settings import Settings
 from samplewise.bench.study.images import TASK_SETTINGS
 from samplewise.cli import main
@@ -147,6 +148,15 @@ def test_rows_that_are_drawn_keep_their_groups(rows, tmp_path):
     kept = [i for c in (0, 1) for i in [i for i in kept.tolist() if i % 2 == c][:10]]
     assert sizes == {name: count for name, count in zip(NAMES, counted(kept), strict=True) if count}
     assert sum(told[f"share {name}"] for name in sizes) == pytest.approx(1)
+
+
+def test_groups_must_fit_the_rows_of_every_seed(rows):
+    """Of 16 drawn rows all three groups are in some draws, and in others one is missing."""
+    data = load(rows, group_column="place")
+    given = {"groups": "place", "shares": "web=1,code=1,maths=1", "method": ("rs2:keep=0.5",), "per_class": 8}
+    refuse_undivided(data, Settings(**given, seeds=1))
+    with pytest.raises(ValueError, match="--shares names 'maths', which no sample is in"):
+        refuse_undivided(data, Settings(**given, seeds=40))
 
 
 def test_texts_have_groups(tmp_path):

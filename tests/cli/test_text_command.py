@@ -84,17 +84,3 @@ def test_bad_input_is_one_line_and_nothing_is_written(made, tmp_path, capsys, mo
     assert said in error
     assert len(error.splitlines()) == 1
     assert not out.exists()
-
-
-def test_score_takes_no_language_model(tmp_path, capsys):
-    words = [
-        "score",
-        "--model",
-        "llama",
-        "--method",
-        "el2n",
-        "--out",
-        str(tmp_path / "s.parquet"),
-    ]
-    assert main(words) == 2
-    assert "samplewise score trains image models and text encoders" in capsys.readouterr().err

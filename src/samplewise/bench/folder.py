@@ -14,6 +14,8 @@ from samplewise.bench.rows import (
     AnyEpoch,
     ConfigData,
     EpochRow,
+    LanguageEpochRow,
+    LanguageResultRow,
     NumbersEpochRow,
     NumbersResultRow,
     ResultRow,
@@ -132,9 +134,10 @@ class RunFolder:
 
     def _kinds(self, rows: list[dict[str, Any]]) -> tuple[type[AnyEpoch], type[AnyEpoch]]:
         """The schemas of a line of `curves.jsonl` and of `results.jsonl`."""
-        if rows and self.config()["data"].get("metric", "accuracy") != "accuracy":
-            return NumbersEpochRow, NumbersResultRow
-        return EpochRow, ResultRow
+        metric = self.config()["data"].get("metric", "accuracy") if rows else "accuracy"
+        if metric == "loss":
+            return LanguageEpochRow, LanguageResultRow
+        return (EpochRow, ResultRow) if metric == "accuracy" else (NumbersEpochRow, NumbersResultRow)
 
     def _refuse_others(self, file: Path, rows: list[dict[str, Any]]) -> None:
         settings = self.settings()

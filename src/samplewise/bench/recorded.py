@@ -50,7 +50,7 @@ def finished_row(curve: list[dict[str, Any]], metric: str, n: int, ledger: Ledge
         curve[-1]
         | {
             "n": n,
-            f"best_{metric}": max(row[f"test_{metric}"] for row in curve),
+            f"best_{metric}": (min if metric == "loss" else max)(row[f"test_{metric}"] for row in curve),
             "promised": ledger.promised,
             "realised": ledger.realised,
             "baseline": ledger.baseline,

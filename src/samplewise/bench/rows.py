@@ -10,6 +10,8 @@ __all__ = [
     "AnyEpoch",
     "ConfigData",
     "EpochRow",
+    "LanguageEpochRow",
+    "LanguageResultRow",
     "NumbersEpochRow",
     "NumbersResultRow",
     "ResultRow",
@@ -92,6 +94,10 @@ class NumbersEpochRow(CountedEpoch):
     test_spearman: Correlation
 
 
+class LanguageEpochRow(CountedEpoch):
+    """The same of a language model. With several sources, each has a `test_loss_SOURCE`, too."""
+
+
 class _Finished:
     """What a line of `results.jsonl` has beside the last epoch."""
 
@@ -112,6 +118,14 @@ class ResultRow(EpochRow, _Finished):
     """A line of `results.jsonl`: a finished run."""
 
     best_accuracy: Percent
+
+
+class LanguageResultRow(LanguageEpochRow, _Finished):
+    """The same of a language model. A row counts the tokens that trained, and those that carried a loss."""
+
+    best_loss: float
+    tokens: Count
+    tokens_trained: Count
 
 
 class NumbersResultRow(NumbersEpochRow, _Finished):

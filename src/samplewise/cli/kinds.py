@@ -2,6 +2,7 @@
 
 from samplewise.bench import experiment
 from samplewise.bench.kinds import Kind
+from samplewise.bench.language.experiment import Languages
 from samplewise.bench.language.fits import is_language
 from samplewise.bench.settings import Settings
 from samplewise.bench.text.fits import is_text
@@ -11,18 +12,12 @@ __all__ = ["kind_of"]
 
 
 def kind_of(settings: Settings) -> Kind:
-    """What is trained, by the model.
-
-    Raises:
-        ValueError: for a language model, which only a study trains.
-    """
-    if is_language(settings.model):
-        raise ValueError(
-            f"--model {settings.model} is trained in a study: add --controls, or use samplewise bench."
-        )
-    if not is_text(settings.model):
+    """What is trained, by the model."""
+    if not is_text(settings.model) and not is_language(settings.model):
         return experiment.Images()
     require("transformers", "transformers")
+    if is_language(settings.model):
+        return Languages()
     from samplewise.bench.text.experiment import Texts
 
     return Texts()

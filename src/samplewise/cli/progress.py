@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from samplewise.report.measure import ACCURACY, PEARSON
+from samplewise.report.measure import ACCURACY, LOSS, PEARSON
 
 EVERY = 10.0
 """Seconds between two lines about a run, where there is no terminal for a bar."""
@@ -65,8 +65,8 @@ class Watch:
             self._print(f"{'':9}{escape(self.run)}: {100 * progress:.0f} % done{self.state}")
 
     def epoch_ended(self, row: dict[str, Any]) -> None:
-        """Show the newest accuracy."""
-        state = f"epoch {row['epoch']}/{row['epochs']}  {_measured(row):.1f} %"
+        """Show the newest result."""
+        state = f"epoch {row['epoch']}/{row['epochs']}  {_measured(row, 1)}"
         self.state = f", {state}"
         self.bar.update(self.task, state=state)
 
@@ -79,9 +79,7 @@ class Watch:
 
     def ended(self, row: dict[str, Any]) -> None:
         """Print a line for a finished run."""
-        self._finished(
-            f"{row['method']}, seed {row['seed']}: {_measured(row):.2f} % in {row['seconds']:.1f} s"
-        )
+        self._finished(f"{row['method']}, seed {row['seed']}: {_measured(row)} in {row['seconds']:.1f} s")
 
     def _open(self) -> None:
         """Print the heads, once."""
@@ -135,6 +133,7 @@ class Working:
             self.next_line = time.monotonic() + EVERY
 
 
-def _measured(row: dict[str, Any]) -> float:
-    """The result of a row that is shown: the accuracy, or the correlation of a regression."""
-    return float(next(row[measure.key] for measure in (ACCURACY, PEARSON) if measure.key in row))
+def _measured(row: dict[str, Any], digits: int | None = None) -> str:
+    """The result of a row that is shown: the accuracy, the correlation of a regression, or else the loss."""
+    measure = next(measure for measure in (ACCURACY, PEARSON, LOSS) if measure.key in row)
+    return measure.said(row[measure.key], digits)

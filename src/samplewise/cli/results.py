@@ -11,7 +11,7 @@ from samplewise.bench import methods
 from samplewise.bench.altered import described
 from samplewise.bench.folder import RunFolder, plain
 from samplewise.report import keep, pictures, table
-from samplewise.report.measure import ACCURACY, PEARSON
+from samplewise.report.measure import measure_of
 from samplewise.report.summary import summarise
 
 
@@ -21,8 +21,7 @@ def show(path: Path, console: Console) -> tuple[str, Mapping[str, Any]]:
     config, settings = folder.config(), folder.settings()
     order = list(settings.names)
     about = config["data"]
-    numbers = about.get("metric", "accuracy") != "accuracy"
-    measure, what = PEARSON if numbers else ACCURACY, "texts" if "texts" in about else "images"
+    measure, what = measure_of(about.get("metric", "accuracy")), "texts" if "texts" in about else "images"
     summaries = summarise(folder.results(), order, measure)
     title = f"{about['name']}: {about['train']:,} {what}, {settings.model}{described(settings)}"
     machine = f"{config['machine']['cpu']}, {settings.device}"

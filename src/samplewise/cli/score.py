@@ -105,11 +105,6 @@ def score(
     """
     work = out.with_name(f"{out.name}.work")
     all_options = locals() | {"seeds": runs}
-    if model is not None and is_language(model):
-        raise ValueError(
-            f"samplewise score trains image models and text encoders, got --model {model}. Use a static "
-            "method in a study: it scores the texts first."
-        )
     settings, given = options.settings_of(
         all_options, {"out", "runs", "resume", "force", "work", *options.PRINTING}
     )
@@ -120,7 +115,7 @@ def score(
                 f"--method {written:.200} has settings of its own, but all methods of samplewise score share "
                 "one training. Give them as options."
             )
-    if IRREDUCIBLE in settings.method and is_text(settings.model):
+    if IRREDUCIBLE in settings.method and (is_text(settings.model) or is_language(settings.model)):
         raise ValueError(
             f"--method {IRREDUCIBLE} trains image models, got --model {settings.model}. For a language "
             "model, use sw.reference_losses."

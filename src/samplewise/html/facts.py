@@ -67,6 +67,7 @@ class Comparison:
         notes: sentences that explain the table.
         spent: what was saved, for each method.
         unit: of the time of its stages.
+        higher: whether a higher result is better.
     """
 
     title: str
@@ -84,6 +85,7 @@ class Comparison:
     notes: Sequence[str] = ()
     spent: Sequence[Spent] = ()
     unit: str = "seconds"
+    higher: bool = True
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,7 +48,7 @@ def draw(
         paths[0],
         title=title,
         result=measure.label,
-        highest=100.0,
+        highest=measure.most,
         caption=f"{bars}Cost: forwards (1 each) and backwards (2 each). {about}",
     )
     for path, key, label in (

@@ -36,12 +36,12 @@ def headers(summaries: list[Summary], measure: Measure = ACCURACY) -> tuple[str,
     return mine + WITHOUT if any(s.scored for s in summaries) else mine
 
 
-def cells(summary: Summary, columns: int = len(HEADERS)) -> tuple[str, ...]:
+def cells(summary: Summary, columns: int = len(HEADERS), measure: Measure = ACCURACY) -> tuple[str, ...]:
     """One row of the table as text."""
-    spread = "" if summary.spread is None else f" +- {summary.spread:.2f}"
+    spread = "" if summary.spread is None else f" +- {summary.spread:.{measure.digits}f}"
     row = (
         summary.method,
-        f"{summary.accuracy:.2f}{spread}",
+        f"{summary.accuracy:.{measure.digits}f}{spread}",
         f"{round(summary.samples):,}",
         _percent(summary.cost_share),
         _saved(summary, summary.saved),
@@ -73,7 +73,7 @@ def notes(summaries: list[Summary]) -> list[str]:
 def markdown(summaries: list[Summary], measure: Measure = ACCURACY) -> str:
     """The table as Markdown, with numbers aligned to the right."""
     top = headers(summaries, measure)
-    body = [cells(summary, len(top)) for summary in summaries]
+    body = [cells(summary, len(top), measure) for summary in summaries]
     rows = [top, ("---", *["---:"] * (len(top) - 1)), *body]
     lines = [
         "| " + " | ".join(cell.replace("|", "\\|") for cell in row).replace("+-", "±") + " |" for row in rows
@@ -86,7 +86,7 @@ def terminal(
 ) -> list["Table"]:
     """The table for a terminal (rich) of `width` characters. A narrow one gets several tables."""
     top = headers(summaries, measure)
-    rows = [[cell.replace("+-", "±") for cell in cells(summary, len(top))] for summary in summaries]
+    rows = [[cell.replace("+-", "±") for cell in cells(summary, len(top), measure)] for summary in summaries]
     return grid(top, rows, width, title)
 
 
@@ -94,15 +94,15 @@ def in_words(summaries: list[Summary], measure: Measure = ACCURACY) -> str:
     """What the table says, in a sentence. It judges nothing: that takes `--controls`."""
     full = next((s for s in summaries if s.method == "full"), None)
     others = [s for s in summaries if s is not full]
-    what = measure.label.removesuffix(", %")
     if not others:
-        return "" if full is None else f"full reaches {full.accuracy:.2f} % {what}."
-    best = max(others, key=lambda s: s.accuracy)
-    said = f"{best.method} reaches {best.accuracy:.2f} % {what}"
+        return "" if full is None else f"full reaches {measure.said(full.accuracy)} {measure.name}."
+    best = (max if measure.higher else min)(others, key=lambda s: s.accuracy)
+    said = f"{best.method} reaches {measure.said(best.accuracy)} {measure.name}"
     if full is not None:
-        said += f", full {full.accuracy:.2f} %"
+        said += f", full {measure.said(full.accuracy)}"
     if len(others) > 1:
-        said += f". That is the most of the {len(others)} methods" + " beside full" * (full is not None)
+        word = "most" if measure.higher else "least"
+        said += f". That is the {word} of the {len(others)} methods" + " beside full" * (full is not None)
     said += f". {best.method} costs {_percent(best.cost_share)} of ordinary training"
     if best.saved is not None:
         about = "about " * (best.baseline == "estimated")

@@ -19,9 +19,11 @@ from samplewise.bench.cheap import gated
 from samplewise.bench.language.fits import sizes_of
 from samplewise.bench.language.model import build
 from samplewise.bench.language.vocabulary import END, Vocabulary
-from samplewise.bench.recorded import epoch_row
+from samplewise.bench.recorded import epoch_row, finished_row
 from samplewise.bench.settings import Settings
 from samplewise.bench.text.data import TextData
+from samplewise.cost.energy import EnergyMeter
+from samplewise.integrations.loggers import EpochLogger, attach
 from samplewise.policy import Policy
 from samplewise.tokens.outputs import IGNORED
 
@@ -47,6 +49,8 @@ class LanguageTask:
         best_by: the result that chooses the best epoch, if the data have a validation split.
         baseline_seconds: of an ordinary run with the same seed, if it is known.
         stretch: its epochs for each epoch of ordinary training.
+        loggers: get the numbers of every epoch.
+        meter: tells the energy of the run.
     """
 
     method: str
@@ -58,6 +62,8 @@ class LanguageTask:
     best_by: str | None = None
     baseline_seconds: float | None = None
     stretch: float = 1.0
+    loggers: tuple[EpochLogger, ...] = ()
+    meter: EnergyMeter | None = None
 
 
 class Rows(Dataset[dict[str, Tensor]]):
@@ -131,10 +137,12 @@ def refuse_method(method: str, policy: Any, data: TextData) -> None:
         return
     lacks = [name for name in ("logits", "targets", "features", "head") if name in policy.needs]
     if lacks or "gradient_norm" in policy.reads or policy.proxy:
+        hint = "Use a method of losses, such as infobatch or loss_sampling, or one that chooses tokens."
+        if policy.level == "static":
+            hint = "Use color, or a static method of your own whose signal is the loss."
         what = " and ".join(lacks) or ("a proxy" if policy.proxy else "gradients of single samples")
         raise ValueError(
-            f"{method:.200} needs {what}, which the language model of the command does not give. Use a "
-            "method of losses, such as infobatch or loss_sampling, or one that chooses tokens."
+            f"{method:.200} needs {what}, which the language model of the command does not give. {hint}"
         )
 
 
@@ -193,25 +201,40 @@ class LanguageRun:
         clip_grad_norm_(self.model.parameters(), _NORM)
         self.optimizer.step()
 
-    def train(self, on_step: Callable[[float], None] = lambda progress: None) -> "LanguageRun":
+    def train(
+        self,
+        on_step: Callable[[float], None] = lambda progress: None,
+        on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+    ) -> "LanguageRun":
         """Train from the first epoch to the last.
 
         Args:
             on_step: called with the finished share of the run.
+            on_epoch: called with the row of each tested epoch.
         """
         settings = self.task.settings
+        if self.task.meter is not None:
+            self.selector.ledger.measure_energy(self.task.meter)
+        attach(self.selector, *self.task.loggers)
         for epoch in self._epochs(settings.epochs, on_step):
             if not epoch % settings.test_every or epoch == settings.epochs:
                 self.curve.append(self.record(epoch))
+                on_epoch(self.curve[-1])
         return self
 
-    def score(self) -> "LanguageRun":
+    def result(self) -> dict[str, Any]:
+        """The row of a finished run."""
+        ledger = self.selector.ledger
+        row = finished_row(self.curve, "loss", len(self.task.data), ledger)
+        return row | {"tokens": ledger.tokens, "tokens_trained": ledger.tokens_trained}
+
+    def score(self, on_step: Callable[[float], None] = lambda progress: None) -> "LanguageRun":
         """Train on all samples, with the schedule of the whole run, until the last score is final.
 
         The model is not tested. The policy must be that of a scoring run.
         """
-        last = max(self.selector.final.values())
-        for _ in self._epochs(last, lambda progress: None):
+        last, epochs = max(self.selector.final.values()), self.task.settings.epochs
+        for _ in self._epochs(last, lambda done: on_step(done * epochs / last)):
             pass
         if self.selector.pass_due(last):
             begun = machine.clock(self.device)

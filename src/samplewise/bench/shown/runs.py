@@ -14,7 +14,7 @@ from samplewise.coresets.table import ScoreTable
 from samplewise.cost.ledger import STAGES
 from samplewise.html.facts import Comparison, Picture, Run, Spent
 from samplewise.report import pictures, table
-from samplewise.report.measure import ACCURACY, PEARSON, Measure
+from samplewise.report.measure import Measure, measure_of
 from samplewise.report.summary import Summary, summarise
 
 __all__ = ["Folder"]
@@ -66,7 +66,7 @@ class Folder:
     @property
     def measure(self) -> Measure:
         """The result that is compared."""
-        return PEARSON if self.config["data"].get("metric", "accuracy") != "accuracy" else ACCURACY
+        return measure_of(self.config["data"].get("metric", "accuracy"))
 
     def comparison(self) -> Comparison:
         """The methods beside one another, with a verdict in words, which is none of the judge."""
@@ -78,11 +78,15 @@ class Folder:
             title=self.title,
             said=[*_said(summaries, self.measure), *missing],
             result=self.measure.label,
+            higher=self.measure.higher,
             points=points,
             full=full,
             curves=pictures.during(self.results, self.curves, self.methods, "share", self.measure),
             heads=heads,
-            rows=[[cell.replace("+-", "±") for cell in table.cells(one, len(heads))] for one in summaries],
+            rows=[
+                [cell.replace("+-", "±") for cell in table.cells(one, len(heads), self.measure)]
+                for one in summaries
+            ],
             notes=[*(table.notes(summaries) if summaries else ()), f"Folder: {self.path}."],
             spent=[_spent(method, rows) for method, rows in _by_method(self.results, self.methods)],
         )

@@ -6,6 +6,8 @@ from typing import Any
 
 from samplewise.bench import experiment
 from samplewise.bench.altered import altered
+from samplewise.bench.language import data as language
+from samplewise.bench.language.fits import is_language
 from samplewise.bench.settings import Settings
 from samplewise.html.facts import Picture
 from samplewise.html.pictures import picture
@@ -45,6 +47,8 @@ def shown(
 
 
 def _loaded(settings: Settings) -> Any:
+    if is_language(settings.model):
+        return language.load(settings)
     if settings.model.startswith(_ENCODER):
         from samplewise.bench.text import data as texts
 

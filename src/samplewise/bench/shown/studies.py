@@ -96,6 +96,7 @@ def comparison(results: Results, folder: Path) -> Comparison:
         title=table.heading(results),
         said=[sentence for sentence in (pictures.said(results), table.in_words(results)) if sentence],
         result=pictures.label(results, "test"),
+        higher=results.axis.sign > 0,
         points=pictures.points(results, "method"),
         full=pictures.points(results, "ladder"),
         controls=pictures.points(results, "control"),

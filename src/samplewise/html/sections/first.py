@@ -125,10 +125,11 @@ def _against_cost(one: Comparison) -> Iterator[Block]:
             "y": quantitative("y", one.result, scale=scale),
         } | part["encoding"]
     halves = any(point.y_half for point in points)
-    said = "Each point is a method: its result against its cost; up and left is better."
+    better, worse = ("up", "below") if one.higher else ("down", "above")
+    said = f"Each point is a method: its result against its cost; {better} and left is better."
     if len(full) > 1:
-        said += " The line is full training of other lengths, the ladder: a point below it lost to a shorter "
-        said += "training."
+        said += f" The line is full training of other lengths, the ladder: a point {worse} it lost to a "
+        said += "shorter training."
     if one.controls:
         said += " Grey: random controls."
     said += " Bars are 95 % intervals of the means over seeds." * halves
