@@ -85,16 +85,11 @@ class SelectionCallback:
         self._undo.append(lambda: setattr(trainer, "limit_train_batches", 1.0))
 
     def _score_in_precision(self, trainer: Any) -> None:
-        """Run every scoring forward under Lightning's autocast and default dtype, as in training."""
+        """Run every scoring forward as the training forward runs."""
         selector, forward = self.selector, self.selector.forward
         if forward is None:
             return
-
-        def under_precision(data: Any) -> Any:
-            with trainer.precision_plugin.forward_context():
-                return forward(data)
-
-        selector.forward = under_precision
+        selector.forward = _in_precision(trainer, forward)
         self._undo.append(lambda: setattr(selector, "forward", forward))
 
     def _release(self) -> None:
@@ -254,6 +249,19 @@ class SelectionCallback:
         """Load the selector's state to continue training. In evaluation, do nothing."""
         if self._fitting:
             self.selector.load_state_dict(state_dict["selector"])
+
+
+def _in_precision(trainer: Any, forward: Any) -> Any:
+    """The forward under Lightning's autocast and default dtype, also `forward.of(another model)`."""
+
+    def under_precision(data: Any) -> Any:
+        with trainer.precision_plugin.forward_context():
+            return forward(data)
+
+    given: Any = under_precision
+    if callable(of := getattr(forward, "of", None)):
+        given.of = lambda model: _in_precision(trainer, of(model))
+    return given
 
 
 def weighted_mean(module: Any, losses: Outputs | Tensor) -> Float[Tensor, ""]:
