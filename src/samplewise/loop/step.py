@@ -130,7 +130,7 @@ class Step:
             )
         if self.chosen is not None:
             self.refuse_unweighed()
-        together, narrows, real = engine.together, engine.narrows, None
+        together, narrows, real, done = engine.together, engine.narrows, None, position.done + len(ids)
         if self._unchecked:
             self._check_layout(batch)
         if self.waiting is not None and narrows:
@@ -138,7 +138,7 @@ class Step:
         if together:
             if position.batches:
                 engine.memory.exchange(position.batches, self.sync_every)
-            real = position.real_rows(len(ids))
+            real, done = position.next_step(position.done, len(ids))
         if self.gate is not None:
             narrows = self.gate.narrows(batch, len(ids) if real is None else real.mine)
         if narrows:
@@ -148,7 +148,7 @@ class Step:
         if self.scoring_forward.apart:
             self.scoring_forward.came(whole, chosen, None if real is None else real.mine)
         self._note(made, chosen, batch, len(ids) if real is None else real.mine)
-        position.done += len(ids) * collectives.world() if together else len(ids)
+        position.done = done
         return batch
 
     def _note(self, made: Made, chosen: Chosen, batch: Batch, rows: int) -> None:
@@ -166,7 +166,7 @@ class Step:
         """Score a batch if this epoch scores, and choose the rows to train on."""
         engine, (ids, data) = self.engine, batch
         if real is not None:
-            if real.mine < 2:
+            if real.mine < min(2, len(ids)):
                 return self._at_most_one_row(batch, real)
             data, ids = self._layout.take(data, torch.arange(real.mine), len(ids)), ids[: real.mine]
         b = len(ids)
@@ -181,9 +181,7 @@ class Step:
         chosen = Chosen(ids, weights, whole=False, unseen=unseen, rows=rows if k < len(batch.ids) else None)
         if real is not None or (engine.together and engine.uneven):
             over = engine.mean_over(b, k)
-            chosen.real, chosen.total = k, collectives.total(over)
-            if weights is not None and over != k:
-                chosen.weights = weights * (over / k)
+            chosen.real, chosen.total, chosen.each = k, collectives.total(over), over / k if k else 1.0
         self.ledger.seconds["selecting"] += time.perf_counter() - begun
         return Batch(ids, data), chosen
 
@@ -262,7 +260,7 @@ class Step:
         else:
             if chosen.whole:
                 weights = engine.weights(ids)
-            factors = torch.ones(k, device=ids.device) if weights is None else weights.clone()
+            factors = torch.ones(k, device=ids.device) if weights is None else weights * chosen.each
             factors[real:] = 0
             # Gradients are averaged over the processes, so factors refer to the rows of all of them.
             factors *= collectives.world() / chosen.total
@@ -277,14 +275,15 @@ class Step:
 
         `by_tokens`: the caller reduces the losses of the tokens that `tokens.taken` gives.
         """
-        k = len(self.awaited().ids)
-        outputs = self.checked(returned, k)
+        chosen = self.awaited()
+        k = len(chosen.ids)
+        outputs, divisor = self.checked(returned, k), chosen.divisor if by_tokens else k
         if self.tokens.choice is not None and not by_tokens:
             raise ValueError(
                 f"{self.policy.name} chooses tokens, so rows have no factors. Call selector.reduce(outputs)."
             )
         factors = self.finish(outputs, outputs.normalizer)
-        return torch.ones(k, device=outputs.loss.device) if factors is None else factors * k
+        return torch.ones(k, device=outputs.loss.device) if factors is None else factors * divisor
 
     def awaited(self) -> Chosen:
         """The rows whose losses are awaited. If the last step is evaluated again, it is charged again.

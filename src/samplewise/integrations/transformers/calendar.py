@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ class Calendar:
         planned_epochs: with `max_steps`, the number of epochs to plan. None means as many as ordinary
             training needs.
         packing: for batches that hold as many samples as fit. Then `rows` is their mean.
+        processes: the number of processes. A micro-batch takes one packed batch for each.
     """
 
     n: int
@@ -40,12 +42,13 @@ class Calendar:
     max_steps: int | None
     planned_epochs: int | None = None
     packing: Packing | None = None
+    processes: int = 1
 
     def batches(self, samples: int) -> int:
         """The number of micro-batches for this number of samples. With packing, about so many."""
         samples = max(0, samples)
         if self.packing is not None:
-            return self.packing.batches(samples)
+            return -(-self.packing.batches(samples) // self.processes)
         return samples // self.rows if self.drop_last else -(-samples // self.rows)
 
     def updates(self, samples: int) -> int:
@@ -62,7 +65,7 @@ class Calendar:
         """Optimizer steps and micro-batches that no epoch exceeds."""
         if self.packing is None:
             return self.whole, max(1, self.batches(self.n))
-        steps = -(-self.packing.most // self.accumulate)
+        steps = -(-self.packing.most // (self.accumulate * self.processes))
         return steps, steps * self.accumulate
 
     @property
@@ -89,10 +92,11 @@ class Calendar:
         The current step counts as made once its batches are narrowed.
         """
         epoch, done = selector.timeline.where().values()
-        if self.packing is not None and selector.timeline.engine.opened:
-            batches, left = self.packing.made_and_left(selector, done)
-            made = -(-batches // self.accumulate)
-            return epoch, made, made + -(-left // self.accumulate)
+        position = selector.timeline.position
+        if position.engine.opened and (ends := position.ends) is not None:
+            batches, of_step = bisect_right(ends, done), self.accumulate * self.processes
+            made = -(-batches // of_step)
+            return epoch, made, made + -(-(len(ends) - batches) // of_step)
         size = selector.timeline.samples_of(epoch, sharded=False)[0] if epoch < selector.epochs else 0
         made = self.updates(min(done, size))
         return epoch, made, made + self.updates(size - done)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import Sampler
-
-if TYPE_CHECKING:
-    from samplewise.selector import Selector
 
 __all__ = ["PackedBatches", "Packing", "packing_of", "packs"]
 
@@ -34,7 +30,6 @@ class Packing:
     dataset: Any
     lengths: Int[Tensor, " n"]
     tokens: int
-    _cuts: dict[int, list[int]] = field(default_factory=dict, repr=False)
 
     @property
     def batch_size(self) -> int:
@@ -62,16 +57,6 @@ class Packing:
             used = int(sums[found[-1] - 1]) if found else 0
             found.append(int(torch.searchsorted(sums, used + self.tokens, right=True)))
         return found
-
-    def made_and_left(self, selector: Selector, done: int) -> tuple[int, int]:
-        """The batches of the open epoch up to its first `done` sequences, and after them."""
-        if selector.epoch not in self._cuts:
-            self._cuts.clear()
-            order = torch.cat([*selector.timeline.order().split(1 << 20)])
-            self._cuts[selector.epoch] = self.ends(order)
-        cuts = self._cuts[selector.epoch]
-        made = bisect_right(cuts, done)
-        return made, len(cuts) - made
 
 
 class PackedBatches(Sampler[list[int]]):

@@ -16,7 +16,6 @@ from samplewise import packed
 from samplewise.data.dataset import length_of
 from samplewise.data.outputs import Batch, Outputs
 from samplewise.distributed import collectives
-from samplewise.distributed.shares import real_rows
 from samplewise.groups import as_groups
 from samplewise.integrations.loggers import EpochLogger, attach
 from samplewise.integrations.transformers.calendar import Calendar
@@ -79,8 +78,6 @@ class Part:
     """Share of the real rows of the step."""
     parts: int
     """Number of micro-batches of the step."""
-    real: int | None
-    """Number of leading rows of this process that are real, not padding. None without padding."""
     counted: int | None = None
     """Number of rows of this process that are not padding and not ignored. None if labels do not show it."""
 
@@ -89,7 +86,6 @@ class Marked(NamedTuple):
     """The row counts of a micro-batch, computed when it is loaded. See `Part`."""
 
     total: int
-    real: int | None
     counted: int | None
 
 
@@ -148,6 +144,7 @@ class Selection:
             max_steps=args.max_steps if args.max_steps > 0 else None,
             planned_epochs=settings.epochs,
             packing=packing,
+            processes=args.world_size,
         )
         own_seed = args.seed if args.data_seed is None else args.data_seed
         groups = as_groups(settings.groups)
@@ -170,6 +167,8 @@ class Selection:
         refuse_assembled(self.selector.policy, "a Trainer")
         refuse_proxy(self.selector.policy, "a Trainer")
         self.selector.timeline.collate = stock.collate_fn
+        if packing is not None:
+            self.selector.timeline.position.cut = packing.ends
         self.wait_for_everyone = trainer.accelerator.wait_for_everyone
         self.first, self.factor, self.looked, self.held = 0, 1.0, 0, Held(trainer.model)
         self.apart = None
@@ -224,7 +223,7 @@ class Selection:
         group, items = get(self._marking(batches, marks))
         sizes = [mark.total if mark.counted is None else mark.counted for mark in marks]
         for batch, mark, of in zip(group, marks, sizes, strict=True):
-            batch[PART] = Part(of / max(1, sum(sizes)), len(group), mark.real, mark.counted)
+            batch[PART] = Part(of / max(1, sum(sizes)), len(group), mark.counted)
         if 0 < len(group) < size:
             group = [_empty(group[0])] * (size - len(group)) + group
         self._waited += time.perf_counter() - begun
@@ -232,8 +231,8 @@ class Selection:
 
     def _marking(self, batches: Iterator[Any], marks: list[Marked]) -> Iterator[Any]:
         """Yield batches and record their real rows on all processes. Labels of padding are set to -100."""
-        position, world = self.selector.timeline.where(), collectives.world()
-        left = self.selector.timeline.samples_of(position["epoch"], sharded=False)[0] - position["done"]
+        timeline, world = self.selector.timeline, collectives.world()
+        done = timeline.where()["done"]
         while True:
             try:
                 batch = next(batches)
@@ -242,24 +241,19 @@ class Selection:
             if IDS not in batch:
                 raise RuntimeError(WITHOUT_IDS)
             b = len(batch[IDS])
-            share = (
-                real_rows(left, self.calendar.rows // world, collectives.rank(), world, False)
-                if world > 1
-                else None
-            )
-            left -= b * world
+            share, done = timeline.position.next_step(done, b) if world > 1 else (None, done + b)
             ignored = batch.pop(IGNORED_ROWS, None)
-            head, real = self.head, None if share is None else min(share.mine, b)
+            head, real = self.head, None if share is None else share.mine
             if not (isinstance(head, Classes) and ignored is not None and head.ignores(batch["labels"])):
                 ignored = None
-            if real is not None and (head.by_tokens or ignored is not None):
+            if real is not None and real < b and (head.by_tokens or ignored is not None):
                 batch["labels"] = batch["labels"].clone()
                 if head.by_tokens and one_packed_row(batch):
                     batch["labels"][packed.behind(batch, real)] = IGNORED
                 else:
                     batch["labels"][real:] = IGNORED
             counted = None if ignored is None else ignored[:real].count(0)
-            marks.append(Marked(b * world if share is None else share.total, real, counted))
+            marks.append(Marked(b * world if share is None else share.total, counted))
             yield batch
 
     def loss(
@@ -339,11 +333,6 @@ class Selection:
         else:
             losses, of = step.tokens.means(step.awaited(), outputs)
         weights = step.weigh(outputs, by_tokens=True)
-        if part.real is not None:
-            # Weights assume a mean over the real rows of all processes. Here the mean is over tokens, and
-            # `items` counts the tokens of all processes.
-            real = min(part.real, len(losses))
-            weights = weights * (collectives.total(real) / (len(losses) * collectives.world()))
         mean = (weights * losses * of).sum() / of.sum().clamp(min=1)
         if items is None:
             return mean / part.parts

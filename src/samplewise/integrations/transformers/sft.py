@@ -64,8 +64,6 @@ def refuse_sft(args: Any, trainer: Any) -> str | None:
         is_sft(kind) and hasattr(sys.modules[kind.__module__], _FUSES) for kind in type(trainer).__mro__
     ):
         raise ImportError("samplewise needs trl >= 1.16 for SFTTrainer: pip install -U trl")
-    if packs(args) and args.world_size > 1:
-        return "packing=True works in one process only. Set packing=False and padding_free=True."
     if packs(args) and args.dataloader_drop_last:
         return "packed batches are never full, so dataloader_drop_last drops nothing. Set it to False."
     if (args.padding_free or packs(args)) and args.pad_to_multiple_of:
