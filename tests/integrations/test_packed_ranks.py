@@ -15,6 +15,7 @@ __all__ = ["pytestmark", "quick_training"]
 RECIPES = {
     "weights": sw.recipes.infobatch(),
     "rows": sw.recipes.ordered_sgd(keep=0.5),
+    "tokens": sw.recipes.token_topk(keep=0.5),
 }
 EPOCHS, SAVED = 2, 4
 """A full epoch has 5 batches, so 3 steps. In the last of them the second process has no batch of its own."""
