@@ -160,10 +160,11 @@ def shares_rows(batch: Batch) -> bool:
 
 def take(
     batch: Batch,
-    chosen: Int[Tensor, " k"],
+    chosen: Int[Tensor, " k"] | None,
     b: int | None = None,
     other: Callable[[Any, str], Any] | None = None,
     path: str = "batch",
+    first: int | None = None,
 ) -> Any:
     """A packed batch of the chosen sequences only, in the same kind of mapping.
 
@@ -172,10 +173,11 @@ def take(
 
     Args:
         batch: has `input_ids` or `labels` (rows, tokens), and one of `MARKS`.
-        chosen: which sequences, counted over all rows in order. A sequence may come twice.
+        chosen: which sequences, counted over all rows in order; None: all. A sequence may come twice.
         b: the number of sequences that must be there; None: any.
         other: called with every value that does not belong to the tokens, and its path; None: they stay.
         path: the name of the batch in errors.
+        first: how many tokens of each sequence stay at most, from its first one on; None: all.
 
     Raises:
         ValueError: if the marks fit no sequences, or not b.
@@ -196,8 +198,10 @@ def take(
             "attention_mask 0, by -1 in seq_idx, or by position_ids that go on after the last sequence."
         )
     sizes, firsts = _sizes(of, s), _first_of_each(of, s)
-    chosen = chosen.to(of.device)
+    chosen = torch.arange(s, device=of.device) if chosen is None else chosen.to(of.device)
     lengths, k = sizes[chosen], len(chosen)
+    if first is not None:
+        lengths = lengths.clamp(max=first)
     ends = lengths.cumsum(0)
     owner = torch.arange(k, device=of.device).repeat_interleave(lengths)
     offsets = torch.arange(len(owner), device=of.device) - (ends - lengths)[owner]

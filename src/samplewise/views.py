@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from torch import Tensor
 from torch.nn import functional as F
 
+from samplewise import packed
 from samplewise.checks import Range, checked
 from samplewise.data.outputs import walk
 
@@ -65,6 +66,8 @@ class First:
             if not _is_text(value, path):
                 return value
             found += 1
+            if packed.shares_rows(value):
+                return packed.take(value, None, first=self.tokens)
             size = value["input_ids"].shape[:2]
             return walk(
                 value,
@@ -86,7 +89,8 @@ def first(tokens: int) -> First:
     """A view of the first `tokens` tokens of each text.
 
     It cuts every tensor of a mapping that has the shape of its `input_ids` (b, tokens): attention mask, token
-    types, and labels with one number for each token. The tokens must be padded on the right.
+    types, and labels with one number for each token. The tokens must be padded on the right. In packed rows
+    with `labels` it cuts each sequence, and packs them again (see `samplewise.packed`).
 
     >>> import torch
     >>> batch = {"input_ids": torch.arange(8).reshape(2, 4), "labels": torch.tensor([0, 1])}

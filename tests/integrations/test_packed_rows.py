@@ -57,7 +57,7 @@ def packed_losses(model, batch):
     return packed.losses(logits, batch)
 
 
-def trained(recipe, losses, collating, parts=1):
+def trained(recipe, losses, collating, parts=1, scoring=None):
     """A plain loop: the chosen ids of every batch, the weights after it, and the rows that were seen."""
     model = llama()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -66,7 +66,9 @@ def trained(recipe, losses, collating, parts=1):
     def forward(batch):
         return losses(model, batch).mean
 
-    selector = sw.Selector(recipe, DATA, forward, model=model, epochs=EPOCHS, batch_size=BATCH, seed=3)
+    selector = sw.Selector(
+        recipe, DATA, forward, model=model, epochs=EPOCHS, batch_size=BATCH, seed=3, scoring=scoring
+    )
     noted = chosen_by(selector)
     for _ in range(EPOCHS):
         for step, batch in enumerate(selector.loader(collate_fn=collating), 1):
@@ -124,3 +126,23 @@ def test_a_model_that_sees_other_sequences_has_other_losses():
     assert leaking.tokens.equal(alone.tokens)
     assert not torch.allclose(leaking.mean, alone.mean, atol=1e-4)
     torch.testing.assert_close(packed_losses(model, row).mean, alone.mean, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("collating", [one_row, one_row_with_ends, several_rows])
+def test_a_view_of_the_first_tokens_cuts_each_sequence(collating):
+    seen = sw.views.first(4)(collating(DATA[:BATCH]))
+    wanted = one_row([{name: value[:4] for name, value in row.items()} for row in DATA[:BATCH]])
+    model, alone = llama(), packed_losses(llama(), wanted)
+    assert max(map(len, (row["input_ids"] for row in DATA[:BATCH]))) > 4
+    torch.testing.assert_close(packed_losses(model, seen), alone, rtol=1e-5, atol=1e-6)
+    if collating is not several_rows:
+        whole = collating([{name: value[:4] for name, value in row.items()} for row in DATA[:BATCH]])
+        assert str(seen) == str(whole)
+
+
+def test_scores_by_the_first_tokens_are_those_of_padded_rows():
+    found = []
+    for collating, losses in ((collate, padded_losses), (one_row_with_ends, packed_losses)):
+        scoring = sw.Scoring(view=sw.views.first(4))
+        found.append(trained("ordered_sgd", losses, collating, scoring=scoring))
+    assert found[0][0] == found[1][0] != trained("ordered_sgd", packed_losses, one_row)[0]
