@@ -80,12 +80,12 @@ def test_packed_rows_train_the_tokens_of_padded_rows(name, collating, padded, pa
     same(trained(policy_of(name, path), collating), padded(name))
 
 
-def test_a_forward_of_ones_own_gives_the_batch_to_token_outputs(padded, path):
+def test_a_forward_of_ones_own_gives_the_marks_to_token_outputs(padded, path):
     def of(model):
         def forward(batch):
             ids, positions = batch["input_ids"], batch["position_ids"]
             logits = model(ids, position_ids=positions, use_cache=False).logits
-            return sw.token_outputs(logits, batch["labels"], batch)
+            return sw.token_outputs(logits, batch["labels"], {"position_ids": positions})
 
         return forward
 

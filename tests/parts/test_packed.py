@@ -137,6 +137,7 @@ def test_losses_by_token_have_a_row_for_each_sequence(mark, rows, seed):
     ("rows", "mark", "several"),
     [
         ([[2, 3, 1]], "position_ids", True),
+        ([[3]], "position_ids", True),
         ([[2, 3], [4]], "position_ids", True),
         ([[4], [2], [3]], "position_ids", False),
         ([[4], [2], [3]], "seq_idx", True),

@@ -41,8 +41,8 @@ def token_outputs(
     Args:
         logits: before the softmax.
         labels: token numbers, not shifted, as Hugging Face models take them.
-        batch: has these `labels`, and one of `sw.packed.MARKS` that shows where each sequence begins. None:
-            each row is one sequence.
+        batch: has one of `sw.packed.MARKS` that shows where each sequence begins. None: each row is one
+            sequence.
 
     Raises:
         ValueError: if the batch marks no sequences.
