@@ -134,7 +134,8 @@ CHOICES = (
         (
             Says("lm", "all rows of the target's source", "better"),
             Says("lm", "color, keep 0.25", "better"),
-            Says("lm", "rho_tokens, keep 0.6", "not shown"),
+            Says("lm", "color, keep 0.5", "better"),
+            Says("lm", "rho_tokens, keep 0.6", "worse"),
             Says("lm", "rho_loss, keep 0.25", "worse"),
         ),
     ),
