@@ -110,6 +110,7 @@ def test_groups_and_estimates(made, tmp_path, capsys):
     assert main([*words, "animals=3,numbers=1", "--out", str(out)]) == 0
     told = ScoreTable.read(out / "scores-random_dynamic_keep=0.5-0.parquet").provenance["selections"][0]
     assert told == {"epoch": 0, "share animals": 0.75, "share numbers": 0.25}
+    assert RunFolder(out).config()["data"]["groups"] == {"animals": 24, "numbers": 24}
     alone = ["train", *usual(made, "--method", "random_dynamic", "--groups", "label", sources=False)]
     assert main([*alone, "--out", str(tmp_path / "other")]) == 2
     assert "--groups label needs classes" in capsys.readouterr().err
