@@ -21,12 +21,12 @@ EPOCHS, SAVED = 2, 4
 """A full epoch has 5 batches, so 3 steps. In the last of them the second process has no batch of its own."""
 
 
-def run(recipe, folder, accumulate=1, saves=False, **how):
+def run(recipe, folder, accumulate=1, saves=False, tokens=30, **how):
     trainer = built(
         folder,
         read_tokenizer(),
         packing=True,
-        max_length=30,
+        max_length=tokens,
         per_device_train_batch_size=1,
         num_train_epochs=EPOCHS,
         gradient_accumulation_steps=accumulate,
@@ -42,6 +42,7 @@ def run(recipe, folder, accumulate=1, saves=False, **how):
         "steps": (trainer.state.global_step, trainer.state.max_steps, trainer.state.epoch),
         "counts": [ledger.samples_backpropagated, ledger.ordinary_samples, ledger.tokens],
         "progress": trainer.selector.progress,
+        "memory": {name: column.tolist() for name, column in trainer.selector.engine.memory.columns.items()},
     }
 
 
@@ -52,6 +53,7 @@ def two(folder):
     told["whole"] = run("loss_sampling", f"{folder}/whole", saves=True)
     saved = f"{folder}/whole/checkpoint-{SAVED}"
     told["resumed"] = run("loss_sampling", f"{folder}/resumed", resume_from_checkpoint=saved)
+    told["one batch"] = run(RECIPES["rows"], f"{folder}/one-batch", tokens=200)
     gc.collect()  # wrapped models in cycles keep threads of gloo, which abort the process at its end
     return told
 
@@ -105,3 +107,15 @@ def test_one_process_goes_on_with_what_two_saved(both, folder):
     assert alone["ids"] == [first["ids"][4], second["ids"][4], first["ids"][5]]
     assert alone["weights"] == pytest.approx(first["weights"], rel=0, abs=1e-6)
     assert alone["steps"] == first["steps"]
+
+
+def test_a_process_without_a_batch_of_its_own_has_the_memory_of_the_other(both, tmp_path):
+    first, second = (told["one batch"] for told in both)
+    alone = run(RECIPES["rows"], tmp_path, tokens=200, accumulate=2)
+    assert first["ids"] == alone["ids"]
+    assert first["weights"] == second["weights"] == pytest.approx(alone["weights"], rel=0, abs=1e-6)
+    assert first["counts"] == alone["counts"]
+    assert second["counts"] == [0, 0, 0]
+    assert alone["memory"]
+    for name, column in alone["memory"].items():
+        assert first["memory"][name] == second["memory"][name] == pytest.approx(column, rel=1e-4)

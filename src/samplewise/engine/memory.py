@@ -17,7 +17,7 @@ from samplewise.distributed import collectives
 from samplewise.engine.bad_losses import BadLosses, in_float32
 from samplewise.engine.compact import CompactPlan
 from samplewise.engine.levels import measured, memory_of, nonnegative
-from samplewise.engine.merging import merge_rows
+from samplewise.engine.merging import begin_as_others, merge_rows
 from samplewise.policy import Policy
 from samplewise.signals import measure
 from samplewise.subset import Subset
@@ -317,6 +317,8 @@ class Memory:
         none = torch.empty(0, dtype=torch.int64, device=self.device)
         unmerged = ascending(torch.cat([*self._unmerged, none]), self.n)
         self._unmerged = []
+        if self.tracker is not None:
+            begin_as_others(self.columns, self.device)
         for ids in merge_rows(unmerged, [self.columns[name] for name in self.exchanged()]):
             if self.passed is not None:
                 self.passed[ids] = True

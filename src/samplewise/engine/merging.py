@@ -6,15 +6,35 @@
 import math
 from collections.abc import Iterator, Sequence
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from samplewise.distributed import collectives
 
-__all__ = ["merge_rows"]
+__all__ = ["begin_as_others", "merge_rows"]
 
 _AT_ONCE = 1 << 21
 """Numbers that a process sends at once: 16 MB."""
+
+
+def begin_as_others(columns: dict[str, Tensor], device: torch.device) -> None:
+    """Begin the columns of a process that has observed nothing, as the first process that has.
+
+    It has observed nothing if no batch came to it: there may be fewer batches than processes. Every process
+    must call it.
+
+    Args:
+        columns: of this process, filled in place if there are none.
+        device: of the columns.
+    """
+    if collectives.total(bool(columns)) in (0, collectives.world()):
+        return
+    first = collectives.everyone(bool(columns)).index(True)
+    own = {name: column.cpu() for name, column in columns.items()} if collectives.rank() == first else {}
+    given = collectives.everyone(own)[first]
+    if not columns:
+        columns |= {name: column.to(device) for name, column in given.items()}
 
 
 def merge_rows(ids: Int[Tensor, " k"], columns: Sequence[Tensor]) -> Iterator[Int[Tensor, " m"]]:
