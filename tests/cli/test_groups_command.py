@@ -130,6 +130,7 @@ def test_groups_go_with_their_rows(rows, tmp_path):
         main(command(write(tmp_path / "plain"), "--method", "random_dynamic:keep=0.5", *given, "--out", out))
         == 0
     )
+    assert json.loads((out / "config.json").read_text())["data"]["groups"] == {"0": 6, "1": 6}
     (first, last) = (
         ScoreTable.read(out / f"scores-random_dynamic_keep=0.5-{seed}.parquet").provenance["selections"][0]
         for seed in (0, 1)

@@ -78,11 +78,14 @@ def refuse_undivided(data: Data, settings: Settings) -> None:
 
 
 def about_groups(data: ImageData | TextData, settings: Settings) -> dict[str, Any]:
-    """What `config.json` holds of the groups: their sizes and a digest; empty without groups."""
+    """What `config.json` holds of the groups; empty without groups.
+
+    The sizes are of the samples that the first seed trains on. The digest is of the groups of all samples.
+    """
     if settings.groups is None:
         return {}
     of = groups_in(data, settings)
-    names, sizes = np.unique(of, return_counts=True)
+    names, sizes = np.unique(groups_in(drawn(data, settings, 0), settings), return_counts=True)
     digest = hashlib.sha256("\0".join(map(str, of.tolist())).encode("utf-8", "surrogatepass"))
     shown = zip(map(str, names[:_NAMED].tolist()), sizes[:_NAMED].tolist(), strict=True)
     return {"groups": dict(shown), "groups_sha256": digest.hexdigest()}
