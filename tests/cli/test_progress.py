@@ -36,6 +36,15 @@ def test_a_line_names_the_newest_accuracy(watched):
     assert said()[-1].strip() == "run 1/3  full, seed 0: 25 % done, epoch 2/9  61.2 %"
 
 
+def test_a_loss_has_digits_enough_to_see_it_fall(watched):
+    watch, now, said = watched
+    watch.began("full", 0)
+    watch.epoch_ended({"epoch": 2, "epochs": 9, "test_loss": 3.14159})
+    now[0] = 11.0
+    watch.stepped(0.25)
+    assert said()[-1].strip().endswith("epoch 2/9  3.14 nats")
+
+
 def test_short_runs_get_the_line_of_their_end_only(watched):
     watch, now, said = watched
     for seed in range(3):

@@ -87,6 +87,22 @@ def test_uneven_batches_need_a_loader_that_drops_the_last(drop_last):
         refuse_uneven(two, False)
 
 
+def test_uneven_packed_batches_can_only_be_evened():
+    """To drop the last ones is refused too, so the error must not advise it."""
+    two = SimpleNamespace(
+        world_size=2,
+        accelerator_config=SimpleNamespace(even_batches=False),
+        packing=True,
+        packing_strategy="bfd",
+    )
+    with pytest.raises(ValueError, match=r"Set accelerator_config=\{'even_batches': True\}") as caught:
+        refuse_uneven(two, False)
+    assert "drop_last" not in str(caught.value)
+    two.packing_strategy = "wrapped"
+    with pytest.raises(ValueError, match="Set dataloader_drop_last=True"):
+        refuse_uneven(two, False)
+
+
 class Backwards(RandomSampler):
     def __iter__(self):
         return iter(range(len(self.data_source)))

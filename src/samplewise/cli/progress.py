@@ -66,7 +66,7 @@ class Watch:
 
     def epoch_ended(self, row: dict[str, Any]) -> None:
         """Show the newest result."""
-        state = f"epoch {row['epoch']}/{row['epochs']}  {_measured(row, 1)}"
+        state = f"epoch {row['epoch']}/{row['epochs']}  {_measured(row, short=True)}"
         self.state = f", {state}"
         self.bar.update(self.task, state=state)
 
@@ -133,7 +133,10 @@ class Working:
             self.next_line = time.monotonic() + EVERY
 
 
-def _measured(row: dict[str, Any], digits: int | None = None) -> str:
-    """The result of a row that is shown: the accuracy, the correlation of a regression, or else the loss."""
+def _measured(row: dict[str, Any], short: bool = False) -> str:
+    """The result of a row that is shown: the accuracy, the correlation of a regression, or else the loss.
+
+    `short`: with one digit less.
+    """
     measure = next(measure for measure in (ACCURACY, PEARSON, LOSS) if measure.key in row)
-    return measure.said(row[measure.key], digits)
+    return measure.said(row[measure.key], measure.digits - short)

@@ -11,6 +11,7 @@ from transformers import Trainer
 from samplewise import packed
 from samplewise.integrations.transformers.heads import CausalLM, Head, base_of, head_of
 from samplewise.integrations.transformers.heads import Own as OwnLosses
+from samplewise.integrations.transformers.packing import packs
 from samplewise.integrations.transformers.sft import FusedLM, is_sft, refuse_sft
 from samplewise.loop.scoring import Scoring, without_trace
 
@@ -66,9 +67,12 @@ def _loader(args: Any) -> str | None:
 def refuse_uneven(args: Any, drop_last: bool) -> None:
     """Raise if processes would get different numbers of batches."""
     if args.world_size > 1 and not args.accelerator_config.even_batches and not drop_last:
+        way = "Set dataloader_drop_last=True, or drop_last=True in your own loader."
+        if packs(args):
+            way = "Set accelerator_config={'even_batches': True}: with packing=True nothing can be dropped."
         raise ValueError(
             "selection does not work with this Trainer: with even_batches=False, processes get different "
-            "numbers of batches. Set dataloader_drop_last=True, or drop_last=True in your own loader."
+            f"numbers of batches. {way}"
         )
 
 
