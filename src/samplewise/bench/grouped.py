@@ -77,7 +77,7 @@ def refuse_undivided(data: Data, settings: Settings) -> None:
         divided(settings.policies(), drawn(data, settings, seed), settings)
 
 
-def about_groups(data: ImageData | TextData, settings: Settings) -> dict[str, Any]:
+def about_groups(data: Data, settings: Settings) -> dict[str, Any]:
     """What `config.json` holds of the groups; empty without groups.
 
     The sizes are of the samples that the first seed trains on. The digest is of the groups of all samples.
