@@ -1,13 +1,17 @@
 """Trainers with packed rows equal those with padded rows: the same choices, the same weights."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from datasets import Dataset
 from peft import LoraConfig
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DataCollatorWithFlattening, Trainer
 
 import samplewise as sw
 from samplewise.integrations.transformers import make_selective
+from samplewise.integrations.transformers.packing import packing_of
 from tests.integrations.test_trl import N, built, llama, pytestmark, quick_training, tokenizer
 from tests.integrations.trainer_runs import arguments, chosen_by, collate, sentences, trained_ids, weights
 from tests.integrations.trainer_runs import llama as small
@@ -192,3 +196,32 @@ def test_a_resumed_run_packs_the_same_batches(recipe, tokenizer, tmp_path):
     assert noted[3:] == rest
     assert torch.equal(weights(whole), weights(again))
     assert again.state.global_step == whole.state.global_step
+
+
+def packed_rows(labels):
+    """Two packed rows: sequences of 3, 1 and 2 tokens, and of 2 and 4."""
+    return Dataset.from_dict(
+        {
+            "input_ids": [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]],
+            "labels": labels,
+            "seq_lengths": [[3, 1, 2], [2, 4]],
+        }
+    )
+
+
+PACKS = SimpleNamespace(packing=True, packing_strategy="bfd", max_length=6)
+
+
+def test_sequences_without_a_trained_token_are_no_samples():
+    """The label of a first token trains nothing: no token before it predicts it."""
+    packing = packing_of(PACKS, packed_rows([[1, -100, 3, 4, 5, -100], [-100, 8, 9, -100, -100, 12]]), 1)
+    assert packing.dataset[:] == {
+        "input_ids": [[1, 2, 3], [7, 8], [9, 10, 11, 12]],
+        "labels": [[1, -100, 3], [-100, 8], [9, -100, -100, 12]],
+    }
+    assert (packing.lengths.tolist(), packing.tokens) == ([3, 2, 4], 6)
+
+
+def test_data_without_a_trained_token_are_refused():
+    with pytest.raises(ValueError, match="no sequence of the data set has a token that is trained"):
+        packing_of(PACKS, packed_rows([[1, -100, -100, 4, 5, -100], [7, -100, 9, -100, -100, -100]]), 1)

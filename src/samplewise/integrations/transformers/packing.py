@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import Sampler
+
+from samplewise.packed import IGNORED
 
 __all__ = ["PackedBatches", "Packing", "packing_of", "packs"]
 
@@ -99,7 +102,7 @@ def packing_of(args: Any, rows: Any, batch_size: int) -> Packing | None:
         batch_size: rows of a batch.
 
     Raises:
-        ValueError: if the rows do not tell their sequences.
+        ValueError: if the rows do not tell their sequences, or no token of them is trained.
     """
     if not packs(args):
         return None
@@ -108,19 +111,26 @@ def packing_of(args: Any, rows: Any, batch_size: int) -> Packing | None:
             f"packing=True needs the column {_LENGTHS} in the data set, got {', '.join(names) or 'none'}. "
             "Let SFTTrainer prepare the data, or set SFTConfig(packing=False)."
         )
-    lengths = [*rows[_LENGTHS]]
     sequences = rows.map(_split, batched=True, remove_columns=names, desc="Taking packed rows apart")
-    tokens = batch_size * max(args.max_length or 0, *map(sum, lengths))
-    return Packing(sequences, torch.tensor([length for row in lengths for length in row]), tokens)
+    if not len(sequences):
+        raise ValueError(
+            "no sequence of the data set has a token that is trained: every label is -100 or a first token. "
+            "Look at the chat template, completion_only_loss, assistant_only_loss and max_length."
+        )
+    lengths = torch.tensor([*sequences[_LENGTHS]])
+    tokens = batch_size * max(args.max_length or 0, *map(sum, rows[_LENGTHS]))
+    return Packing(sequences.remove_columns(_LENGTHS), lengths, tokens)
 
 
 def _split(rows: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-    """The columns of packed rows, with one entry for each sequence."""
-    found: dict[str, list[Any]] = {name: [] for name in rows if name != _LENGTHS}
+    """The columns of packed rows, with one entry for each sequence that has a trained token."""
+    found: dict[str, list[Any]] = {name: [] for name in rows}
     for i, lengths in enumerate(rows[_LENGTHS]):
-        begun = 0
-        for length in lengths:
+        ends = [*accumulate(lengths)]
+        for begun, end in zip([0, *ends], ends, strict=False):
+            labels = rows["labels" if "labels" in rows else "input_ids"][i][begun + 1 : end]
+            if all(label == IGNORED for label in labels):
+                continue
             for name, values in found.items():
-                values.append(rows[name][i][begun : begun + length])
-            begun += length
+                values.append(end - begun if name == _LENGTHS else rows[name][i][begun:end])
     return found
