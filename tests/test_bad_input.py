@@ -80,7 +80,9 @@ def refused(error, said):
         ),
         (
             lambda: sw.Selector("loss_sampling", 4, epochs=1, batch_size=1),
-            "batch_size must be at least 2, got 1: loss_sampling keeps at least 2 rows of every batch.",
+            "batch_size must be at least 2, got 1: loss_sampling keeps at least 2 rows of every batch. "
+            "Use a larger batch and less accumulation: batch_size of Selector, or "
+            "per_device_train_batch_size of a Trainer.",
         ),
         (
             lambda: sw.Selector("full", 3, epochs=1, labels=[0, 1]),

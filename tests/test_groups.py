@@ -276,6 +276,7 @@ def test_another_seed_draws_other_samples_of_the_same_counts():
 
 BAD = {
     "full": (DOMAINS, "keeps an exact share below 1, got full"),
+    "token_random:keep=0.5": (DOMAINS, "cannot divide token_random of level token: it trains every sample"),
     "infobatch": (DOMAINS, "keeps an exact share below 1, got infobatch"),
     "evolved_sampling:keep=0.5": (
         sw.Groups(DOMAINS, "temperature"),

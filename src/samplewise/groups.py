@@ -131,6 +131,11 @@ class Groups:
 
     def _divisible(self, policy: Policy, inside: bool) -> Budgeted:
         """The picker whose budget is divided. Raises for a method whose choice cannot be divided."""
+        if policy.level == "token":
+            raise ValueError(
+                f"groups cannot divide {policy.name} of level token: it trains every sample and chooses "
+                "tokens. Use a method that chooses samples, such as random_dynamic or loss_sampling."
+            )
         picker = policy.batch_picker if inside else policy.picker
         if not isinstance(picker, Budgeted) or picker.everything:
             raise ValueError(

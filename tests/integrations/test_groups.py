@@ -4,9 +4,16 @@ import pytest
 import torch
 
 import samplewise as sw
+from samplewise.integrations.transformers import make_selective
+from tests.integrations.test_trl import TEXTS, built, tokenizer
 from tests.integrations.trainer_runs import BATCH, N, bert, classes, selective, trained_ids
 
-pytestmark = pytest.mark.usefixtures("quick_training")
+__all__ = ["tokenizer"]
+
+pytestmark = [
+    pytest.mark.usefixtures("quick_training"),
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*(flash|padding-free).*:UserWarning"),
+]
 
 DOMAINS = ["web" if i % 4 else "code" for i in range(N)]
 
@@ -36,3 +43,26 @@ def test_groups_of_losses_remember_what_the_trainer_saw(tmp_path):
     seen = trainer.selector.score("loss")
     assert torch.isfinite(seen).sum() > N / 2
     assert len(trainer.selector.ledger.selections) == 3
+
+
+def test_packing_refuses_groups_and_names_the_way_out(tokenizer, tmp_path):
+    trainer = built(tmp_path, tokenizer, packing=True)
+    listed = sw.Groups(["a", "b", "a"] * (len(TEXTS) // 3))
+    for strategy, groups in [("bfd", "source"), ("bfd_split", listed), ("wrapped", listed)]:
+        trainer.args.packing_strategy = strategy
+        with pytest.raises(ValueError, match=r"groups cannot be used with packing=True\.") as refused:
+            make_selective(trainer, "random_dynamic", groups=groups)
+        assert "padding_free=True" in str(refused.value)
+        assert "groups='source'" in str(refused.value)
+
+
+def test_rows_without_padding_take_the_groups_of_a_column(tokenizer, tmp_path):
+    sources = ["long" if "very" in text else "short" for text in TEXTS]
+    trainer = built(tmp_path, tokenizer, columns={"source": sources}, padding_free=True, max_length=None)
+    method = sw.recipes.random_dynamic(keep=0.4, period=1)
+    shares = sw.Groups("source", {"long": 2, "short": 1})
+    trainer = make_selective(trainer, method, groups=shares)
+    noted = [i for ids in trained_ids(trainer) for i in ids]
+    assert len(noted) == 18  # 6 of 15 in each of 3 epochs
+    for epoch in range(3):
+        assert [sources[i] for i in noted[epoch * 6 : epoch * 6 + 6]].count("long") == 4

@@ -57,7 +57,7 @@ def llama(tokenizer):
     return LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=32, **sizes))
 
 
-def built(folder, tokenizer, kind=SFTTrainer, data=TEXTS, extra=None, **given):
+def built(folder, tokenizer, kind=SFTTrainer, data=TEXTS, extra=None, columns=None, **given):
     usual = {
         "output_dir": str(folder),
         "num_train_epochs": 3,
@@ -78,7 +78,7 @@ def built(folder, tokenizer, kind=SFTTrainer, data=TEXTS, extra=None, **given):
     return kind(
         model=llama(tokenizer),
         args=SFTConfig(**usual | given),
-        train_dataset=Dataset.from_dict({"text": list(data)}),
+        train_dataset=Dataset.from_dict({"text": list(data)} | (columns or {})),
         processing_class=tokenizer,
         **extra or {},
     )

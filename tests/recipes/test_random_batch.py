@@ -47,7 +47,7 @@ def test_a_share_of_less_than_two_rows_says_so_once():
     small = sw.recipes.random_batch(keep=1 / 128)
     (said,) = told(small, [[128, 128], [128]])
     assert said.startswith("random_batch keeps 2 of the 128 rows of a batch, not the 1 row of keep=0.007812")
-    assert said.endswith("Give a keep above 0.007812, or larger batches.")
+    assert said.endswith("Use a larger batch (and less accumulation), or a keep above 0.007812.")
     assert told(sw.recipes.random_batch(keep=1.01 / 128), [[128]]) == []
     # A short last batch, or a batch of one row, is no reason to give another share.
     assert told(sw.recipes.random_batch(keep=0.25), [[8, 3, 1]]) == []

@@ -271,6 +271,49 @@ def test_a_reference_that_is_not_finite_or_sees_other_tokens_is_refused():
         trained(sw.recipes.rho_tokens(sw.tokens.Reference(broken, shifted)))
 
 
+class Sized(Tiny):
+    """Says how many tokens it knows, as models of transformers do."""
+
+    def __init__(self, words):
+        super().__init__(1)
+        self.word = torch.nn.Embedding(words, 6)
+
+    def get_input_embeddings(self):
+        return self.word
+
+
+def test_a_reference_that_lacks_tokens_of_the_batch_is_refused():
+    largest = max(int(row.max()) for row in Rows().rows)
+    with pytest.raises(
+        ValueError, match=rf"its vocabulary has {largest} and the batch has token {largest}\."
+    ):
+        trained(sw.recipes.rho_tokens(Sized(largest)), batch=20)
+    # Every batch is looked at, here only the last of three has the token that is not known.
+    rows = [torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.int64), torch.full((4,), 12)]
+    selector = sw.Selector(
+        sw.recipes.rho_tokens(Sized(12)), 3, sw.language_model(Tiny()), model=Tiny(), epochs=1
+    )
+    selector.plan(0)
+    for i, row in enumerate(rows):
+        batch = sw.Batch(torch.tensor([i]), {"input_ids": row[None], "labels": row[None]})
+        if i < 2:
+            selector.loss(batch)
+        else:
+            with pytest.raises(ValueError, match="vocabulary has 12 and the batch has token 12"):
+                selector.loss(batch)
+    # Embeddings are often padded: more of them are no fault.
+    trained(sw.recipes.rho_tokens(Sized(64)))
+
+
+def test_a_method_that_needs_class_scores_says_that_a_language_model_has_none():
+    for policy, needed in [("kakurenbo", "logits and targets"), ("el2n", "logits and targets")]:
+        with pytest.raises(
+            ValueError, match=f"{policy} needs {needed}: class scores and one label"
+        ) as refused:
+            trained(policy)
+        assert "does not work with it. Use one such as infobatch" in str(refused.value)
+
+
 def test_a_choice_of_tokens_stands_alone():
     with pytest.raises(ValueError, match=r"Policy.token_choice must stand alone"):
         sw.Policy(token_choice=sw.tokens.TopTokens(0.5), picker=sw.pickers.TopK(0.5))

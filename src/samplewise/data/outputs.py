@@ -173,6 +173,12 @@ def check_fields(outputs: Outputs, needed: tuple[str, ...], owner: str, tokens: 
                 f"{owner} chooses tokens, so forward must return a loss for every token. Return "
                 "sw.token_outputs(logits, labels), or build forward with sw.language_model(model)."
             )
+        if outputs.token_losses is not None and {"logits", "targets"} & {*missing}:
+            raise ValueError(
+                f"{owner} needs {' and '.join(missing)}: class scores and one label for each sample. A "
+                "language model has them for each token, so this method does not work with it. Use one such "
+                "as infobatch, loss_sampling, ordered_sgd or rho_tokens."
+            )
         raise ValueError(
             f"{owner} needs {' and '.join(missing)}: return sw.Outputs(loss=..., {fields}) from forward."
         )

@@ -242,8 +242,8 @@ class Dynamic(Engine):
         self._told_least = True
         warn(
             f"{self.policy.name} keeps {LEAST_ROWS} of the {b} rows of a batch, not the 1 row of "
-            f"keep={picker.share:.4g}, because batch normalization fails with one row. Give a keep above "
-            f"{1 / b:.4g}, or larger batches."
+            f"keep={picker.share:.4g}, because batch normalization fails with one row. Use a larger batch "
+            f"(and less accumulation), or a keep above {1 / b:.4g}."
         )
 
     def _values(self, ids: Ids) -> dict[str, Tensor]:

@@ -74,7 +74,9 @@ def check_policy(
         )
     if batch_size == 1 and policy.batch_picker is not None:
         raise ValueError(
-            f"batch_size must be at least 2, got 1: {policy.name} keeps at least 2 rows of every batch."
+            f"batch_size must be at least 2, got 1: {policy.name} keeps at least 2 rows of every batch. "
+            "Use a larger batch and less accumulation: batch_size of Selector, or "
+            "per_device_train_batch_size of a Trainer."
         )
     check_forward(policy, forward, labels)
 

@@ -227,7 +227,8 @@ def target_set(
     if given is None:
         raise ValueError(
             f"{policy.name} needs a target set, a few samples that say what the training is for. Give "
-            "Selector(scoring=sw.Scoring(target=...)): one batch as forward takes it, or a data set."
+            "scoring=sw.Scoring(target=...) to Selector or make_selective: one batch as forward takes it, "
+            "or a data set."
         )
     if at is not None:
         raise ValueError(

@@ -18,7 +18,7 @@ from samplewise.loop.scoring_forward import ScoringForward, shape_of
 from samplewise.rng import generator
 from samplewise.tokens.choice import TokenChoice
 from samplewise.tokens.outputs import IGNORED, only
-from samplewise.tokens.reference import Reference, ReferenceLosses
+from samplewise.tokens.reference import Reference, ReferenceLosses, refuse_unknown_tokens
 
 __all__ = ["Tokens"]
 
@@ -43,6 +43,8 @@ class Tokens:
         self._stored = given if isinstance(given, ReferenceLosses) else None
         self._run = ScoringForward(ledger)
         self._counts: Tensor | None = None
+        self._knows = False
+        """Whether the reference has embeddings for the tokens of the first batch."""
 
     @property
     def choice(self) -> TokenChoice | None:
@@ -68,6 +70,9 @@ class Tokens:
         run, there = forward_of(reference, forward), batch.ids.device
         if device_of(reference.model) != there:
             reference.model.to(there)
+        if reference.forward is None and (batch.ids.is_cpu or not self._knows):
+            refuse_unknown_tokens(reference.model, batch.data)
+            self._knows = True
         with without_trace(reference.model, Scoring()):
             returned, flops = self._run.flops_of(shape_of(batch.ids, batch.data), lambda: run(batch.data))
         outputs = as_outputs(returned, len(batch), "Reference.forward")

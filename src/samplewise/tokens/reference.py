@@ -17,7 +17,14 @@ from samplewise.data.ids import few
 from samplewise.tokens.outputs import IGNORED, refuse_no_model
 from samplewise.tokens.stored import Opened, open_rows
 
-__all__ = ["Reference", "ReferenceLosses", "as_reference", "digests", "stored_losses"]
+__all__ = [
+    "Reference",
+    "ReferenceLosses",
+    "as_reference",
+    "digests",
+    "refuse_unknown_tokens",
+    "stored_losses",
+]
 
 _MIX = (0x1E3779B97F4A7C15, 0x3F58476D1CE4E5B9, 0x14D049BB133111EB)
 _ROWS = 1 << 14
@@ -30,7 +37,8 @@ class Reference:
     """A model that gives reference losses. It runs a forward on every batch, in eval mode, and never trains.
 
     Args:
-        model: the reference. It must have the tokens of the trained model.
+        model: the reference. It must have the tokens of the trained model. It may have more embeddings, as
+            padding.
         forward: batch data -> `sw.Outputs` with `token_losses`, by the reference. None: the Selector's
             forward makes it, if it has `of(model)`, as that of `sw.language_model` has.
     """
@@ -43,6 +51,25 @@ class Reference:
 
     def __repr__(self) -> str:
         return f"Reference({type(self.model).__name__})"
+
+
+def refuse_unknown_tokens(model: nn.Module, batch: Any) -> None:
+    """Raise if a batch has tokens that a reference has no embedding for. Without the sizes, it passes.
+
+    Args:
+        model: the reference. Models of transformers have `get_input_embeddings()`.
+        batch: a mapping with `input_ids`, as the model takes it. It waits for an accelerator once.
+    """
+    ids = batch.get("input_ids") if isinstance(batch, Mapping) else None
+    embeddings = getattr(model, "get_input_embeddings", None)
+    if not isinstance(ids, Tensor) or not ids.numel() or not callable(embeddings):
+        return
+    known, largest = getattr(embeddings(), "num_embeddings", None), int(ids.max())
+    if known is not None and largest >= known:
+        raise ValueError(
+            f"the reference must know all tokens of the model, but its vocabulary has {known} and the batch "
+            f"has token {largest}. Give a reference with the same tokenizer."
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)

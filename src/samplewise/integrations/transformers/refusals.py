@@ -15,7 +15,7 @@ from samplewise.integrations.transformers.packing import packs
 from samplewise.integrations.transformers.sft import FusedLM, is_sft, refuse_sft
 from samplewise.loop.scoring import Scoring, without_trace
 
-__all__ = ["Held", "head_for", "refuse", "refuse_other_loss", "refuse_uneven"]
+__all__ = ["Held", "head_for", "refuse", "refuse_groups", "refuse_other_loss", "refuse_uneven"]
 
 _WITHOUT = (
     "Set per_sample_loss=f, where f(outputs, inputs) returns losses (b,), or sw.Outputs with a normalizer "
@@ -73,6 +73,17 @@ def refuse_uneven(args: Any, drop_last: bool) -> None:
         raise ValueError(
             "selection does not work with this Trainer: with even_batches=False, processes get different "
             f"numbers of batches. {way}"
+        )
+
+
+def refuse_groups(args: Any, groups: Any) -> None:
+    """Raise for groups with packed rows: TRL mixes the texts, and drops the other columns of the data."""
+    if groups is not None and getattr(args, "packing", False):
+        raise ValueError(
+            "groups cannot be used with packing=True. SFTTrainer packs the texts in another order and drops "
+            "the other columns, so the group of a packed text is not known. Set SFTConfig(packing=False, "
+            "padding_free=True, max_length=None), which needs no padding either, and give the name of a "
+            "column of the data set: groups='source'."
         )
 
 

@@ -41,6 +41,7 @@ from samplewise.integrations.transformers.refusals import (
     Held,
     head_for,
     refuse,
+    refuse_groups,
     refuse_leaks,
     refuse_other_loss,
     refuse_uneven,
@@ -125,6 +126,7 @@ class Selection:
         """Refuse what cannot work, and begin: a new selector, at the checkpoint's state if one is resumed."""
         args, settings = trainer.args, self.settings
         refuse(trainer)
+        refuse_groups(args, settings.groups)
         batch_size, self.drop_last = batches_of(stock)
         refuse_uneven(args, self.drop_last)
         if settings.epochs is not None and args.max_steps <= 0:
