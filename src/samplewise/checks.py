@@ -51,9 +51,16 @@ class Range:
 
     def __str__(self) -> str:
         if self.high == math.inf:
-            return "finite" if self.low == -math.inf else f"{'>' if self.open_low else '>='} {self.low:g}"
+            return (
+                "finite" if self.low == -math.inf else f"{'>' if self.open_low else '>='} {_said(self.low)}"
+            )
         left, right = "(" if self.open_low else "[", ")" if self.open_high else "]"
-        return f"in {left}{self.low:g}, {self.high:g}{right}"
+        return f"in {left}{_said(self.low)}, {_said(self.high)}{right}"
+
+
+def _said(bound: float) -> str:
+    """A bound as text, a whole number with all its digits."""
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 Share = Annotated[float, Range(0, 1, open_low=True)]
@@ -239,11 +246,15 @@ def _is_schedule(option: Any) -> bool:
     return isinstance(option, type) and hasattr(option, "at")
 
 
+_PERCENT = 5
+"""A share from this number on is likely meant in percent. A smaller one may be something else."""
+
+
 def _within(where: str, limit: Range, number: float, value: Any) -> None:
     if number in limit:
         return
     hint = ""
-    if limit.low >= 0 and limit.high == 1 and 2 <= number <= 100:
+    if limit.low >= 0 and limit.high == 1 and _PERCENT <= number <= 100:
         hint = f" Did you mean {number / 100:g}?"
     got = f"{number!r}" if number is value else f"{number!r} from {value!r}"
     finite = " and finite" if number == limit.high == math.inf and limit.low != -math.inf else ""

@@ -96,7 +96,7 @@ def test_float_images_stay_floats(tmp_path):
         ),
         ({"train_y": np.zeros(12, int), "test_y": np.zeros(6, int)}, "at least 2 classes, got 1"),
         ({"test_y": np.arange(6)}, r"test labels must be in \[0, 2\].*0 to 5"),
-        ({"train_x": arrays()["train_x"][:0], "train_y": np.arange(0)}, "the train split has no images"),
+        ({"train_x": arrays()["train_x"][:0], "train_y": np.arange(0)}, "the train split has no samples"),
         ({"train_x": np.zeros((12, 64), np.uint8)}, r"must have one shape, got \(64, 1, 1\) and \(1, 8, 8\)"),
         ({"train_x": np.zeros((12, 8, 9), np.uint8)}, "must be square with 1 or 3 channels"),
         (

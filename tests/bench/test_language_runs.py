@@ -65,14 +65,47 @@ def test_texts_need_no_labels_and_one_column(made, tmp_path):
     import pyarrow.parquet as pq
 
     for name in ("x-train", "x-dev"):
-        pq.write_table(pa.table({"text_a": ["a b", "c"], "text_b": ["", ""]}), tmp_path / f"{name}.parquet")
+        pq.write_table(pa.table({"text_a": ["a b", "c"], "text_b": ["", "d"]}), tmp_path / f"{name}.parquet")
     file = str(tmp_path / "x-train.parquet")
-    with pytest.raises(ValueError, match=r"pairs of texts, text_a and text_b\. Name one column with"):
+    with pytest.raises(
+        ValueError, match=r"an empty 'text_b' \(first: row 0\)\. Leave out these rows, or name one"
+    ):
         data.load(settings_of(made, data=file, label_column=None))
     found = data.load(settings_of(made, data=file, label_column=None, text_column="text_a"))
     assert found.train_x.tolist() == [["a b"], ["c"]]
     with pytest.raises(ValueError, match="--data must be a Parquet file"):
         data.load(settings_of(made, data="digits"))
+
+
+@pytest.mark.parametrize("second", ["", None])
+def test_a_second_column_that_is_empty_everywhere_is_left_out(made, tmp_path, second):
+    """As the tasks of GLUE with single sentences are stored."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def load(train, test):
+        for name, other in (("train", train), ("test", test)):
+            columns = {"text_a": ["a b", "c"], "text_b": pa.array(other, pa.string())}
+            pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+        return data.load(settings_of(made, data=str(tmp_path), label_column=None))
+
+    found = load([second] * 2, [second] * 2)
+    assert found.train_x.tolist() == found.test_x.tolist() == [["a b"], ["c"]]
+    with pytest.raises(ValueError, match=r"pairs of texts, text_a and text_b\. Name one column with"):
+        load(["d", "e"], ["f", "g"])
+    with pytest.raises(ValueError, match="an empty 'text_b'"):
+        load([second] * 2, ["f", "g"])
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("label", [None, "source"])
+def test_a_split_without_rows_is_refused(tmp_path, split, label):
+    import pyarrow.parquet as pq
+
+    file = language.write(tmp_path) / f"{split}.parquet"
+    pq.write_table(pq.read_table(file).slice(0, 0), file)
+    with pytest.raises(ValueError, match=f"the {split} split must have at least one row, but has none"):
+        data.load(settings_of(tmp_path, label_column=label))
 
 
 def test_a_vocabulary_is_the_same_in_every_process_and_knows_every_text(made):

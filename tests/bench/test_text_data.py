@@ -76,9 +76,19 @@ def test_a_limit_and_a_validation_split_are_the_same_in_every_run(tmp_path):
         ({"text": ["x", "y"], "label": [0, None]}, r"1 rows have none \(first: row 1\)"),
         ({"text": ["x", "y"], "label": [0.5, float("nan")]}, r"must be finite numbers.*row 1, nan"),
         ({"text": ["x", "y"], "label": [0.5, 0.5]}, "train labels must differ, got 0.5 in every row"),
-        ({"text": ["x", " "], "label": [0, 1]}, r"1 rows have an empty 'text' \(first: row 1\)"),
+        (
+            {"text": ["x", " "], "label": [0, 1]},
+            r"1 rows have an empty 'text' \(first: row 1\)\. Leave out these rows\.$",
+        ),
         ({"text": ["x", None], "label": [0, 1]}, "empty 'text'"),
-        ({"text_a": ["x", "y"], "text_b": ["x", ""], "label": [0, 1]}, r"empty 'text_b' \(first: row 1\)"),
+        (
+            {"text": pa.array([], pa.string()), "label": pa.array([], pa.int64())},
+            "must have at least one row, but has none",
+        ),
+        (
+            {"text_a": ["x", "y"], "text_b": ["x", ""], "label": [0, 1]},
+            r"empty 'text_b' \(first: row 1\)\. Leave out these rows, or name one column with --text-col",
+        ),
         ({"text": ["x", "y"], "label": [1, 2]}, r"train labels must be 0 to C-1.*Subtract 1\?"),
     ],
 )

@@ -127,7 +127,7 @@ def test_a_row_out_of_its_range_or_there_twice_is_refused(tmp_path, finished, ca
 @pytest.mark.parametrize(
     ("part", "key", "value", "said"),
     [
-        ("settings", "epochs", -3, "must be in [1, 1e+06], got -3"),
+        ("settings", "epochs", -3, "must be in [1, 1000000], got -3"),
         ("settings", "data", 5, "must be text, got 5"),
         ("settings", "model", ["mlp"], "must be text, got ['mlp']"),
         ("settings", "method", "full", "config.json is damaged: method must not be 'full'"),

@@ -137,6 +137,18 @@ def test_texts_are_scored_by_their_losses(made, tmp_path, capsys):
     assert (row["cost_without_scoring"], row["cost"]) == (3 * 12 * 2, 3 * 12 * 2 + 3 * 48 * 2)
 
 
+def test_a_method_without_scores_is_said_to_have_none(made, tmp_path, capsys):
+    file = tmp_path / "drawn.parquet"
+    assert main(["score", *usual(made, "--method", "random", "-o", file)]) == 0
+    said = capsys.readouterr().out
+    assert f"{file} has no scores, because random needs none." in said
+    assert "It has 48 samples in the columns id, label, times_selected." in said
+    _, _, command = said.strip().partition("Choose with: samplewise ")
+    chosen = tmp_path / "chosen.parquet"
+    assert main([*command.split()[:-1], str(chosen)]) == 0
+    assert len(Subset.read(chosen).ids) == 15  # 14.4, rounded up
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

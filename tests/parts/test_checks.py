@@ -19,6 +19,7 @@ class Part:
     mode: Literal["mean", "sum"] = "mean"
     limit: Annotated[float | None, Range(0)] = None
     mixed: Annotated[float | Literal["adaptive"], Range(0, 1)] = 0.5
+    length: Annotated[int, Range(4, 2**20)] = 4
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,9 @@ class Part:
             "Part.mixed must be a number or one of 'adaptive', got 'adaptiv'. Did you mean 'adaptive'?",
         ),
         ("mixed", 50, "Part.mixed must be in [0, 1], got 50. Did you mean 0.5?"),
+        ("mixed", 5, "Part.mixed must be in [0, 1], got 5. Did you mean 0.05?"),
+        ("mixed", 2, "Part.mixed must be in [0, 1], got 2."),
+        ("length", 0, "Part.length must be in [4, 1048576], got 0."),
     ],
 )
 def test_the_house_wording(field, value, said):
@@ -93,8 +97,8 @@ def test_arguments_of_a_function_are_checked_by_its_annotations():
     def build(keep: Annotated[float, Range(0, 1)] = 1.0) -> None: ...
 
     check_arguments("build", build, {"keep": 0.5})
-    with pytest.raises(ValueError, match=r"build\.keep must be in \[0, 1\], got 2. Did you mean 0\.02\?"):
-        check_arguments("build", build, {"keep": 2})
+    with pytest.raises(ValueError, match=r"build\.keep must be in \[0, 1\], got 70. Did you mean 0\.7\?"):
+        check_arguments("build", build, {"keep": 70})
 
 
 def test_the_nearest_word_or_nothing():

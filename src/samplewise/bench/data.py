@@ -128,7 +128,9 @@ def _labelled(found: Found, split: str, source: str) -> tuple[Split, labels.Labe
         if known is not None and known.present:
             return candidate, known
         if known is not None and not len(known):
-            raise ValueError(f"{source}: the {candidate.name} split has no images")
+            raise ValueError(
+                f"{source}: the {candidate.name} split has no samples. Name other data with --data."
+            )
     names = " and ".join(candidate.name for candidate in found[split])
     raise ValueError(
         f"{source}: {names} must have labels for training and testing, but all are missing, null or -1"

@@ -151,8 +151,16 @@ def score(
 
 def _said(out: Path, table: ScoreTable, methods: list[str]) -> str:
     """What the file has, in words."""
-    if not methods:
+    if IRREDUCIBLE in table.columns:
         return f"{out} has the losses of {len(table):,} samples in the column {IRREDUCIBLE}."
+    if not methods:
+        columns = ", ".join(require("pyarrow.parquet", "scores").read_schema(out).names)
+        drawn = [*table.provenance["methods"]]
+        return (
+            f"{out} has no scores, because {', '.join(drawn)} needs none. It has {len(table):,} samples in "
+            f"the columns {columns}. Choose with: samplewise select {out} --method {drawn[0]} --keep 0.3 "
+            "-o subset.parquet"
+        )
     most = max(spent["cost"] for spent in table.provenance["scoring"].values())
     return (
         f"{out} has scores of {len(table):,} samples by {', '.join(methods)}. Scoring cost {most:,.0f} "

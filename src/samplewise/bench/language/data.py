@@ -30,15 +30,15 @@ def load(settings: Settings) -> TextData:
             f"files, or hf:NAME, got {source}."
         )
     found = tables.tables_of(source)
-    columns = TextColumns(settings.text_column, settings.label_column).single(
+    columns = TextColumns(settings.text_column, settings.label_column).unlabelled(
         found["train"][0].features, source
     )
     train, test = (_with_text(found[split], columns[0]) for split in ("train", "test"))
-    train_x, test_x = (texts.texts_of(table, columns) for table in (train, test))
-    for table, x in ((train, train_x), (test, test_x)):
-        if not len(x):
-            raise ValueError(f"{source}: the {table.name} split has no rows.")
-        texts.refuse_empty(table, x, columns)
+    train_x, test_x = texts.texts_of(train, test, columns)
+    if train_x.shape[1] > 1:
+        raise ValueError(
+            f"{source} has pairs of texts, {' and '.join(columns)}. Name one column with --text-column."
+        )
     if settings.label_column is None:
         train_y, test_y = (torch.zeros(len(x), dtype=torch.int64) for x in (train_x, test_x))
         names = tuple[str, ...]()

@@ -44,20 +44,15 @@ class TextColumns:
         label = self._label(features, where)
         return self._texts(features, label, where), label
 
-    def single(self, features: Mapping[str, Any], where: str) -> tuple[str]:
-        """The name of the one text column of a language model. No labels are needed.
+    def unlabelled(self, features: Mapping[str, Any], where: str) -> tuple[str, ...]:
+        """The names of the text columns of a language model. No labels are needed.
 
         Raises:
             ValueError: if no column fits, or several do.
         """
         if self.label is not None:
             must_exist("--label-column", self.label, features, where)
-        found = self._texts(features, self.label or "", where)
-        if len(found) > 1:
-            raise ValueError(
-                f"{where} has pairs of texts, {' and '.join(found)}. Name one column with --text-column."
-            )
-        return (found[0],)
+        return self._texts(features, self.label or "", where)
 
     def _texts(self, features: Mapping[str, Any], label: str, where: str) -> tuple[str, ...]:
         texts = [n for n, feature in features.items() if "string" in dtype(feature) and n != label]

@@ -1,6 +1,7 @@
 """`TextData`: labelled texts in memory, read from a Parquet file, a folder of them, or `hf:NAME`."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +24,6 @@ __all__ = [
     "labelled",
     "limited",
     "load",
-    "refuse_empty",
     "texts_of",
     "with_groups",
 ]
@@ -111,11 +111,7 @@ def load(settings: Settings) -> TextData:
     else:
         train_y, test_y, names = labels.encode(train_labels, test_labels, source)
         classes = class_count(source, train_y, test_y)
-    train_x, test_x = texts_of(train, columns), texts_of(test, columns)
-    if train_x.shape[1] == 2 and not any(train_x[:, 1]) and not any(test_x[:, 1]):
-        train_x, test_x, columns = train_x[:, :1], test_x[:, :1], columns[:1]  # an empty column for pairs
-    for table, texts in ((train, train_x), (test, test_x)):
-        refuse_empty(table, texts, columns)
+    train_x, test_x = texts_of(train, test, columns)
     data = TextData(name_of(source), classes, train_x, train_y, test_x, test_y, names, test.name)
     data = with_groups(data, train, settings)
     if not classes:
@@ -136,8 +132,7 @@ def labelled(candidates: list[Table], label: str, source: str) -> Found:
             continue
         where = f"{table.where} column {label!r}: labels"
         values = [row[label] for row in table.rows([label])]
-        if not values:
-            raise ValueError(f"{source}: the {table.name} split has no rows.")
+        _refuse_no_rows(table, values)
         known = _column(values, getattr(table.features[label], "names", None) or (), where)
         if known.present:
             return table, known
@@ -188,7 +183,21 @@ def _of_kind(train: Labels, test: Labels, targets: Targets | None, source: str) 
     return Labels(train.values.astype(kind), train.names), Labels(test.values.astype(kind), test.names)
 
 
-def texts_of(table: Table, columns: tuple[str, ...]) -> np.ndarray:
+def texts_of(train: Table, test: Table, columns: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The texts of both splits, (n, 1) or (n, 2). A second column that is empty everywhere is left out.
+
+    Raises:
+        ValueError: if a split lacks a column, has no rows, or has a row without a text.
+    """
+    train_x, test_x = _read(train, columns), _read(test, columns)
+    if len(columns) == 2 and not any(train_x[:, 1]) and not any(test_x[:, 1]):
+        train_x, test_x, columns = train_x[:, :1], test_x[:, :1], columns[:1]
+    for table, found in ((train, train_x), (test, test_x)):
+        _refuse_empty(table, found, columns)
+    return train_x, test_x
+
+
+def _read(table: Table, columns: tuple[str, ...]) -> np.ndarray:
     """The texts of a split, (n, 1) or (n, 2); an absent one is empty."""
     for name in columns:
         if name not in table.features:
@@ -197,20 +206,28 @@ def texts_of(table: Table, columns: tuple[str, ...]) -> np.ndarray:
                 f"{', '.join(table.features)}."
             )
     rows = [tuple(row[name] or "" for name in columns) for row in table.rows(list(columns))]
+    _refuse_no_rows(table, rows)
     texts = np.empty((len(rows), len(columns)), dtype=object)
     texts[:] = rows
     return texts
 
 
-def refuse_empty(table: Table, texts: np.ndarray, columns: tuple[str, ...]) -> None:
+def _refuse_no_rows(table: Table, rows: Sequence[object]) -> None:
+    if not rows:
+        raise ValueError(
+            f"{table.where} must have at least one row, but has none. Name other data with --data."
+        )
+
+
+def _refuse_empty(table: Table, texts: np.ndarray, columns: tuple[str, ...]) -> None:
     """Raise for a row without a text, or with only one of a pair."""
     empty = np.array([[not text.strip() for text in row] for row in texts]).reshape(texts.shape)
     if len(bad := np.argwhere(empty)):
         row, column = bad[0]
+        other = ", or name one column with --text-column" * (len(columns) == 2)
         raise ValueError(
             f"{table.where}: every row must have a text, but {len({int(r) for r, _ in bad})} rows have an "
-            f"empty {columns[column]!r} (first: row {row}). Leave out these rows, or name one column with "
-            "--text-column."
+            f"empty {columns[column]!r} (first: row {row}). Leave out these rows{other}."
         )
 
 
