@@ -125,4 +125,6 @@ def main(draw: str = "thompson") -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] not in ([], ["thompson"], ["mean"], ["uniform"]):
+        sys.exit("usage: python examples/grpo.py [thompson | mean | uniform]")
     main(*sys.argv[1:])

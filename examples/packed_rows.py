@@ -1,7 +1,7 @@
 """Selection inside packed rows, in a plain loop: several sequences share a row without padding.
 
-Half of the rows are copies of one sequence. The method keeps the sequences with the highest losses of each
-batch, and packs them again.
+Half of the sequences are copies of one. The method keeps the quarter of each batch with the highest losses,
+and packs it again.
 
 python examples/packed_rows.py
 """
@@ -63,7 +63,7 @@ def train(method: str, data: list[Sequence], test: list[Sequence]) -> tuple[floa
 
 
 def main() -> None:
-    """Train on all sequences, and on half of each batch. Print losses and ledgers."""
+    """Train on all sequences, and on a quarter of each batch. Print losses and ledgers."""
     test, some = sequences(64, 1), sequences(128, 2)
     data = some + [some[0]] * len(some)
     for method in ("full", "ordered_sgd"):

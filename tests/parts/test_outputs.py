@@ -208,6 +208,16 @@ def test_what_a_forward_may_return():
         (torch.ones(5, 3), ValueError, r"got \(5, 3\)\. Did you mean loss\.mean\(1\)\?"),
         (torch.ones(5, 3, 2), ValueError, r"got \(5, 3, 2\)\. Did you mean loss\.flatten\(1\)\.mean\(1\)\?"),
         (torch.ones(3, 5), ValueError, r"got \(3, 5\)\.$"),
+        (
+            sw.packed.Losses(torch.ones(5), torch.ones(5).long()),
+            TypeError,
+            r"got Losses\. Return its `mean`: sw\.packed\.losses\(\.\.\.\)\.mean",
+        ),
+        (
+            Outputs(torch.ones(4), token_losses=torch.ones(4, 2), token_targets=torch.ones(4, 2).long()),
+            ValueError,
+            r"got \(4,\)\. Do sequences share a row\? .*is a sequence empty\? .*Leave it out of the data",
+        ),
         (Outputs(torch.tensor(1.0)), ValueError, 'Use reduction="none"'),
         (
             {"loss": torch.ones(5)},

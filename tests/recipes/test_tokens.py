@@ -305,6 +305,14 @@ def test_a_reference_that_lacks_tokens_of_the_batch_is_refused():
     trained(sw.recipes.rho_tokens(Sized(64)))
 
 
+def test_a_batch_without_labels_is_told_to_have_them():
+    forward = sw.language_model(Tiny())
+    with pytest.raises(ValueError, match=r"got \['input_ids'\]\. Add `labels` in the data set or collate_fn"):
+        forward({"input_ids": torch.zeros(2, 3, dtype=torch.int64)})
+    with pytest.raises(ValueError, match=r"got \['labels'\]\. Write a forward that returns"):
+        forward({"labels": torch.zeros(2)})
+
+
 def test_a_method_that_needs_class_scores_says_that_a_language_model_has_none():
     for policy, needed in [("kakurenbo", "logits and targets"), ("el2n", "logits and targets")]:
         with pytest.raises(

@@ -14,6 +14,7 @@ from typing_extensions import TypeVar
 from samplewise.data.html import html_table
 from samplewise.data.ids import few, in_classes
 from samplewise.data.shown import shown
+from samplewise.packed import Losses
 
 T = TypeVar("T", bound=Any, default=Any)
 """What the collate function returns. The default makes `Batch` alone a batch of anything. The bound lets
@@ -283,9 +284,10 @@ def as_outputs(returned: Any, b: int, what: str = "forward") -> Outputs:
     """
     outputs = Outputs(loss=returned) if isinstance(returned, Tensor) else returned
     if not isinstance(outputs, Outputs):
+        fix = " Return its `mean`: sw.packed.losses(...).mean." if isinstance(returned, Losses) else ""
         raise TypeError(
             f"{what} must return per-sample losses (b,) or sw.Outputs(loss=...), "
-            f"got {type(returned).__name__}."
+            f"got {type(returned).__name__}.{fix}"
         )
     shape = outputs.loss.shape
     if shape == (b,):
@@ -304,7 +306,11 @@ def as_outputs(returned: Any, b: int, what: str = "forward") -> Outputs:
         once = "squeeze(1)" if shape == (b, 1) else "mean(1)" if len(shape) == 2 else "flatten(1).mean(1)"
         fix = f" Did you mean loss.{once}?"
     elif outputs.token_losses is not None and len(shape) == 1:
-        fix = " Do sequences share a row? Give the batch too: sw.token_outputs(logits, labels, batch)."
+        fix = (
+            " Do sequences share a row? Give the batch too: sw.token_outputs(logits, labels, batch). If you "
+            "did, or use sw.language_model: is a sequence empty? A packed row cannot show it. Leave it out "
+            "of the data."
+        )
     raise ValueError(f"{what} must return losses of shape ({b},), got {tuple(shape)}.{fix}")
 
 

@@ -91,9 +91,12 @@ class LanguageModel:
         labels = batch.get("labels") if isinstance(batch, Mapping) else None
         if not isinstance(labels, Tensor) or labels.ndim != 2:
             got = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
+            way = "Write a forward that returns sw.token_outputs(logits, labels)."
+            if isinstance(batch, Mapping) and labels is None:
+                way = "Add `labels` in the data set or collate_fn: a copy of input_ids, -100 for padding."
             raise ValueError(
                 "sw.language_model takes batches that are mappings with 'labels', a tensor (b, t) of token "
-                f"numbers, got {got}. Write a forward that returns sw.token_outputs(logits, labels)."
+                f"numbers, got {got}. {way}"
             )
         given = {name: value for name, value in batch.items() if name != "labels"}
         shared = packed.shares_rows(batch)
