@@ -85,6 +85,15 @@ def test_every_method_gets_the_shares_and_full_gets_everything(rows, tmp_path, c
     assert Subset.read(str(tmp_path / "more.parquet")).ids.tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize(("groups", "fits"), [(20, True), (21, False)])
+def test_more_than_half_as_many_groups_as_samples_are_refused(tmp_path, capsys, groups, fits):
+    many = write(tmp_path / "data", place=[i % groups for i in range(N)])
+    words = command(many, "--method", "random_dynamic:keep=0.5", "--groups", "place", "--dry-run")
+    assert main(words) == (0 if fits else 2)
+    said = "--groups place must have at least 2 samples in a group on average, but it has 21 groups of 40"
+    assert (said in capsys.readouterr().err) != fits
+
+
 def test_groups_are_a_part_of_the_run_folder(rows, tmp_path, capsys):
     out = tmp_path / "run"
     words = command(rows, "--method", "random_dynamic:keep=0.5", "--out", out)

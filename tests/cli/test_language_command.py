@@ -116,6 +116,25 @@ def test_groups_and_estimates(made, tmp_path, capsys):
     assert "--groups label needs classes" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("sources", [True, False])
+def test_a_report_suspects_no_label_and_advises_no_history(made, tmp_path, sources):
+    out = tmp_path / "run"
+    words = usual(made, "--method", "infobatch", "--seeds", "1", "--out", out, sources=sources)
+    assert main(["train", *words]) == 0
+    table = ScoreTable.read(out / "scores-infobatch-0.parquet")
+    assert table.columns
+    assert (table.labels is not None) == sources
+    assert main(["report", str(out)]) == 0
+    page = (out / "report.html").read_text()
+    assert "The highest loss." in page
+    assert "A run on texts keeps no history" in page
+    assert "Train with --history" not in page
+    assert "wrong labels" not in page.lower()
+    assert "class 0" not in page
+    assert ("The model does not predict the classes, so none is suspected." in page) == sources
+    assert ("No labels are known, so none is suspected." in page) != sources
+
+
 def test_texts_are_scored_by_their_losses(made, tmp_path, capsys):
     (tmp_path / "mine.py").write_text(OWN)
     scores, method = tmp_path / "scores.parquet", f"{tmp_path}/mine.py:hard"

@@ -132,7 +132,7 @@ def test_the_samples_to_look_at():
     loss = torch.arange(n).double()
     loss[49] = float("nan")
     table = ScoreTable(range(n), {"loss": loss}, [int(i != 7) for i in range(n)], torch.zeros(n).long())
-    both, never = picks(table, 3)
+    both, never = picks(table, True, 3)
     assert both.at.tolist() == [48, 47, 46]
     assert both.values == [48.0, 47.0, 46.0]
     assert "suspected" in both.title
@@ -141,8 +141,8 @@ def test_the_samples_to_look_at():
 
 def test_suspects_are_ranked_by_the_column_that_tells_labels():
     table = ScoreTable([4, 9, 11], {"margin": [0.5, -1.0, 2.0], "aum": [0.1, 0.3, 0.2]}, [1, 1, 1], [0, 1, 0])
-    assert suspects(table).ids.tolist() == [9, 11, 4]
-    kinds = {pick.title: pick.at.tolist() for pick in picks(table, 2)}
+    assert suspects(table, True).ids.tolist() == [9, 11, 4]
+    kinds = {pick.title: pick.at.tolist() for pick in picks(table, True, 2)}
     assert kinds == {"Hardest": [2, 0], "Suspected wrong labels": [1, 2]}
 
 

@@ -60,7 +60,10 @@ def test_losses_of_other_tokens_or_rows_are_refused():
         sw.recipes.color(of(CONDITIONAL), of(MARGINAL, other))
     with pytest.raises(ValueError, match=r"color.marginal is of 5 rows, but color.conditional of 4"):
         sw.recipes.color(of(CONDITIONAL[:4], TARGETS[:4]), of(MARGINAL))
-    with pytest.raises(ValueError, match=r"color.conditional must be stored losses by token or a path"):
+    with pytest.raises(
+        ValueError,
+        match=r"color.conditional must be stored .*--method color:conditional=after.parquet,marginal=before",
+    ):
         sw.recipes.color()
     with pytest.raises(ValueError, match="the subset was chosen from 5 samples, but this data set has 6"):
         sw.Selector(sw.recipes.color(of(CONDITIONAL), of(MARGINAL)), 6, epochs=1)

@@ -246,7 +246,10 @@ def test_rows_have_no_factors_where_tokens_are_chosen():
 
 
 def test_a_reference_is_refused_at_the_start_if_it_cannot_run():
-    with pytest.raises(ValueError, match=r"rho_tokens.reference must be stored losses, .* got None"):
+    with pytest.raises(
+        ValueError,
+        match=r"rho_tokens.reference must be stored losses, .* got None.*--method rho_tokens:reference=ref",
+    ):
         sw.recipes.rho_tokens()
     with pytest.raises(ValueError, match=r"rho_tokens.reference must be .* got a int"):
         as_reference(3, "rho_tokens")

@@ -64,7 +64,7 @@ def groups_in(data: ImageData | TextData, settings: Settings) -> np.ndarray:
 
 
 def refuse_undivided(data: Data, settings: Settings) -> None:
-    """Raise if a method cannot be divided among the groups of any seed.
+    """Raise if there are too many groups, or a method cannot be divided among the groups of any seed.
 
     Args:
         data: as they are read.
@@ -72,6 +72,12 @@ def refuse_undivided(data: Data, settings: Settings) -> None:
     """
     if settings.groups is None:
         return
+    count = len(np.unique(groups_in(data, settings)))
+    if 2 * count > len(data):
+        raise ValueError(
+            f"--groups {settings.groups} must have at least 2 samples in a group on average, but it has "
+            f"{count:,} groups of {len(data):,} samples. Name a column such as a domain or a source."
+        )
     by_seed = bool(settings.imbalance) or settings.per_class is not None
     for seed in range(settings.seeds if by_seed else 1):
         divided(settings.policies(), drawn(data, settings, seed), settings)

@@ -97,6 +97,7 @@ class Run:
         table: the scores of its samples; None: there is none.
         trained: for every epoch from 1 on the samples that were back-propagated, in shares of n.
         class_names: by class number; empty: not known.
+        predicts: whether the model predicts the labels. Only then a label may be suspected.
         show: ids -> pictures of the samples; None: they cannot be shown.
         features: a vector for each sample, (n, d); None: not recorded.
         file: the Parquet file of the table, relative to the report; empty: there is none.
@@ -108,6 +109,7 @@ class Run:
     table: ScoreTable | None = None
     trained: Sequence[float] = ()
     class_names: Sequence[str] = ()
+    predicts: bool = True
     show: Callable[[Sequence[int]], list[Picture]] | None = None
     features: Num[np.ndarray, "n d"] | None = None
     file: str = ""

@@ -50,25 +50,31 @@ def main_column(table: ScoreTable) -> str | None:
     return None
 
 
-def suspects(table: ScoreTable) -> Suspects | None:
-    """The samples ranked by how likely their label is wrong; None without labels or scores."""
+def suspects(table: ScoreTable, predicts: bool) -> Suspects | None:
+    """The samples ranked by how likely their label is wrong; None without labels or scores.
+
+    Args:
+        table: of a run.
+        predicts: whether its model predicts the labels. Sources of texts are predicted by none: None.
+    """
     main = main_column(table)
-    if table.labels is None or main is None:
+    if table.labels is None or main is None or not predicts:
         return None
     seen = [name for name in _TELLS_LABELS if name in table.columns]
     usable = [name for name in seen if not bool(table.columns[name].double().isnan().all())]
     return suspected_label_errors(table, [*usable, main][0])
 
 
-def picks(table: ScoreTable, each: int = EACH) -> list[Pick]:
+def picks(table: ScoreTable, predicts: bool, each: int = EACH) -> list[Pick]:
     """The samples to show, by kind. A kind that has no sample is left out.
 
     Args:
         table: of a run.
+        predicts: whether its model predicts the labels.
         each: the most samples of a kind.
     """
     found = []
-    main, ranking = main_column(table), suspects(table)
+    main, ranking = main_column(table), suspects(table, predicts)
     both = ranking is not None and ranking.name == main and not ranking.lowest
     if main is not None:
         values = table.columns[main].double()

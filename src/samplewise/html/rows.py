@@ -47,19 +47,19 @@ def selected(runs: Sequence[Run], most: int = MOST) -> Selected:
     heads = ["id", "why", *["run"] * (len(tables) > 1), *["class"] * labelled, "times selected", *scores]
     rows: list[list[Any]] = []
     for run, table in tables:
-        for kind, ids in _reasons(table, most // len(tables)):
+        for kind, ids in _reasons(table, run.predicts, most // len(tables)):
             rows.extend(_rows(run, table, kind, ids, len(tables) > 1, labelled, scores))
     numeric = [head not in ("why", "run", "class") for head in heads[: len(heads) - len(scores)]]
     numeric += [True] * len(scores)
     return Selected(heads, numeric, rows, sum(len(table) for _, table in tables))
 
 
-def _reasons(table: ScoreTable, most: int) -> Iterator[tuple[str, Int64[np.ndarray, " k"]]]:
+def _reasons(table: ScoreTable, predicts: bool, most: int) -> Iterator[tuple[str, Int64[np.ndarray, " k"]]]:
     """Positions in the table, each once, with the reason."""
     n = len(table)
     free = np.ones(n, dtype=bool)
     if n > most:
-        order = _orders(table)
+        order = _orders(table, predicts)
         for kind, share in _SHARES:
             found = order.get(kind, np.empty(0, dtype=np.int64))
             taken = found[free[found]][: round(share * most)]
@@ -74,7 +74,7 @@ def _reasons(table: ScoreTable, most: int) -> Iterator[tuple[str, Int64[np.ndarr
         yield "all samples" if len(rest) == n else "drawn", rest
 
 
-def _orders(table: ScoreTable) -> dict[str, Int64[np.ndarray, " k"]]:
+def _orders(table: ScoreTable, predicts: bool) -> dict[str, Int64[np.ndarray, " k"]]:
     """For each reason the positions, those that fit best first."""
     found = {"never used": np.flatnonzero(table.times_selected.numpy() == 0)}
     main = main_column(table)
@@ -83,7 +83,7 @@ def _orders(table: ScoreTable) -> dict[str, Int64[np.ndarray, " k"]]:
         known = np.flatnonzero(np.isfinite(values))
         ranked = known[np.argsort(-values[known], kind="stable")]
         found |= {"hardest": ranked, "easiest": ranked[::-1]}
-    ranking = suspects(table)
+    ranking = suspects(table, predicts)
     if ranking is not None:
         # The ids of a table ascend.
         found["suspected label"] = np.searchsorted(table.ids.numpy(), ranking.ids.numpy())

@@ -16,6 +16,9 @@ from samplewise.tokens.reference import stored_losses
 __all__ = ["color"]
 
 
+_WRITTEN = "color:conditional=after.parquet,marginal=before.parquet"
+
+
 def _toy(n: int) -> Any:
     targets = toy_targets(torch.arange(n))
     place = torch.arange(targets.numel()).float().view_as(targets)
@@ -41,8 +44,8 @@ def color(
     Signal: none. Memory: 0 bytes a sample. Choice: top-k.
     Cost: one forward of each of the two models over all sequences, once, and no forward beyond training.
     """
-    after = stored_losses(conditional, "color.conditional")
-    before = stored_losses(marginal, "color.marginal")
+    after = stored_losses(conditional, "color.conditional", _WRITTEN)
+    before = stored_losses(marginal, "color.marginal", _WRITTEN)
     before.refuse_other_tokens(after, "color.marginal", "color.conditional")
     score, n = before.row_means() - after.row_means(), len(before)
     score[before.lengths() == 0] = float("-inf")

@@ -221,11 +221,16 @@ def digests(targets: Int[Tensor, "b t"]) -> Int[Tensor, " b"]:
     return torch.where(real, mixed ^ (mixed >> 29), 0).sum(1)
 
 
-def stored_losses(given: Any, name: str) -> ReferenceLosses:
+def stored_losses(given: Any, name: str, written: str) -> ReferenceLosses:
     """Stored losses, or those in the file at a path.
 
+    Args:
+        given: what a recipe got.
+        name: of the parameter, for the error.
+        written: the method with its files, as for `--method`, for the error.
+
     Raises:
-        ValueError: if it is something else. The error names the parameter `name`.
+        ValueError: if it is something else.
     """
     if isinstance(given, str | Path):
         return ReferenceLosses.read(given)
@@ -234,7 +239,8 @@ def stored_losses(given: Any, name: str) -> ReferenceLosses:
     got = "None" if given is None else f"a {type(given).__name__}"
     raise ValueError(
         f"{name} must be stored losses by token or a path to them, got {got}. Compute them once: "
-        "sw.reference_losses(forward, dataset, model=model, out='losses.parquet')."
+        "sw.reference_losses(forward, dataset, model=model, out='losses.parquet'). Then name the file, on "
+        f"the command line as --method {written}."
     )
 
 
@@ -255,5 +261,6 @@ def as_reference(given: Any, owner: str) -> Reference | ReferenceLosses:
         f"{owner}.reference must be stored losses, a path to them, a torch.nn.Module or a "
         f"sw.tokens.Reference(model, forward), got {got}. Train the reference on data of high quality. Then "
         "compute its losses once, with sw.reference_losses(forward, dataset, model=reference, "
-        f"out='ref.parquet'), and use sw.recipes.{owner}('ref.parquet')."
+        f"out='ref.parquet'), and use sw.recipes.{owner}('ref.parquet'), on the command line --method "
+        f"{owner}:reference=ref.parquet."
     )

@@ -176,7 +176,7 @@ class LanguageRun:
             epochs=s.epochs,
             batch_size=s.batch_size,
             seed=task.seed,
-            labels=data.train_y,
+            labels=data.train_y if data.class_names else None,
             gate=s.gate and gated(task.policy),
         )
         ledger = self.selector.ledger

@@ -36,6 +36,9 @@ BUILDERS: dict[str, Builder] = {
     "shufflenet_v2": ShuffleNetV2,
 }
 
+OTHERS = {"llama": "llama (a language model)", "hf": "hf:PATH (a text encoder)"}
+"""The models of texts, which are not built here, and how errors name them."""
+
 VECTORS = ("mlp",)
 """The networks that also take vectors, as d channels of one pixel."""
 
@@ -66,15 +69,13 @@ def builder(name: str) -> Builder:
     if name in BUILDERS:
         return BUILDERS[name]
     module, colon, function = name.partition(":")
-    if not colon:
-        raise ValueError(
-            f"--model must be one of {', '.join(BUILDERS)} or package.module:function, "
-            f"got {name!r}.{nearest(name, list(BUILDERS))}"
-        )
     if not all(word.isidentifier() for word in [*module.split("."), function]):
+        hint = nearest(module, [*BUILDERS, *OTHERS])
+        if colon and not hint:
+            hint = " Use the absolute name of an importable module, not a path."
         raise ValueError(
-            f"--model must be one of {', '.join(BUILDERS)} or package.module:function, got {name!r}. "
-            "Use the absolute name of an importable module, not a path."
+            f"--model must be one of {', '.join([*BUILDERS, *OTHERS.values()])} or package.module:function, "
+            f"got {name!r}.{hint}"
         )
     try:
         with own_code(name, "cannot be imported"):

@@ -9,7 +9,9 @@ from typing import Any
 
 from samplewise.bench.altered import described
 from samplewise.bench.folder import RunFolder
+from samplewise.bench.language.fits import is_language
 from samplewise.bench.shown.samples import shown
+from samplewise.bench.text.fits import is_text
 from samplewise.coresets.table import ScoreTable
 from samplewise.cost.ledger import STAGES
 from samplewise.html.facts import Comparison, Picture, Run, Spent
@@ -109,12 +111,18 @@ class Folder:
         if found is None:
             lacks["table"] = f"{file.name} is missing, so nothing is known of single samples."
             lacks["history"] = lacks["table"]
+        model = RunFolder(self.path).settings().model
+        if found is not None and (is_text(model) or is_language(model)):
+            lacks["history"] = (
+                "A run on texts keeps no history of its selections, so they are not shown by class."
+            )
         curve = [r for r in self.curves if (r["method"], r["seed"]) == (method, seed)]
         return Run(
             name=f"{method}, seed {seed}",
             table=found,
             trained=_trained(curve, row["n"]),
             class_names=self.config["data"].get("class_names") or (),
+            predicts=not is_language(model),
             show=show.show,
             file=_relative(file, beside) if found is not None else "",
             lacks=lacks,

@@ -21,10 +21,12 @@ def _of_table(run: Run, table: ScoreTable) -> Iterator[Block]:
     if run.show is None:
         why = run.lacks.get("samples", "The samples are not known, so only their ids are here.")
         yield Words(why, "note")
-    for pick in picks(table):
+    for pick in picks(table, run.predicts):
         yield _gallery(run, table, pick)
     if table.labels is None:
         yield Words("No labels are known, so none is suspected.", "note")
+    elif not run.predicts:
+        yield Words("The model does not predict the classes, so none is suspected.", "note")
 
 
 def _gallery(run: Run, table: ScoreTable, pick: Pick) -> Gallery:
