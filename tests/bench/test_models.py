@@ -130,6 +130,7 @@ def test_a_users_function_builds_the_model():
     ("name", "said"),
     [
         ("resnet", r"must be one of cnn, mlp, fast, resnet18, .* or .*Did you mean 'resnet(18|34|50)'\?"),
+        ("hf", r"hf:PATH \(a text encoder\) or .*got 'hf'\.$"),
         ("lama", r"llama \(a language model\), hf:PATH \(a text encoder\) or .*Did you mean 'llama'\?"),
         ("lama:width=16", r"got 'lama:width=16'\. Did you mean 'llama'\?"),
         ("mine/net.py:build", "Use the absolute name of an importable module"),

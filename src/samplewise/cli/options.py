@@ -77,7 +77,7 @@ Model = Annotated[
     str | None,
     option(
         f"{', '.join(BUILDERS)}, or package.module:function. The module is imported. A text encoder is "
-        "hf:PATH.",
+        "hf:PATH, a small language model llama.",
         default=DEFAULT.model,
         complete=models,
     ),

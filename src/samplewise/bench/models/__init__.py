@@ -36,7 +36,7 @@ BUILDERS: dict[str, Builder] = {
     "shufflenet_v2": ShuffleNetV2,
 }
 
-OTHERS = {"llama": "llama (a language model)", "hf": "hf:PATH (a text encoder)"}
+OTHERS = {"llama": "llama (a language model)", "hf:PATH": "hf:PATH (a text encoder)"}
 """The models of texts, which are not built here, and how errors name them."""
 
 VECTORS = ("mlp",)
