@@ -193,10 +193,13 @@ def take(
         )
     of, s = _numbers(batch, shape)
     if b is not None and s != b:
-        raise ValueError(
-            f"{path} must hold a sequence for each of its {b} ids, but holds {s}. Padding must be marked: by "
-            "attention_mask 0, by -1 in seq_idx, or by position_ids that go on after the last sequence."
+        way = (
+            "Is one empty? A packed row cannot show it. Leave it out of the data."
+            if s < b
+            else "Padding must be marked: by attention_mask 0, by -1 in seq_idx, or by position_ids that go "
+            "on after the last sequence."
         )
+        raise ValueError(f"{path} must hold a sequence for each of its {b} ids, but holds {s}. {way}")
     sizes, firsts = _sizes(of, s), _first_of_each(of, s)
     chosen = torch.arange(s, device=of.device) if chosen is None else chosen.to(of.device)
     lengths, k = sizes[chosen], len(chosen)

@@ -306,8 +306,11 @@ def test_what_cannot_be_picked_by_sequence_is_refused_by_name():
         "input_ids": torch.tensor([[1, 2, 3, 4, 5]]),
         "position_ids": torch.tensor([[0, 1, 2, 0, 1]]),
     }
-    with pytest.raises(ValueError, match=r"a sequence for each of its 3 ids, but holds 2\. Padding must be"):
+    with pytest.raises(ValueError, match=r"a sequence for each of its 3 ids, but holds 2\. Is one empty\?"):
         Layout().take(batch, torch.tensor([0]), 3)
+    padded = batch | {"position_ids": torch.tensor([[0, 1, 2, 0, 0]])}
+    with pytest.raises(ValueError, match=r"for each of its 2 ids, but holds 3\. Padding must be marked"):
+        Layout().take(padded, torch.tensor([0]), 2)
     with pytest.raises(ValueError, match=r"batch\['mask'\] has shape \(1, 1, 5, 5\)"):
         Layout().take(batch | {"mask": torch.ones(1, 1, 5, 5)}, torch.tensor([0]), 2)
     two = {"input_ids": torch.ones(2, 3), "cu_seqlens": torch.tensor([0, 3, 6])}
