@@ -140,7 +140,13 @@ CHOICES = (
         ),
     ),
     Choice(
-        "Text, a fine-tuned encoder; prompts",
+        "Text, a fine-tuned encoder",
+        "Nothing is decided: with 540 sentences the noise is too large. [Judge it yourself](judge.md), or train "
+        "shorter.",
+        (Says("text-sst2"),),
+    ),
+    Choice(
+        "Prompts for reinforcement learning",
         "Nothing is judged yet. [Judge it yourself](judge.md), or train shorter.",
         (),
     ),
