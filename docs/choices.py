@@ -141,8 +141,8 @@ CHOICES = (
     ),
     Choice(
         "Text, a fine-tuned encoder",
-        "Nothing is decided: with 540 sentences the noise is too large. [Judge it yourself](judge.md), or train "
-        "shorter.",
+        "Nothing is decided: with 540 sentences the noise is too large. [Judge it yourself](judge.md), or "
+        "train shorter.",
         (Says("text-sst2"),),
     ),
     Choice(

@@ -218,6 +218,11 @@ def test_what_a_forward_may_return():
             ValueError,
             r"got \(4,\)\. Do sequences share a row\? .*is a sequence empty\? .*Leave it out of the data",
         ),
+        (
+            Outputs(torch.ones(6), token_losses=torch.ones(6, 2), token_targets=torch.ones(6, 2).long()),
+            ValueError,
+            r"got \(6,\)\. The batch marks more sequences than it has ids.*if a row is a sample",
+        ),
         (Outputs(torch.tensor(1.0)), ValueError, 'Use reduction="none"'),
         (
             {"loss": torch.ones(5)},

@@ -305,6 +305,11 @@ def as_outputs(returned: Any, b: int, what: str = "forward") -> Outputs:
     if len(shape) > 1 and shape[0] == b:
         once = "squeeze(1)" if shape == (b, 1) else "mean(1)" if len(shape) == 2 else "flatten(1).mean(1)"
         fix = f" Did you mean loss.{once}?"
+    elif outputs.token_losses is not None and len(shape) == 1 and shape[0] > b:
+        fix = (
+            " The batch marks more sequences than it has ids, by seq_idx or another of sw.packed.MARKS. Give "
+            "each sequence an id, or leave the marks out of the batch if a row is a sample."
+        )
     elif outputs.token_losses is not None and len(shape) == 1:
         fix = (
             " Do sequences share a row? Give the batch too: sw.token_outputs(logits, labels, batch). If you "
