@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple
 from samplewise.checks import Range, Share, check_arguments, nearest
 from samplewise.pickers.ranking import budget
 from samplewise.policy import Policy
+from samplewise.schedules.epochs import resolve
 
 STRATEGIES = ("E", "P")
 # Tolerance for rounding errors: a share such as 0.3 - 0.1 may be slightly above its exact value.
@@ -80,9 +81,9 @@ def planned_samples(policy: Policy, n: Positive, batch_size: Positive, epochs: P
     """
     policy, total = policy.sized(n), 0
     for epoch in range(epochs):
-        begun = policy.at(epoch - epoch % policy.every, epochs).picker
+        begun = resolve(policy.picker, epoch - epoch % policy.every, epochs)
         k, exact = (n, True) if begun is None else begun.size(n)
-        rows = policy.at(epoch, epochs).batch_picker
+        rows = resolve(policy.batch_picker, epoch, epochs)
         if rows is not None:
             whole, rest = divmod(k, batch_size)
             full, known = rows.size(batch_size, 2)
