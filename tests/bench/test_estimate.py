@@ -7,6 +7,7 @@ import pytest
 
 from samplewise import recipes
 from samplewise.bench import Study
+from samplewise.bench.study import toy
 from samplewise.bench.study.estimate import Part
 from samplewise.bench.study.toy import spent
 from samplewise.cli import main
@@ -130,3 +131,10 @@ def test_timed_steps_foresee_the_seconds_of_runs(tmp_path: Path) -> None:
         before[row["method"]] / row["wall"] for row in rows if row["method"] in before and row["seed"] == 1
     ]
     assert 0.4 < median(shares) < 2.5
+
+
+def test_a_longer_full_training_is_not_rehearsed(monkeypatch):
+    """Its shares are known, and the time around a step is that of the short one."""
+    short = toy.spent("full", 5)
+    monkeypatch.setattr(toy, "rehearse", None)
+    assert toy.spent("full", 417) == toy.Spent(1.0, 1.0, 0.0, around=short.around)

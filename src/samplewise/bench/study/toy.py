@@ -61,7 +61,8 @@ def spent(method: str, epochs: int) -> Spent:
     own = not isinstance(policy, Policy)  # a method of another kind plans in the run only
     if not own and policy.source == "none" and (planned := planned_samples(policy, *_SIZES, epochs)):
         share = planned / (_ROWS * epochs)
-        around = 0.0 if policy.name == "full" else spent("full", _PLAIN).around
+        measured = (policy.name, epochs) == ("full", _PLAIN)
+        around = 0.0 if measured else spent("full", _PLAIN).around
         if around:
             return Spent(1.0 if policy.level == "batch" else share, share, 0.0, around=around)
     proxy, found = getattr(policy, "proxy", False), rehearse(policy, epochs, *_SIZES)
