@@ -28,7 +28,7 @@ def begin_as_others(columns: dict[str, Tensor], device: torch.device) -> None:
         columns: of this process, filled in place if there are none.
         device: of the columns.
     """
-    if collectives.total(bool(columns)) in (0, collectives.world()):
+    if collectives.total(int(bool(columns))) in (0, collectives.world()):
         return
     first = collectives.everyone(bool(columns)).index(True)
     own = {name: column.cpu() for name, column in columns.items()} if collectives.rank() == first else {}
