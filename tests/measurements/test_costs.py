@@ -96,9 +96,8 @@ def test_ranks_counts_what_processes_exchange(apart):
     rows = {row["name"]: row for row in found["exchanged"]}
     assert list(rows) == sorted(recipes.all())
     seen = found["n"] // 2  # by each process, in an epoch
-    # An id has 8 bytes and a score 4. The numbers of rows and a checksum of the columns go before them. In
-    # 16 bytes more, processes say whether they observed anything.
-    assert rows["el2n"]["bytes"] - rows["full"]["bytes"] == seen * (8 + 4) + 16 + 16
+    # An id has 8 bytes and a score 4. The numbers of rows and a checksum of the columns go before them.
+    assert rows["el2n"]["bytes"] - rows["full"]["bytes"] == seen * (8 + 4) + 16
     assert rows["full"]["bytes"] == 8 * rows["full"]["calls"]
     assert rows["rs2"]["bytes"] < rows["infobatch"]["bytes"] < rows["dynams"]["bytes"]
     sent, received = rows["el2n"]["many_sent"], rows["el2n"]["many_received"]

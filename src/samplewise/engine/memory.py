@@ -75,6 +75,8 @@ class Memory:
         """The sources that were observed since it was built or loaded. Their columns have begun."""
         self._reads_targets, self._targets_checked = "targets" in policy.reads, False
         self._unmerged: list[Ids] = []
+        self._everywhere = False
+        """Whether every process has columns. They stay, so the processes need not ask again."""
         """Ids observed since the last merge."""
         self.rank, self.together, self._merged_times = 0, False, self.times_selected
         self.epoch, self.opened, self.uses_training = 0, False, False
@@ -317,8 +319,9 @@ class Memory:
         none = torch.empty(0, dtype=torch.int64, device=self.device)
         unmerged = ascending(torch.cat([*self._unmerged, none]), self.n)
         self._unmerged = []
-        if self.tracker is not None:
+        if self.tracker is not None and not self._everywhere:
             begin_as_others(self.columns, self.device)
+            self._everywhere = bool(self.columns)
         for ids in merge_rows(unmerged, [self.columns[name] for name in self.exchanged()]):
             if self.passed is not None:
                 self.passed[ids] = True
@@ -365,7 +368,7 @@ class Memory:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state of the same method over the same samples."""
         self.bad.clear()
-        self._unmerged, self.last_ids, self._begun = [], None, set()
+        self._unmerged, self.last_ids, self._begun, self._everywhere = [], None, set(), False
         self.passed = None if state["passed"] is None else filled(self.passed, state["passed"])
         self.times_selected = filled(self.times_selected, state["times_selected"])
         self.columns = {
