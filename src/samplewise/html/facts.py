@@ -97,23 +97,23 @@ class Run:
         table: the scores of its samples; None: there is none.
         trained: for every epoch from 1 on the samples that were back-propagated, in shares of n.
         class_names: by class number; empty: not known.
-        predicts: whether the model predicts the labels. Only then a label may be suspected.
         show: ids -> pictures of the samples; None: they cannot be shown.
         features: a vector for each sample, (n, d); None: not recorded.
         file: the Parquet file of the table, relative to the report; empty: there is none.
         lacks: why something is absent, a sentence for each of `table`,
             `history`, `samples` and `features`.
+        predicts: whether the model predicts the labels. Only then a label may be suspected.
     """
 
     name: str
     table: ScoreTable | None = None
     trained: Sequence[float] = ()
     class_names: Sequence[str] = ()
-    predicts: bool = True
     show: Callable[[Sequence[int]], list[Picture]] | None = None
     features: Num[np.ndarray, "n d"] | None = None
     file: str = ""
     lacks: Mapping[str, str] = field(default_factory=dict)
+    predicts: bool = True
 
     def class_name(self, label: int) -> str:
         """The name of a class, or its number."""
