@@ -1,8 +1,15 @@
 """What all tests share: one thread (they are small and run side by side), drawn examples, a registry."""
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import settings
+
+from tests.typechecks import checked
+
+jaxtyping.jaxtyped = (
+    checked  # the import hook of --jaxtyping-packages puts it on every function and dataclass
+)
 
 # The same examples in every run, and no limit on time, which a busy machine would break.
 settings.register_profile("samplewise", deadline=None, derandomize=True)
