@@ -180,7 +180,7 @@ def take(
         first: how many tokens of each sequence stay at most, from its first one on; None: all.
 
     Raises:
-        ValueError: if the marks fit no sequences, or not b.
+        ValueError: if the marks fit no sequences, or not b, or chosen is empty.
 
     >>> batch = {"input_ids": torch.tensor([[4, 5, 6, 7]]), "position_ids": torch.tensor([[0, 1, 0, 1]])}
     >>> take(batch, torch.tensor([1]))
@@ -202,6 +202,8 @@ def take(
         raise ValueError(f"{path} must hold a sequence for each of its {b} ids, but holds {s}. {way}")
     sizes, firsts = _sizes(of, s), _first_of_each(of, s)
     chosen = torch.arange(s, device=of.device) if chosen is None else chosen.to(of.device)
+    if not len(chosen):
+        raise ValueError(f"chosen must name one or more of the {s} sequences of {path}, but names none.")
     lengths, k = sizes[chosen], len(chosen)
     if first is not None:
         lengths = lengths.clamp(max=first)

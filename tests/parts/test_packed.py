@@ -316,3 +316,5 @@ def test_what_cannot_be_picked_by_sequence_is_refused_by_name():
     two = {"input_ids": torch.ones(2, 3), "cu_seqlens": torch.tensor([0, 3, 6])}
     with pytest.raises(ValueError, match="cu_seqlens must come with one row of tokens, got 2 rows"):
         packed.take(two, torch.tensor([0]))
+    with pytest.raises(ValueError, match="chosen must name one or more of the 2 sequences of batch"):
+        packed.take(batch, torch.tensor([], dtype=torch.long))

@@ -36,6 +36,14 @@ def stored(path, model=None, data=None, **given):
     return sw.reference_losses(sw.language_model(model), data, model=model, out=path, **given)
 
 
+def test_a_reference_with_too_small_a_vocabulary_is_refused_and_leaves_no_file(tmp_path):
+    tokens = torch.tensor([3, 1, 50, 2])
+    rows = [{"input_ids": tokens % (3 if i < 4 else 51), "labels": tokens % 3} for i in range(6)]
+    with pytest.raises(ValueError, match=r"token or position of rows from id 4 on: .*Its tokenizer"):
+        stored(tmp_path / "ref.parquet", data=rows, batch_size=2)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("block", [1, 30, 1 << 22])
 @pytest.mark.parametrize("batch_size", [1, 7, 20])
 def test_the_losses_are_those_of_single_forwards(tmp_path, monkeypatch, block, batch_size):

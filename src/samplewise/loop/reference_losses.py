@@ -61,7 +61,8 @@ def reference_losses(
         The losses, memory-mapped, with their cost under `provenance["scoring"]`: forwards, FLOPs and seconds.
 
     Raises:
-        ValueError: if forward gives no losses by token, or a loss is not finite.
+        ValueError: if forward gives no losses by token, a loss is not finite, or a token is not in the
+            vocabulary of the model.
     """
     check_arguments(
         "reference_losses", reference_losses, {"batch_size": batch_size, "num_workers": num_workers}
@@ -96,8 +97,14 @@ def _rows(
 
     for data in loader:
         moved = walk(data, move)
-        with without_trace(model, Scoring()):
-            found, flops = run.flops_of(shape_of(torch.empty(0), moved), partial(forward, moved))
+        try:
+            with without_trace(model, Scoring()):
+                found, flops = run.flops_of(shape_of(torch.empty(0), moved), partial(forward, moved))
+        except IndexError as error:
+            raise ValueError(
+                f"the reference has no place for a token or position of rows from id {first} on: {error}. "
+                "Its tokenizer must be that of the data, and the rows no longer than its context."
+            ) from error
         b = len(found.loss) if isinstance(found, Outputs) else len(found)
         outputs = as_outputs(found, b)
         losses, targets = outputs.token_losses, outputs.token_targets
