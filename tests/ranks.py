@@ -8,6 +8,17 @@ import torch
 import torch.distributed as c10d
 import torch.multiprocessing as mp
 
+context = mp.get_context("forkserver")
+"""Forks the processes of tests from one that has imported what takes seconds to import."""
+context.set_forkserver_preload(
+    ["samplewise.testing", "torch._dynamo", "torch.distributed", "accelerate", "pytest"]
+)
+
+
+def start(work, arguments, processes):
+    """Run `work(rank, *arguments)` in so many processes. An error in one of them is raised here."""
+    mp.start_processes(work, arguments, processes, start_method="forkserver")
+
 
 def _work(rank, work, worlds, folder, seconds):
     torch.set_num_threads(1)
@@ -37,7 +48,7 @@ def on_ranks(work, worlds, folder, seconds=240):
     raised here with its traceback, and the others are stopped. `seconds`: how long one of them waits for
     another, also at the start, where a busy machine is slow.
     """
-    mp.spawn(_work, args=(work, worlds, str(folder), seconds), nprocs=max(worlds))
+    start(_work, (work, worlds, str(folder), seconds), max(worlds))
     return {
         world: [
             torch.load(Path(folder, f"{rank} of {world}.pt"), weights_only=False) for rank in range(world)

@@ -5,11 +5,11 @@ import socket
 import traceback
 
 import torch
-import torch.multiprocessing as mp
 from torch import nn
 
 import samplewise as sw
 from samplewise.integrations.accelerate import prepare
+from tests.ranks import context
 
 N, EPOCHS, BATCH = 45, 4, 8
 
@@ -93,7 +93,6 @@ def on_two(tell, folder):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = mp.get_context("spawn")
     queue = context.Queue()
     arguments = [(rank, port, tell, str(folder), queue) for rank in (0, 1)]
     workers = [context.Process(target=_work, args=given, daemon=True) for given in arguments]

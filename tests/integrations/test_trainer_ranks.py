@@ -7,7 +7,6 @@ import traceback
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 import samplewise as sw
 from tests.integrations.trainer_runs import (
@@ -21,6 +20,7 @@ from tests.integrations.trainer_runs import (
     trained_ids,
     weights,
 )
+from tests.ranks import start
 
 
 def partly(data):
@@ -97,7 +97,7 @@ def ranks(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(worker, (port, str(folder)), nprocs=2)
+    start(worker, (port, str(folder)), 2)
     return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(2)]
 
 

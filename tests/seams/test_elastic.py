@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 import torch.distributed as c10d
-import torch.multiprocessing as mp
 
 import samplewise as sw
 from samplewise.testing import Trace, Training, build, recipes
+from tests.ranks import start
 
 N, EPOCHS, BATCH, STOP_EPOCH, STOP_STEP = 43, 5, 4, 2, 3
 
@@ -118,7 +118,7 @@ def check(recipe, begun, ended):
 
 
 def test_a_run_of_two_processes_goes_on_with_one_and_with_three(tmp_path):
-    mp.spawn(elastic, args=(str(tmp_path),), nprocs=3)
+    start(elastic, (str(tmp_path),), 3)
     begun = [torch.load(tmp_path / f"begun {rank}.pt", weights_only=True) for rank in range(2)]
     ended = [torch.load(tmp_path / f"ended {rank}.pt", weights_only=True) for rank in range(3)]
     left_out = set()
