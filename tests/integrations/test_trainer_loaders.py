@@ -103,6 +103,22 @@ def test_uneven_packed_batches_can_only_be_evened():
         refuse_uneven(two, False)
 
 
+@pytest.mark.parametrize(("world", "strategy"), [(2, "bfd"), (1, "bfd"), (2, "wrapped")])
+def test_packed_batches_of_several_processes_are_a_mean_over_all_tokens(world, strategy):
+    args = SimpleNamespace(
+        world_size=world,
+        accelerator_config=SimpleNamespace(even_batches=True),
+        packing=True,
+        packing_strategy=strategy,
+        average_tokens_across_devices=False,
+    )
+    if (world, strategy) == (2, "bfd"):
+        with pytest.raises(ValueError, match="packing=True in several processes needs average_tokens"):
+            refuse_uneven(args, False)
+        args.average_tokens_across_devices = True
+    refuse_uneven(args, False)
+
+
 class Backwards(RandomSampler):
     def __iter__(self):
         return iter(range(len(self.data_source)))

@@ -65,7 +65,7 @@ def _loader(args: Any) -> str | None:
 
 
 def refuse_uneven(args: Any, drop_last: bool) -> None:
-    """Raise if processes would get different numbers of batches."""
+    """Raise if processes would get different numbers of batches, or count too much with them."""
     if args.world_size > 1 and not args.accelerator_config.even_batches and not drop_last:
         way = "Set dataloader_drop_last=True, or drop_last=True in your own loader."
         if packs(args):
@@ -73,6 +73,11 @@ def refuse_uneven(args: Any, drop_last: bool) -> None:
         raise ValueError(
             "selection does not work with this Trainer: with even_batches=False, processes get different "
             f"numbers of batches. {way}"
+        )
+    if args.world_size > 1 and packs(args) and not args.average_tokens_across_devices:
+        raise ValueError(
+            "packing=True in several processes needs average_tokens_across_devices=True: in the last step of "
+            "an epoch a process may have no batch of its own, and would count as much as one that has."
         )
 
 
