@@ -7,9 +7,8 @@ from hypothesis import settings
 
 from tests.typechecks import checked
 
-jaxtyping.jaxtyped = (
-    checked  # the import hook of --jaxtyping-packages puts it on every function and dataclass
-)
+# The import hook of --jaxtyping-packages puts it on every function and dataclass of the package.
+jaxtyping.jaxtyped = checked
 
 # The same examples in every run, and no limit on time, which a busy machine would break.
 settings.register_profile("samplewise", deadline=None, derandomize=True)

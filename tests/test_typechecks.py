@@ -48,7 +48,7 @@ def numbers(n: int) -> Iterator[int]:
     yield from map(str, range(n))
 
 
-@check
+@check  # `Unknown` stands for a name that only a type checker imports.
 def forward(x: "Unknown", n: "int") -> "int":  # noqa: F821
     return n
 

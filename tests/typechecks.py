@@ -1,9 +1,9 @@
 """Type and shape checks of every call in the tests, for a part of what `jaxtyping.jaxtyped` costs.
 
 The import hook of `--jaxtyping-packages` puts `jaxtyped` on every function. It binds all arguments with
-`inspect` and checks them twice, also where no array is annotated. That took half of the time of the tests.
-`checked` checks once: the type checker looks at the types, a context of jaxtyping gives each axis one size.
-The context is opened only where an array is annotated.
+`inspect` and checks them twice, also where no array is annotated. Where calls are many, that took most of the
+time. `checked` checks once. The type checker looks at the types. A context of jaxtyping gives each axis one
+size. It is opened only where an array is annotated.
 """
 
 import dataclasses
@@ -37,9 +37,8 @@ def _check(typechecker: Callable[..., Any], target: Any) -> Any:
         return property(*(part and check(part) for part in (target.fget, target.fset, target.fdel)))
 
     if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
-        return _jaxtyped(
-            target, typechecker=typechecker
-        )  # it leaves what is yielded, outside of any context, alone
+        # Values are yielded after the call, when its context is closed. jaxtyped leaves them alone.
+        return _jaxtyped(target, typechecker=typechecker)
     hints = {name: hint for name in target.__annotations__ for hint in _resolved(target, name)}
     call = typechecker(_with_hints(target, hints))
     return functools.wraps(target)(_in_context(call) if any(map(_has_arrays, hints.values())) else call)

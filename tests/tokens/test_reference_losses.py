@@ -39,7 +39,7 @@ def stored(path, model=None, data=None, **given):
 def test_a_reference_with_too_small_a_vocabulary_is_refused_and_leaves_no_file(tmp_path):
     tokens = torch.tensor([3, 1, 50, 2])
     rows = [{"input_ids": tokens % (3 if i < 4 else 51), "labels": tokens % 3} for i in range(6)]
-    with pytest.raises(ValueError, match=r"token or position of rows from id 4 on: .*Its tokenizer"):
+    with pytest.raises(ValueError, match=r"IndexError on rows from id 4 on: .*use its tokenizer"):
         stored(tmp_path / "ref.parquet", data=rows, batch_size=2)
     assert not list(tmp_path.iterdir())
 

@@ -61,8 +61,8 @@ def reference_losses(
         The losses, memory-mapped, with their cost under `provenance["scoring"]`: forwards, FLOPs and seconds.
 
     Raises:
-        ValueError: if forward gives no losses by token, a loss is not finite, or a token is not in the
-            vocabulary of the model.
+        ValueError: if forward gives no losses by token, a loss is not finite, or forward ends with an
+            IndexError, as for a token outside the vocabulary of the reference.
     """
     check_arguments(
         "reference_losses", reference_losses, {"batch_size": batch_size, "num_workers": num_workers}
@@ -102,8 +102,8 @@ def _rows(
                 found, flops = run.flops_of(shape_of(torch.empty(0), moved), partial(forward, moved))
         except IndexError as error:
             raise ValueError(
-                f"the reference has no place for a token or position of rows from id {first} on: {error}. "
-                "Its tokenizer must be that of the data, and the rows no longer than its context."
+                f"forward ended with an IndexError on rows from id {first} on: {error}. The reference must "
+                "know every token and position: use its tokenizer, and rows that fit into its context."
             ) from error
         b = len(found.loss) if isinstance(found, Outputs) else len(found)
         outputs = as_outputs(found, b)
